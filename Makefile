@@ -1,0 +1,50 @@
+# `make run` tries Chronos on this machine; `make check` and `make test` are what CI calls.
+PYTHON ?= $(shell for python in python3.12 python3.11 python3.13 python3; do \
+	"$$python" -c 'import ensurepip, venv' 2>/dev/null && echo "$$python" && break; done)
+BIN := .venv/bin
+
+.PHONY: run install install-dev check test test-full format lock
+
+run: install
+	@exec $(BIN)/python manage.py up $(if $(ONCE),--once) $(if $(PORT),--port $(PORT))
+
+install: .venv/installed
+
+install-dev: .venv/installed-dev
+
+.venv/bin/python:
+	@test -n "$(PYTHON)" || { echo "No Python with venv was found: install CPython 3.11 or 3.12." >&2; exit 1; }
+	@$(PYTHON) chronos/embedded/platform_check.py
+	@$(PYTHON) -m venv .venv
+
+.venv/installed: requirements.txt | .venv/bin/python
+	@echo "Installing the pinned requirements …"
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
+	@touch $@
+
+.venv/installed-dev: requirements-dev.txt .venv/installed
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
+	@touch $@
+
+check: install-dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	CHRONOS_ENV_FILE=/dev/null $(BIN)/python scripts/check_deployment.py
+
+test: install-dev
+	$(BIN)/pytest -m "not slow"
+
+test-full: install-dev
+	$(BIN)/pytest
+
+format: install-dev
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+# Needs `uv`, which resolves for all supported Pythons at once.
+lock:
+	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+		--no-annotate --no-header requirements.in -o requirements.txt
+	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+		--no-annotate --no-header -c requirements.txt requirements-dev.in -o requirements-dev.txt

@@ -1,0 +1,1 @@
+"""The Chronos project: settings, broker, URLs, and the one-machine default."""

@@ -1,0 +1,298 @@
+"""A small AI server that speaks OpenAI's HTTP API and really computes its answers.
+
+It is for trying Chronos out: English only, pocketsphinx for speech (good on clear voices,
+middling on others), static word embeddings by WordLlama. Prices 0, keys ignored, loopback only.
+
+    POST /v1/audio/transcriptions   file, model, language, response_format, granularities
+    POST /v1/embeddings             input, model, encoding_format, dimensions
+    GET  /v1/models
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import logging
+import os
+import signal
+import socket
+import sys
+import tempfile
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from functools import cache
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import django
+import numpy as np
+import waitress
+from django.conf import settings
+from django.core.wsgi import get_wsgi_application
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.urls import path
+from django.views.decorators.http import require_GET, require_POST
+
+from chronos.embedded.client import LOCAL_DIMENSIONS, LOCAL_MODELS
+from videos import media
+from videos.exceptions import ChronosError
+from videos.splitting import SAMPLE_RATE
+
+_STT, _EMBED = LOCAL_MODELS["transcription"], LOCAL_MODELS["embedding"]
+_MAX_UPLOAD_BYTES = 26_214_400
+_MAX_INPUTS = 2_048
+#: A pause of about this long ends an utterance; sentences are further apart.
+_ENDPOINT_WINDOW_S = 0.3
+_FRAMES_PER_S = 100
+_DECODE_CPU_S = 600
+
+
+class BadRequest(Exception):
+    """Raised when a request is not one of the API's; becomes its error JSON."""
+
+    def __init__(self, message: str, *, status: int = 400, code: str | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+
+
+def _answering_errors(view: Any) -> Any:
+    def answer(request: HttpRequest) -> HttpResponse:
+        try:
+            response: HttpResponse = view(request)
+        except BadRequest as error:
+            return _error(str(error), error.status, error.code)
+        except ChronosError as error:
+            return _error(str(error), 400, error.code)
+        return response
+
+    return answer
+
+
+def _error(message: str, status: int, code: str | None) -> JsonResponse:
+    body = {
+        "message": message,
+        "type": "invalid_request_error",
+        "param": None,
+        "code": code,
+    }
+    return JsonResponse({"error": body}, status=status)
+
+
+@require_GET
+def models(_: HttpRequest) -> HttpResponse:
+    """List the two models."""
+    listed = [{"id": name, "object": "model", "owned_by": "chronos"} for name in (_STT, _EMBED)]
+    return JsonResponse({"object": "list", "data": listed})
+
+
+@require_POST
+@_answering_errors
+def transcriptions(request: HttpRequest) -> HttpResponse:
+    """Recognise an uploaded audio file."""
+    _check_model(request.POST.get("model"), _STT)
+    upload = request.FILES.get("file")
+    if upload is None:
+        raise BadRequest("There is no file in the request.")
+    if (upload.size or 0) > _MAX_UPLOAD_BYTES:
+        raise BadRequest("The file is larger than 25 MB.", status=413)
+    language = request.POST.get("language") or "en"
+    if not language.lower().startswith("en"):
+        raise BadRequest(f"{_STT} knows English only, not {language!r}.")
+    response_format = request.POST.get("response_format", "json")
+    with tempfile.NamedTemporaryFile() as copy:
+        for block in upload.chunks():
+            copy.write(block)
+        copy.flush()
+        samples = _decode(Path(copy.name))
+    utterances = list(_recognise(samples))
+    text = " ".join(utterance["text"] for utterance in utterances)
+    if response_format == "text":
+        return HttpResponse(text + "\n", content_type="text/plain; charset=utf-8")
+    seconds = len(samples) / SAMPLE_RATE
+    body: dict[str, Any] = {
+        "text": text,
+        "usage": {"type": "duration", "seconds": round(seconds)},
+    }
+    if response_format == "verbose_json":
+        granularities = request.POST.getlist("timestamp_granularities[]") or ["segment"]
+        body |= {"task": "transcribe", "language": "english", "duration": seconds}
+        if "word" in granularities:
+            body["words"] = [word for utterance in utterances for word in utterance["words"]]
+        if "segment" in granularities:
+            body["segments"] = [
+                {
+                    "id": number,
+                    "start": entry["start"],
+                    "end": entry["end"],
+                    "text": entry["text"],
+                }
+                for number, entry in enumerate(utterances)
+            ]
+    elif response_format != "json":
+        raise BadRequest(f"response_format {response_format!r} is not json, text, verbose_json.")
+    return JsonResponse(body)
+
+
+@require_POST
+@_answering_errors
+def embeddings(request: HttpRequest) -> HttpResponse:
+    """Embed one text or many."""
+    try:
+        asked = json.loads(request.body)
+    except ValueError:
+        raise BadRequest("The body is no JSON.") from None
+    _check_model(asked.get("model"), _EMBED)
+    texts = asked.get("input")
+    texts = [texts] if isinstance(texts, str) else texts
+    if not isinstance(texts, list) or not 0 < len(texts) <= _MAX_INPUTS:
+        raise BadRequest(f"input is a text or a list of 1 to {_MAX_INPUTS} texts.")
+    if not all(isinstance(text, str) and text for text in texts):
+        raise BadRequest("Every input must be a text that is not empty.")
+    dimensions = asked.get("dimensions") or LOCAL_DIMENSIONS
+    if not isinstance(dimensions, int) or not 0 < dimensions <= LOCAL_DIMENSIONS:
+        raise BadRequest(f"dimensions is a number from 1 to {LOCAL_DIMENSIONS}.")
+    vectors = _embed(texts)[:, :dimensions]
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    vectors = (vectors / np.where(lengths == 0, 1, lengths)).astype("<f4")
+    as_base64 = asked.get("encoding_format") == "base64"
+    data = [
+        {
+            "object": "embedding",
+            "index": index,
+            "embedding": base64.b64encode(vector.tobytes()).decode()
+            if as_base64
+            else vector.tolist(),
+        }
+        for index, vector in enumerate(vectors)
+    ]
+    tokens = sum(len(encoding.ids) for encoding in _word_llama().tokenizer.encode_batch(texts))
+    usage = {"prompt_tokens": tokens, "total_tokens": tokens}
+    return JsonResponse({"object": "list", "data": data, "model": _EMBED, "usage": usage})
+
+
+def _check_model(model: object, known: str) -> None:
+    if model != known:
+        raise BadRequest(
+            f"The model {model!r} does not exist here; this server has {known}. To use another, "
+            "name its server or set OPENAI_API_KEY.",
+            status=404,
+            code="model_not_found",
+        )
+
+
+def _decode(path: Path) -> Any:
+    media.probe(path)
+    with media.decode(path, _DECODE_CPU_S) as decoding:
+        blocks = list(decoding.blocks())
+    return np.concatenate(blocks) if blocks else np.empty(0, np.int16)
+
+
+def _recognise(samples: Any) -> Iterator[dict[str, Any]]:
+    """Yield the utterances; they are recognised side by side, on all cores."""
+    from pocketsphinx import Segmenter
+
+    segmenter = Segmenter(window=_ENDPOINT_WINDOW_S)
+    spans = list(segmenter.segment(io.BytesIO(samples.tobytes())))
+    heard = _recognisers().map(_recognise_utterance, [span.pcm for span in spans])
+    for span, words in zip(spans, heard, strict=True):
+        placed = [
+            {
+                "word": word,
+                "start": round(span.start_time + start, 2),
+                "end": round(span.start_time + end, 2),
+            }
+            for word, start, end in words
+        ]
+        if placed:
+            yield {
+                "text": " ".join(entry["word"] for entry in placed),
+                "start": placed[0]["start"],
+                "end": placed[-1]["end"],
+                "words": placed,
+            }
+
+
+def _recognise_utterance(pcm: bytes) -> list[tuple[str, float, float]]:
+    """Return (word, start, end) in seconds of the utterance, without noises and variants."""
+    decoder = _decoder()
+    decoder.start_utt()
+    decoder.process_raw(pcm, full_utt=True)
+    decoder.end_utt()
+    return [
+        (
+            segment.word.split("(")[0],
+            segment.start_frame / _FRAMES_PER_S,
+            (segment.end_frame + 1) / _FRAMES_PER_S,
+        )
+        for segment in decoder.seg()
+        if segment.word[0] not in "<["
+    ]
+
+
+@cache
+def _decoder() -> Any:
+    from pocketsphinx import Decoder
+
+    return Decoder(loglevel="FATAL")
+
+
+@cache
+def _recognisers() -> ProcessPoolExecutor:
+    # Spawned, because this process has threads; they ignore Ctrl-C and end with their parent.
+    return ProcessPoolExecutor(
+        os.cpu_count(), mp_context=get_context("spawn"), initializer=_prepare_recogniser
+    )
+
+
+def _prepare_recogniser() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _decoder()
+
+
+@cache
+def _word_llama() -> Any:
+    import wordllama
+
+    return wordllama.WordLlama.load(
+        cache_dir=Path(wordllama.__file__).parent, disable_download=True
+    )
+
+
+def _embed(texts: list[str]) -> Any:
+    return np.asarray(_word_llama().embed(texts))
+
+
+urlpatterns = [
+    path("v1/models", models),
+    path("v1/audio/transcriptions", transcriptions),
+    path("v1/embeddings", embeddings),
+]
+
+
+def main() -> None:
+    """Serve on the listening socket whose descriptor is the first argument."""
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s")
+    settings.configure(
+        ROOT_URLCONF=__name__,
+        ALLOWED_HOSTS=["127.0.0.1", "localhost"],
+        DATA_UPLOAD_MAX_MEMORY_SIZE=_MAX_UPLOAD_BYTES,
+        LOGGING_CONFIG=None,
+    )
+    django.setup()
+    _recognisers().submit(_prepare_recogniser)
+    _word_llama()
+    listener = socket.socket(fileno=int(sys.argv[1]))
+    waitress.serve(
+        get_wsgi_application(),
+        sockets=[listener],
+        threads=16,
+        max_request_body_size=2 * _MAX_UPLOAD_BYTES,
+        ident="chronos-local",
+    )
+
+
+if __name__ == "__main__":
+    main()

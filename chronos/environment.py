@@ -1,0 +1,79 @@
+"""The environment variables that configure a deployment: typed, validated, read once."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from dotenv import load_dotenv
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+_ENV_FILE = Path(__file__).resolve().parent.parent / ".env"
+
+
+class Environment(BaseSettings):
+    """Every variable of .env.example; an empty one counts as unset."""
+
+    model_config = SettingsConfigDict(env_ignore_empty=True, extra="ignore")
+
+    chronos_data_dir: str = ""
+    database_url: str | None = None
+    redis_url: str | None = None
+    broker_url: str | None = None
+
+    openai_api_key: SecretStr | None = None
+    openai_base_url: str | None = None
+    transcription_base_url: str | None = None
+    transcription_api_key: SecretStr | None = None
+    transcription_model: str = "whisper-1"
+    embedding_base_url: str | None = None
+    embedding_api_key: SecretStr | None = None
+    embedding_model: str = "text-embedding-3-small"
+    embedding_dimensions: int = Field(default=1536, ge=1, le=4000)
+
+    aws_storage_bucket_name: str | None = None
+
+    chronos_creator_concurrency: int = Field(default=10, ge=0)
+    chronos_creator_starts_per_minute: int = Field(default=10, ge=0)
+    chronos_bulk_concurrency: int = Field(default=4, ge=1)
+    chronos_parts_in_flight: int = Field(default=16, ge=1, le=256)
+    chronos_max_upload_bytes: int = Field(default=20 * 1024**3, ge=1)
+    chronos_max_duration_s: int = Field(default=12 * 3600, ge=1)
+    chronos_visible_videos: str = "videos.access.own_videos"
+    chronos_ffmpeg: str | None = None
+
+    django_secret_key: SecretStr | None = None
+    django_debug: bool = False
+    django_allowed_hosts: str = ""
+    sentry_dsn: SecretStr | None = None
+
+    def service(self, name: str) -> tuple[str | None, str | None]:
+        """Return (base URL, key) of "transcription" or "embedding".
+
+        A service that is named apart does not get OpenAI's key, unless it has that host, too.
+        """
+        base_url: str | None = getattr(self, f"{name}_base_url")
+        key: SecretStr | None = getattr(self, f"{name}_api_key")
+        if base_url is None:
+            base_url, key = self.openai_base_url, key or self.openai_api_key
+        return base_url, key.get_secret_value() if key else None
+
+
+def read_environment() -> Environment:
+    """Read the environment, and the file `.env` for what is not set there.
+
+    CHRONOS_ENV_FILE names another file.
+
+    Raises:
+        SystemExit: naming the variable that is wrong, without its value.
+    """
+    load_dotenv(os.environ.get("CHRONOS_ENV_FILE") or _ENV_FILE)
+    try:
+        return Environment()
+    except ValidationError as error:
+        first: Any = error.errors(include_url=False, include_input=False)[0]
+        raise SystemExit(
+            f"The environment variable {str(first['loc'][0]).upper()} is wrong: {first['msg']}."
+        ) from None

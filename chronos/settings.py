@@ -1,0 +1,171 @@
+"""Django's settings, from the environment (see .env.example and docs/configuration.md)."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import dj_database_url
+from django.core.exceptions import ImproperlyConfigured
+from django.core.management.utils import get_random_secret_key
+
+from chronos.broker import broker_settings
+from chronos.embedded.folders import data_folder
+from chronos.environment import read_environment
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+environment = read_environment()
+DATA_DIR = data_folder(environment.chronos_data_dir)
+
+DEBUG = environment.django_debug
+ALLOWED_HOSTS = [host.strip() for host in environment.django_allowed_hosts.split(",") if host]
+if environment.django_secret_key is not None:
+    SECRET_KEY = environment.django_secret_key.get_secret_value()
+elif ALLOWED_HOSTS:
+    raise ImproperlyConfigured(
+        "DJANGO_ALLOWED_HOSTS makes this a public deployment, and DJANGO_SECRET_KEY is not set. "
+        "Set it to 50 or more random characters."
+    )
+else:
+    # Only this machine can reach it. `up` keeps a key of its own in the data folder.
+    SECRET_KEY = get_random_secret_key()
+LOCAL = not ALLOWED_HOSTS
+if LOCAL:
+    ALLOWED_HOSTS = ["localhost", "127.0.0.1", "[::1]"]
+
+INSTALLED_APPS = [
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "whitenoise.runserver_nostatic",
+    "django.contrib.staticfiles",
+    "django.contrib.postgres",
+    "django_dramatiq",
+    "videos",
+    "chronos",
+]
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+ROOT_URLCONF = "chronos.urls"
+WSGI_APPLICATION = "chronos.wsgi.application"
+ASGI_APPLICATION = "chronos.asgi.application"
+TEMPLATES: list[dict[str, Any]] = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+]
+
+# Without a URL there is no server yet: manage.py starts one and sets the variable. Commands
+# that need no database get an address where none listens.
+DATABASES = {
+    "default": dj_database_url.parse(
+        environment.database_url or "postgresql://chronos@127.0.0.1:1/chronos",
+        conn_max_age=60,
+        conn_health_checks=True,
+    )
+}
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+DRAMATIQ_BROKER = broker_settings(environment)
+DRAMATIQ_AUTODISCOVER_MODULES = ["actors"]
+
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{name}"}
+    for name in (
+        "UserAttributeSimilarityValidator",
+        "MinimumLengthValidator",
+        "CommonPasswordValidator",
+        "NumericPasswordValidator",
+    )
+]
+LOGIN_URL = "admin:login"
+LANGUAGE_CODE = "en"
+TIME_ZONE = "UTC"
+USE_TZ = True
+
+STATIC_URL = "static/"
+STATIC_ROOT = DATA_DIR / "static"
+WHITENOISE_USE_FINDERS = LOCAL
+MEDIA_ROOT = DATA_DIR / "media"
+MEDIA_URL = "media/"
+STORAGES: dict[str, dict[str, Any]] = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
+}
+if environment.aws_storage_bucket_name:
+    # The other AWS_… variables are read from the environment by django-storages and boto3.
+    STORAGES["default"] = {
+        "BACKEND": "storages.backends.s3.S3Storage",
+        "OPTIONS": {
+            "bucket_name": environment.aws_storage_bucket_name,
+            "endpoint_url": os.environ.get("AWS_S3_ENDPOINT_URL") or None,
+            "file_overwrite": False,
+        },
+    }
+# Uploads go to disk at once, however large; the limit is CHRONOS_MAX_UPLOAD_BYTES.
+FILE_UPLOAD_HANDLERS = ["django.core.files.uploadhandler.TemporaryFileUploadHandler"]
+
+SECURE_CONTENT_TYPE_NOSNIFF = True
+SESSION_COOKIE_HTTPONLY = True
+X_FRAME_OPTIONS = "DENY"
+if not LOCAL:
+    SECURE_SSL_REDIRECT = True
+    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+    SECURE_HSTS_SECONDS = 31_536_000
+    SECURE_HSTS_INCLUDE_SUBDOMAINS = True
+    SECURE_HSTS_PRELOAD = True
+    SESSION_COOKIE_SECURE = True
+    CSRF_COOKIE_SECURE = True
+    CSRF_TRUSTED_ORIGINS = [f"https://{host}" for host in ALLOWED_HOSTS]
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"format": "{asctime} {levelname} {name}: {message}", "style": "{"}},
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {"handlers": ["stderr"], "level": "WARNING"},
+    "loggers": {"videos": {"level": "INFO"}, "chronos": {"level": "INFO"}},
+}
+
+CHRONOS_TRANSCRIPTION_BASE_URL, CHRONOS_TRANSCRIPTION_API_KEY = environment.service("transcription")
+CHRONOS_TRANSCRIPTION_MODEL = environment.transcription_model
+CHRONOS_EMBEDDING_BASE_URL, CHRONOS_EMBEDDING_API_KEY = environment.service("embedding")
+CHRONOS_EMBEDDING_MODEL = environment.embedding_model
+CHRONOS_EMBEDDING_DIMENSIONS = environment.embedding_dimensions
+CHRONOS_CREATOR_CONCURRENCY = environment.chronos_creator_concurrency
+CHRONOS_CREATOR_STARTS_PER_MINUTE = environment.chronos_creator_starts_per_minute
+CHRONOS_BULK_CONCURRENCY = environment.chronos_bulk_concurrency
+CHRONOS_PARTS_IN_FLIGHT = environment.chronos_parts_in_flight
+CHRONOS_MAX_UPLOAD_BYTES = environment.chronos_max_upload_bytes
+CHRONOS_MAX_DURATION_S = environment.chronos_max_duration_s
+CHRONOS_VISIBLE_VIDEOS = environment.chronos_visible_videos
+CHRONOS_FFMPEG = environment.chronos_ffmpeg
+
+if environment.sentry_dsn is not None:
+    import sentry_sdk
+
+    sentry_sdk.init(
+        dsn=environment.sentry_dsn.get_secret_value(),
+        send_default_pii=False,
+        max_request_body_size="never",
+    )

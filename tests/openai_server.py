@@ -1,0 +1,213 @@
+"""An HTTP server that speaks OpenAI's API, records the calls and injects faults."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import json
+import re
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from email.parser import BytesParser
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import numpy as np
+import soundfile
+
+SEGMENT_S = 4.0
+
+
+@dataclass
+class Recorded:
+    """One request, as it arrived."""
+
+    path: str
+    model: str
+    inputs: list[str] = field(default_factory=list)
+    fields: dict[str, str] = field(default_factory=dict)
+    audio: bytes = b""
+    status: int = 0
+
+
+@dataclass
+class Fault:
+    """An answer that is not the right one; `times` of them, then all is well."""
+
+    status: int = 500
+    body: Any = None
+    headers: dict[str, str] = field(default_factory=dict)
+    path: str = ""
+    times: int = 1
+    delay_s: float = 0.0
+    cut_off: bool = False
+
+
+class OpenAIServer:
+    """Real HTTP on a loopback port; transcripts and vectors depend on the input alone."""
+
+    key = "sk-tests-0123456789"
+    models = ("whisper-1", "gpt-4o-transcribe", "text-embedding-3-small", "other-embed")
+
+    def __init__(self, dimensions: int) -> None:
+        self.dimensions = dimensions
+        self.calls: list[Recorded] = []
+        self.faults: list[Fault] = []
+        self.hear: Callable[[float], list[tuple[float, float, str]]] = hear_numbers
+        self.gate = threading.Event()
+        self.gate.set()
+        self._lock = threading.Lock()
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        self._server.daemon_threads = True
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._server.server_address[1]}/v1"
+
+    def start(self) -> None:
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+    def stop(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+    def reset(self) -> None:
+        self.calls, self.faults, self.hear = [], [], hear_numbers
+        self.gate.set()
+
+    def heard(self) -> list[Recorded]:
+        return [call for call in self.calls if call.path.endswith("/transcriptions")]
+
+    def embedded(self) -> list[Recorded]:
+        return [call for call in self.calls if call.path.endswith("/embeddings")]
+
+    def take_fault(self, path: str) -> Fault | None:
+        with self._lock:
+            for fault in self.faults:
+                if fault.path in path and fault.times:
+                    fault.times -= 1
+                    return fault
+        return None
+
+    def _handler(self) -> type[BaseHTTPRequestHandler]:
+        owner = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def log_message(self, *_: Any) -> None:
+                pass
+
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                recorded = _parse(self.path, self.headers["Content-Type"], body)
+                owner.calls.append(recorded)
+                status, answer, headers, cut_off = owner.answer(recorded, self.headers)
+                recorded.status = status
+                data = json.dumps(answer).encode() if not isinstance(answer, bytes) else answer
+                self.send_response(status)
+                for name, value in headers.items():
+                    self.send_header(name, value)
+                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Length", str(len(data)))
+                self.end_headers()
+                if cut_off:
+                    self.wfile.write(data[: len(data) // 2])
+                    self.close_connection = True
+                    return
+                self.wfile.write(data)
+
+        return Handler
+
+    def answer(self, call: Recorded, headers: Any) -> tuple[int, Any, dict[str, str], bool]:
+        self.gate.wait(30)
+        if headers["Authorization"] != f"Bearer {self.key}":
+            return 401, _error(f"Incorrect API key: {headers['Authorization']}"), {}, False
+        if call.model not in self.models:
+            return 404, _error(f"no model {call.model}", "model_not_found"), {}, False
+        fault = self.take_fault(call.path)
+        if fault is not None:
+            time.sleep(fault.delay_s)
+            if not fault.cut_off and fault.status != 200:
+                return fault.status, fault.body or _error("injected"), fault.headers, False
+            if fault.body is not None:
+                return fault.status, fault.body, fault.headers, False
+        right = self._heard(call) if call.audio else self._embedded(call)
+        return 200, right, {}, bool(fault and fault.cut_off)
+
+    def _heard(self, call: Recorded) -> dict[str, Any]:
+        samples, rate = soundfile.read(io.BytesIO(call.audio))
+        seconds = len(samples) / rate
+        segments = [
+            {"id": number, "start": start, "end": end, "text": f" {text}"}
+            for number, (start, end, text) in enumerate(self.hear(seconds))
+        ]
+        text = "".join(segment["text"] for segment in segments).strip()
+        usage = {"type": "duration", "seconds": round(seconds)}
+        if call.fields.get("response_format") != "verbose_json":
+            return {"text": text, "usage": usage}
+        return {
+            "text": text,
+            "language": "english",
+            "duration": seconds,
+            "segments": segments,
+            "usage": usage,
+        }
+
+    def _embedded(self, call: Recorded) -> dict[str, Any]:
+        dimensions = int(call.fields.get("dimensions", self.dimensions))
+        data = []
+        for index, text in enumerate(call.inputs):
+            vector = embed_words(text, dimensions)
+            as_base64 = call.fields.get("encoding_format") == "base64"
+            encoded = base64.b64encode(vector.tobytes()).decode() if as_base64 else vector.tolist()
+            data.append({"object": "embedding", "index": index, "embedding": encoded})
+        tokens = sum(len(text.split()) for text in call.inputs)
+        usage = {"prompt_tokens": tokens, "total_tokens": tokens}
+        return {"object": "list", "model": call.model, "data": data, "usage": usage}
+
+
+def hear_numbers(seconds: float) -> list[tuple[float, float, str]]:
+    """Hear a sentence every four seconds."""
+    count = max(1, int(seconds // SEGMENT_S))
+    return [
+        (n * SEGMENT_S, min((n + 1) * SEGMENT_S, seconds), f"This is sentence number {n}.")
+        for n in range(count)
+    ]
+
+
+def embed_words(text: str, dimensions: int) -> Any:
+    """Return the sum of a fixed random direction for each word, of length 1."""
+    vector = np.full(dimensions, 1e-3, dtype="<f4")
+    for word in re.findall(r"\w+", text.lower()):
+        seed = int.from_bytes(hashlib.sha256(word.encode()).digest()[:4], "big")
+        vector += np.random.default_rng(seed).standard_normal(dimensions).astype("<f4")
+    return (vector / np.linalg.norm(vector)).astype("<f4")
+
+
+def _error(message: str, code: str | None = None) -> dict[str, Any]:
+    return {"error": {"message": message, "type": "invalid_request_error", "code": code}}
+
+
+def _parse(path: str, content_type: str, body: bytes) -> Recorded:
+    if content_type.startswith("application/json"):
+        asked = json.loads(body)
+        inputs = asked.pop("input")
+        inputs = [inputs] if isinstance(inputs, str) else inputs
+        fields = {name: str(value) for name, value in asked.items()}
+        return Recorded(path, asked.get("model", ""), inputs, fields)
+    header = f"Content-Type: {content_type}\r\n\r\n".encode()
+    message = BytesParser().parsebytes(header + body)
+    recorded = Recorded(path, "")
+    for part in message.get_payload():
+        name = part.get_param("name", header="content-disposition")
+        content = part.get_payload(decode=True)
+        if name == "file":
+            recorded.audio = content
+        else:
+            recorded.fields[str(name)] = content.decode()
+    recorded.model = recorded.fields.get("model", "")
+    return recorded

@@ -1,0 +1,225 @@
+"""Videos through real workers: what comes out, and what is paid."""
+
+import pytest
+
+from tests.conftest import ended, eventually
+from tests.media import make_audio
+from tests.openai_server import Fault
+from videos import events
+from videos.models import AudioPart, Call, Chunk, Embedding, Event, Run, Segment, Step, Video
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def test_an_uploaded_video_becomes_searchable(upload, worker, openai):
+    video = ended(upload(language="en"))
+
+    assert (video.status, video.error) == ("completed", "")
+    assert video.duration_s == pytest.approx(8, abs=0.1)
+    assert (video.progress, video.coverage, video.warnings) == (1, 1, [])
+    assert Segment.objects.filter(transcript__video=video).count() == 2
+    assert Chunk.objects.get(revision=video.revision).text.startswith("This is sentence")
+    assert Embedding.objects.filter(chunk__revision=video.revision, segment_index=None).exists()
+    assert (len(openai.heard()), len(openai.embedded())) == (1, 1)
+    assert openai.heard()[0].fields["language"] == "en"
+
+
+def test_every_call_is_in_the_ledger_once(upload, worker, openai):
+    video = ended(upload())
+
+    calls = Call.objects.filter(video_id=video.pk)
+    assert {(call.service, call.state, call.used) for call in calls} == {
+        ("transcription", "answered", True),
+        ("embedding", "answered", True),
+    }
+    assert calls.get(service="transcription").audio_seconds == 8
+    assert float(calls.get(service="transcription").cost_usd) == pytest.approx(8 / 60 * 0.006)
+
+
+def test_run_steps_and_events_tell_what_happened(upload, worker):
+    video = ended(upload())
+
+    run = Run.objects.get(video=video)
+    assert (run.state, run.holds_slot, run.lease_until) == ("completed", False, None)
+    assert list(run.steps.values_list("stage", "key", "state", "attempts")) == [
+        ("transcribe", "audio", "done", 1),
+        ("transcribe", "0-8000 ms", "done", 1),
+        ("chunk", "chunks", "done", 1),
+        ("embed", "chunks 0-0", "done", 1),
+        ("finish", "revision", "done", 1),
+    ]
+    assert sorted(Event.objects.values_list("name", flat=True)) == [
+        "video/completed",
+        "video/transcribe.requested",
+        "video/transcription.completed",
+    ]
+
+
+def test_reprocessing_from_chunk_calls_no_transcription(upload, worker, openai):
+    video = ended(upload())
+    before = video.revision_id
+    openai.calls.clear()
+
+    video.reprocess(from_stage="chunk")
+
+    assert ended(video).status == "completed"
+    assert video.revision_id != before
+    assert (len(openai.heard()), len(openai.embedded())) == (0, 1)
+    assert video.revisions.count() == 1
+
+
+def test_reprocessing_from_transcribe_pays_again(upload, worker, openai):
+    video = ended(upload())
+    openai.calls.clear()
+
+    video.reprocess(from_stage="transcribe")
+
+    assert ended(video).status == "completed"
+    assert len(openai.heard()) == 1
+    assert video.transcripts.count() == 1
+
+
+def test_a_failed_video_resumes_at_the_step_that_failed(upload, worker, openai):
+    openai.faults.append(Fault(status=401, path="embeddings"))
+    video = ended(upload())
+    assert (video.status, video.error_code) == ("failed", "unauthorized")
+    openai.calls.clear()
+
+    run = video.reprocess()
+
+    assert run.stage == "embed"
+    assert ended(video).status == "completed"
+    assert (len(openai.heard()), len(openai.embedded())) == (0, 1)
+
+
+def test_batch_reprocess_embeds_again_without_transcribing(upload, worker, openai):
+    videos = [ended(upload()) for _ in range(3)]
+    openai.calls.clear()
+
+    event = events.send(
+        "video/embeddings.batch-reprocess", {"video_ids": [video.pk for video in videos]}
+    )
+
+    eventually(lambda: event.runs.filter(state="completed").count() == 3)
+    assert set(event.runs.values_list("queue", flat=True)) == {"bulk"}
+    assert (len(openai.heard()), len(openai.embedded())) == (0, 3)
+    assert {video.status for video in Video.objects.all()} == {"completed"}
+
+
+def test_a_long_video_is_cut_into_parts_with_true_times(upload, worker, openai, tmp_path):
+    video = ended(upload(make_audio(tmp_path / "long.mp3", 185)))
+
+    parts = list(AudioPart.objects.filter(transcript__video=video))
+    assert len(parts) == len(openai.heard()) == 3
+    assert [part.start_ms for part in parts] == [0, parts[0].end_ms, parts[1].end_ms]
+    starts = list(Segment.objects.filter(transcript__video=video).values_list("start", flat=True))
+    assert starts == sorted(starts)
+    assert starts[-1] > 170
+
+
+def test_a_transient_failure_is_retried_for_its_part_alone(upload, worker, openai, tmp_path):
+    openai.faults.append(Fault(status=500, path="transcriptions", times=2))
+
+    video = ended(upload(make_audio(tmp_path / "long.mp3", 185)))
+
+    assert video.status == "completed"
+    assert len(openai.heard()) == 3 + 2
+    assert Call.objects.filter(service="transcription", used=True).count() == 3
+    assert Call.objects.filter(state="failed", http_status=500).count() == 2
+
+
+def test_retries_end_and_the_video_says_whose_fault_it_was(upload, worker, openai):
+    openai.faults.append(Fault(status=503, path="transcriptions", times=99))
+
+    video = ended(upload())
+
+    assert (video.status, video.error_code) == ("failed", "service_unavailable")
+    assert len(openai.heard()) == 1 + 3
+    assert Step.objects.get(key="0-8000 ms").state == "failed"
+
+
+def test_waiting_for_a_service_costs_no_retry(upload, worker, openai):
+    busy = Fault(status=429, path="transcriptions", times=6, headers={"Retry-After-Ms": "20"})
+    openai.faults.append(busy)
+
+    video = ended(upload())
+
+    assert video.status == "completed"
+    assert Step.objects.get(key="0-8000 ms").failures == 0
+
+
+@pytest.mark.parametrize(
+    ("fault", "code"),
+    [
+        ({"cut_off": True, "status": 200}, "completed"),
+        ({"status": 200, "body": b"this is no JSON"}, "completed"),
+        ({"status": 200, "body": {"words": "no text"}}, "completed"),
+        ({"status": 400}, "rejected"),
+        ({"status": 413}, "rejected"),
+    ],
+)
+def test_broken_answers_are_retried_and_refusals_are_not(upload, worker, openai, fault, code):
+    openai.faults.append(Fault(path="transcriptions", **fault))
+
+    video = ended(upload())
+
+    assert code in (video.status, video.error_code)
+    assert len(openai.heard()) == (2 if code == "completed" else 1)
+
+
+def test_a_wrong_key_fails_at_once_and_is_not_shown(upload, worker, openai, settings):
+    settings.CHRONOS_TRANSCRIPTION_API_KEY = "sk-secret-and-wrong"
+
+    video = ended(upload())
+
+    assert video.error_code == "unauthorized"
+    assert len(openai.heard()) == 1
+    assert "sk-secret" not in video.error + Call.objects.get().error
+
+
+def test_an_unknown_model_is_a_misconfiguration(upload, worker, openai, settings):
+    settings.CHRONOS_TRANSCRIPTION_MODEL = "whisper-99"
+
+    assert ended(upload()).error_code == "misconfigured"
+    assert len(openai.heard()) == 1
+
+
+def test_a_video_deleted_while_processed_leaves_only_the_ledger(upload, worker, openai):
+    openai.gate.clear()
+    video = upload()
+    storage, name = video.file.storage, video.file.name
+    eventually(lambda: Call.objects.filter(state="sent").exists())
+
+    video.delete()
+    openai.gate.set()
+
+    eventually(lambda: Call.objects.get().state in ("answered", "unknown"))
+    assert not Call.objects.get().used
+    assert not storage.exists(name)
+    assert not Run.objects.exists()
+    assert ended(upload()).status == "completed"
+
+
+def test_a_running_video_can_be_cancelled_and_resumed(upload, worker, openai):
+    openai.gate.clear()
+    video = upload()
+    eventually(lambda: Call.objects.filter(state="sent").exists())
+
+    assert video.cancel()
+
+    assert ended(video).status == "cancelled"
+    openai.gate.set()
+    video.reprocess()
+    assert ended(video).status == "completed"
+
+
+def test_a_failed_reprocess_leaves_the_old_revision_serving(upload, worker, openai):
+    video = ended(upload())
+    revision = video.revision_id
+    openai.faults.append(Fault(status=401, path="transcriptions"))
+
+    video.reprocess(from_stage="transcribe")
+
+    assert ended(video).status == "failed"
+    assert video.revision_id == revision
+    assert Chunk.objects.filter(revision=revision).exists()

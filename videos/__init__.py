@@ -1,0 +1,1 @@
+"""Videos in, searchable knowledge out: an app for any Django project."""

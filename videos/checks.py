@@ -1,0 +1,164 @@
+"""System checks: misconfiguration is told at the start, by a stable id, with a hint."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import dramatiq
+from django.apps import AppConfig
+from django.core.checks import CheckMessage, Error, Tags, Warning, register
+from django.db import connections
+
+from videos.conf import conf
+from videos.middleware import Durability
+from videos.models import Embedding, ServingModel
+
+_OPENAI_HOST = "api.openai.com"
+#: Below this an exact scan is fast, and an index not worth its upkeep.
+_INDEX_WORTH_ROWS = 100_000
+
+
+@register(Tags.compatibility)
+def check_middleware(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[CheckMessage]:
+    """The broker must pass pipelines on and keep claims alive."""
+    present = {type(entry) for entry in dramatiq.get_broker().middleware}
+    missing = [
+        f"{needed.__module__}.{needed.__name__}"
+        for needed in (dramatiq.middleware.Pipelines, Durability)
+        if needed not in present
+    ]
+    if not missing:
+        return []
+    return [
+        Error(
+            f"The Dramatiq broker lacks the middleware {' and '.join(missing)}.",
+            hint="List it under MIDDLEWARE in the setting DRAMATIQ_BROKER.",
+            id="videos.E001",
+        )
+    ]
+
+
+@register()
+def check_keys(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[CheckMessage]:
+    """OpenAI's own service wants a key."""
+    settings = conf()
+    messages: list[CheckMessage] = []
+    for service, base_url, key in [
+        (
+            "TRANSCRIPTION",
+            settings.transcription_base_url,
+            settings.transcription_api_key,
+        ),
+        ("EMBEDDING", settings.embedding_base_url, settings.embedding_api_key),
+    ]:
+        if not key and (not base_url or _OPENAI_HOST in base_url):
+            messages.append(
+                Error(
+                    f"The {service.lower()} service is OpenAI's, and there is no key for it.",
+                    hint=f"Set OPENAI_API_KEY or {service}_API_KEY, or name a server of your own "
+                    f"in {service}_BASE_URL.",
+                    id="videos.E002",
+                )
+            )
+    return messages
+
+
+@register()
+def check_transcription_model(
+    app_configs: Sequence[AppConfig] | None, **_: Any
+) -> list[CheckMessage]:
+    """OpenAI has announced the end of whisper-1."""
+    settings = conf()
+    openai = not settings.transcription_base_url or _OPENAI_HOST in settings.transcription_base_url
+    if settings.transcription_model != "whisper-1" or not openai:
+        return []
+    return [
+        Warning(
+            "OpenAI ends whisper-1 on 2027-02-26.",
+            hint="Set TRANSCRIPTION_MODEL=gpt-transcribe (times are then those of our cuts), or "
+            "TRANSCRIPTION_BASE_URL to a faster-whisper server.",
+            id="videos.W001",
+        )
+    ]
+
+
+@register(Tags.database)
+def check_database(
+    app_configs: Sequence[AppConfig] | None,
+    databases: Sequence[str] | None = None,
+    **_: Any,
+) -> list[CheckMessage]:
+    """The extension is there, and what is stored fits what is configured."""
+    messages: list[CheckMessage] = []
+    for alias in databases or []:
+        connection = connections[alias]
+        if connection.vendor != "postgresql":
+            messages.append(
+                Error(
+                    f"The database {alias!r} is {connection.vendor}; Chronos needs PostgreSQL.",
+                    hint="Set DATABASE_URL to a PostgreSQL 15 or newer with pgvector 0.8.",
+                    id="videos.E003",
+                )
+            )
+            continue
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT extversion FROM pg_extension WHERE extname = 'vector'")
+            version = cursor.fetchone()
+        tables = set(connection.introspection.table_names())
+        if Embedding._meta.db_table not in tables:
+            continue
+        if version is None:
+            messages.append(
+                Error(
+                    "The extension pgvector is not in the database.",
+                    hint="As the database's administrator: CREATE EXTENSION vector;",
+                    id="videos.E004",
+                )
+            )
+            continue
+        messages += _check_stored(alias)
+    return messages
+
+
+def _check_stored(alias: str) -> list[CheckMessage]:
+    settings = conf()
+    serving = ServingModel.objects.using(alias).first()
+    if serving is None:
+        return []
+    messages: list[CheckMessage] = []
+    if (serving.model, serving.dimensions) != (
+        settings.embedding_model,
+        settings.embedding_dimensions,
+    ):
+        messages.append(
+            Warning(
+                f"Searches are served by {serving.model} ({serving.dimensions} dimensions), "
+                f"configured is {settings.embedding_model} ({settings.embedding_dimensions}).",
+                hint="Embed everything again: manage.py reprocess --all --from embed.",
+                id="videos.W002",
+            )
+        )
+    with connections[alias].cursor() as cursor:
+        cursor.execute(
+            "SELECT reltuples FROM pg_class WHERE oid = %s::regclass",
+            [Embedding._meta.db_table],
+        )
+        (rows,) = cursor.fetchone()
+        cursor.execute(
+            "SELECT 1 FROM pg_indexes WHERE tablename = %s AND indexdef LIKE %s",
+            [
+                Embedding._meta.db_table,
+                f"%hnsw%halfvec({serving.dimensions})%{serving.model}%",
+            ],
+        )
+        indexed = cursor.fetchone() is not None
+    if rows > _INDEX_WORTH_ROWS and not indexed:
+        messages.append(
+            Warning(
+                f"{rows:.0f} vectors of {serving.model} have no HNSW index.",
+                hint="Build it: manage.py index_embeddings.",
+                id="videos.W003",
+            )
+        )
+    return messages

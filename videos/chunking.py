@@ -1,0 +1,276 @@
+"""Cutting a transcript into chunks of 500 to 1000 words. Pure.
+
+Words are those of Unicode's default word boundaries (UAX #29, by the `regex` library). Scripts
+written without spaces get a word of each character there, so a character counts as the share
+of a word that it usually is.
+
+The cuts are those of least total cost, found by dynamic programming: sizes near the middle of
+the range, ends at the ends of sentences or, where there are none, of segments. So the last
+chunks are balanced, and a chunk under 500 words remains only where no cut avoids it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import regex
+
+from videos.captions import Cue
+
+MIN_WORDS = 500
+MAX_WORDS = 1000
+PASSAGE_WORDS = 25
+
+_WORD = regex.compile(r"(?w)\b[\p{L}\p{N}].*?\b", regex.DOTALL)
+_HAN = regex.compile(r"\p{Han}")
+_KANA = regex.compile(r"\p{Hiragana}|\p{Katakana}")
+_UNSPACED = regex.compile(r"[\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]")
+_SCRIPT_WITHOUT_SPACES = regex.compile(
+    r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]"
+)
+_SENTENCE_END = regex.compile(r"[.!?…。！？؟۔।॥။።][\"'”’»)\]」』]*$")
+_SENTENCE_BREAK = regex.compile(
+    r"(?<=[.!?…؟۔।॥][\"'”’»)\]]*)\s+|(?<=[。！？။።][」』”]*)(?=[^」』”。！？\s])\s*"
+)
+
+#: Thousandths of a word that one character counts. Chinese words have about 1.6 characters
+#: (Xinhua corpus: Sproat and Shih 1990), Thai ones about 3.3 written clusters; kana carry
+#: endings and particles between kanji, about two to a word.
+_HAN_MILLIWORDS = 600
+_KANA_MILLIWORDS = 500
+_UNSPACED_MILLIWORDS = 300
+
+#: An unbroken sentence longer than this may be cut inside, at about every _PIECE_WORDS words.
+_LONG_SENTENCE_WORDS = 100
+_PIECE_WORDS = 50
+#: Shorter units are joined with the next before the search, to bound its cost.
+_SHORT_UNIT_WORDS = 8
+_LONGEST_WORD_CHARACTERS = 25
+
+#: What a cut costs, beside the deviation from the middle of the range (0 to 1).
+_CUT_AT_SENTENCE_AND_SEGMENT = 0.0
+_CUT_AT_SENTENCE = 0.1
+_CUT_AT_SEGMENT = 2.0
+_CUT_INSIDE = 10.0
+_TOO_SHORT = 100.0
+
+
+@dataclass(frozen=True)
+class ChunkText:
+    """A chunk before it is stored; segments are positions in the list that was chunked."""
+
+    text: str
+    start: float
+    end: float
+    first_segment: int
+    last_segment: int
+    word_count: int
+
+    @property
+    def token_count(self) -> int:
+        """Tokens of an embedding model, estimated on the high side."""
+        return estimate_tokens(self.text)
+
+    @property
+    def content_hash(self) -> str:
+        """Hex sha256 of the text."""
+        return hashlib.sha256(self.text.encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class _Unit:
+    """Text that is never cut; `glue` stands before it, `cut_cost` is the price of a cut after."""
+
+    text: str
+    glue: str
+    first_segment: int
+    last_segment: int
+    milliwords: int
+    cut_cost: float
+
+
+def count_words(text: str) -> int:
+    """Return the number of words, at least 1 for any text with a letter or digit."""
+    milliwords = _milliwords(text)
+    return max(1, round(milliwords / 1000)) if milliwords else 0
+
+
+def estimate_tokens(text: str) -> int:
+    """Return the tokens of a text, on the high side for OpenAI's cl100k vocabulary.
+
+    English has about 4.5 bytes a token, Chinese about 2.7, Thai about 3.
+    """
+    return -(-len(text.encode()) * 2 // 5)
+
+
+def chunk(segments: Sequence[Cue]) -> list[ChunkText]:
+    """Cut the segments' text into chunks; every word stands in exactly one, in order."""
+    units = _joined_short_units(_units(segments))
+    if not units:
+        return []
+    bounds = _cheapest_cuts(units)
+    return [_chunk_of(units[begin:end], segments) for begin, end in pairwise(bounds)]
+
+
+def passages(segments: Sequence[Cue]) -> list[tuple[int, str]]:
+    """Group neighbouring segments to about 25 words: [(position of the first, text), …].
+
+    Passages are embedded beside their chunk, so that a hit can name the second.
+    """
+    grouped: list[tuple[int, str]] = []
+    words = PASSAGE_WORDS
+    for position, segment in enumerate(segments):
+        if words >= PASSAGE_WORDS:
+            grouped.append((position, segment.text))
+            words = 0
+        else:
+            first, text = grouped[-1]
+            grouped[-1] = (first, text + _glue(text, segment.text) + segment.text)
+        words += count_words(segment.text)
+    return grouped
+
+
+def _cheapest_cuts(units: Sequence[_Unit]) -> list[int]:
+    """Return the positions of the cuts, 0 and the end included, by dynamic programming."""
+    sums = [0]
+    for unit in units:
+        sums.append(sums[-1] + unit.milliwords)
+    best: list[tuple[float, int]] = [(0.0, 0)]
+    for end in range(1, len(units) + 1):
+        cut_cost = units[end - 1].cut_cost if end < len(units) else 0.0
+        options = []
+        for begin in range(end - 1, -1, -1):
+            words = (sums[end] - sums[begin]) / 1000
+            if words > MAX_WORDS and begin < end - 1:
+                break
+            whole = begin == 0 and end == len(units)
+            options.append((best[begin][0] + cut_cost + _size_cost(words, whole), begin))
+        best.append(min(options))
+    cuts = [len(units)]
+    while cuts[-1]:
+        cuts.append(best[cuts[-1]][1])
+    return cuts[::-1]
+
+
+def _size_cost(words: float, whole: bool) -> float:
+    middle = (MIN_WORDS + MAX_WORDS) / 2
+    deviation = (words - middle) / (MAX_WORDS - middle)
+    if words >= MIN_WORDS or whole:
+        return deviation**2
+    return _TOO_SHORT + (MIN_WORDS - words) + deviation**2
+
+
+def _chunk_of(units: Sequence[_Unit], segments: Sequence[Cue]) -> ChunkText:
+    text = units[0].text + "".join(unit.glue + unit.text for unit in units[1:])
+    first, last = units[0].first_segment, units[-1].last_segment
+    return ChunkText(
+        text=text,
+        start=segments[first].start,
+        end=max(segments[last].end, segments[first].start),
+        first_segment=first,
+        last_segment=last,
+        word_count=max(1, round(sum(unit.milliwords for unit in units) / 1000)),
+    )
+
+
+def _units(segments: Sequence[Cue]) -> Iterator[_Unit]:
+    """Yield the sentences of every segment, long ones in pieces, and what a cut after costs."""
+    before = ""
+    for position, segment in enumerate(segments):
+        sentences = [text for text in _SENTENCE_BREAK.split(segment.text.strip()) if text]
+        for number, sentence in enumerate(sentences, start=1):
+            ends_segment = number == len(sentences)
+            pieces = _pieces(sentence)
+            for count, piece in enumerate(pieces, start=1):
+                ends_sentence = count == len(pieces) and bool(_SENTENCE_END.search(piece))
+                glue = _glue(before, piece) if count == 1 else _inner_glue(sentence, piece)
+                yield _Unit(
+                    text=piece.strip(),
+                    glue=glue,
+                    first_segment=position,
+                    last_segment=position,
+                    milliwords=_milliwords(piece),
+                    cut_cost=_cut_cost(ends_sentence, ends_segment and count == len(pieces)),
+                )
+                before = piece
+
+
+def _cut_cost(ends_sentence: bool, ends_segment: bool) -> float:
+    if ends_sentence:
+        return _CUT_AT_SENTENCE_AND_SEGMENT if ends_segment else _CUT_AT_SENTENCE
+    return _CUT_AT_SEGMENT if ends_segment else _CUT_INSIDE
+
+
+def _pieces(sentence: str) -> list[str]:
+    """Cut an overlong sentence at word boundaries; a leading space stays with its piece."""
+    if _milliwords(sentence) <= _LONG_SENTENCE_WORDS * 1000:
+        return [sentence]
+    pieces, begin, milliwords = [], 0, 0
+    for start, weight in _weights(sentence):
+        if milliwords >= _PIECE_WORDS * 1000:
+            space = start > 0 and sentence[start - 1].isspace()
+            pieces.append(sentence[begin : start - space])
+            begin, milliwords = start - space, 0
+        milliwords += weight
+    return [*pieces, sentence[begin:]]
+
+
+def _joined_short_units(units: Iterator[_Unit]) -> list[_Unit]:
+    joined: list[_Unit] = []
+    for unit in units:
+        last = joined[-1] if joined else None
+        if last and (
+            last.milliwords < _SHORT_UNIT_WORDS * 1000 // 2
+            or (last.milliwords < _SHORT_UNIT_WORDS * 1000 and last.cut_cost >= _CUT_AT_SEGMENT)
+        ):
+            joined[-1] = _Unit(
+                last.text + unit.glue + unit.text,
+                last.glue,
+                last.first_segment,
+                unit.last_segment,
+                last.milliwords + unit.milliwords,
+                unit.cut_cost,
+            )
+        else:
+            joined.append(unit)
+    return joined
+
+
+def _glue(before: str, after: str) -> str:
+    """Return what stands between two texts: nothing inside a script that uses no spaces."""
+    if not before:
+        return ""
+    unspaced = _SCRIPT_WITHOUT_SPACES
+    punctuation = before[-1] in "。！？、，」』"
+    if (unspaced.match(before[-1]) or punctuation) and unspaced.match(after[0]):
+        return ""
+    return " "
+
+
+def _inner_glue(sentence: str, piece: str) -> str:
+    return " " if piece[:1].isspace() else ""
+
+
+def _milliwords(text: str) -> int:
+    return sum(weight for _, weight in _weights(text))
+
+
+def _weights(text: str) -> Iterator[tuple[int, int]]:
+    """Yield (position, thousandths of a word) of every word; a monstrous one in pieces."""
+    for match in _WORD.finditer(text):
+        word = match.group()
+        for offset in range(0, len(word), _LONGEST_WORD_CHARACTERS):
+            yield match.start() + offset, _weight(word)
+
+
+def _weight(word: str) -> int:
+    if _HAN.match(word):
+        return _HAN_MILLIWORDS
+    if _UNSPACED.match(word):
+        return _UNSPACED_MILLIWORDS
+    if len(word) == 1 and _KANA.match(word):
+        return _KANA_MILLIWORDS
+    return 1000

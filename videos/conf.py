@@ -1,0 +1,73 @@
+"""The settings of the `videos` app: all under one prefix, typed, read lazily.
+
+Every field is the Django setting `CHRONOS_<FIELD IN CAPITALS>`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from functools import cache
+from typing import Any
+
+from django.conf import settings
+from django.core.signals import setting_changed
+
+GIB = 1024**3
+
+
+@dataclass(frozen=True)
+class Conf:
+    """What the app can be told; the defaults are those of docs/configuration.md."""
+
+    transcription_base_url: str | None = None
+    transcription_api_key: str | None = None
+    transcription_model: str = "whisper-1"
+    embedding_base_url: str | None = None
+    embedding_api_key: str | None = None
+    embedding_model: str = "text-embedding-3-small"
+    embedding_dimensions: int = 1536
+    #: Running runs of one creator; 0 means no limit.
+    creator_concurrency: int = 10
+    #: Runs of one creator released in any 60 seconds; 0 means no limit.
+    creator_starts_per_minute: int = 10
+    #: Runs on the queue `bulk` at once, for all creators together.
+    bulk_concurrency: int = 4
+    #: Transcription calls side by side for one video.
+    parts_in_flight: int = 16
+    max_upload_bytes: int = 20 * GIB
+    max_duration_s: int = 12 * 3600
+    #: Dotted path of the access policy: a callable from a user to a queryset of videos.
+    visible_videos: str = "videos.access.own_videos"
+    #: Prices beside the built-in ones: {model: {"minute": USD, "million_tokens": USD}}.
+    prices: dict[str, dict[str, float]] = field(default_factory=dict)
+    #: Path of the ffmpeg program; none means the one of the imageio-ffmpeg package.
+    ffmpeg: str | None = None
+    #: Seconds that a claim lasts without a heartbeat, and between two heartbeats.
+    lease_s: float = 8.0
+    heartbeat_s: float = 2.0
+    #: Seconds between two looks of a worker for work that got stuck.
+    sweep_s: float = 1.0
+    #: Seconds until a failed step is tried again; doubled each time up to the cap.
+    retry_backoff_s: float = 1.0
+    retry_backoff_cap_s: float = 60.0
+    #: Seconds without bytes from a service before the call counts as failed.
+    service_timeout_s: float = 300.0
+
+
+@cache
+def conf() -> Conf:
+    """Return the settings in force; tests that override a setting get a fresh one."""
+    given: dict[str, Any] = {
+        entry.name: getattr(settings, f"CHRONOS_{entry.name.upper()}")
+        for entry in fields(Conf)
+        if hasattr(settings, f"CHRONOS_{entry.name.upper()}")
+    }
+    return Conf(**given)
+
+
+def _forget(*, setting: str, **_: object) -> None:
+    if setting.startswith("CHRONOS_"):
+        conf.cache_clear()
+
+
+setting_changed.connect(_forget, dispatch_uid="videos.conf")

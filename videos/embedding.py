@@ -1,0 +1,77 @@
+"""Text to vectors, by any server that speaks OpenAI's `POST /v1/embeddings`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import openai
+
+from videos import services
+from videos.conf import conf
+from videos.exceptions import BadResponse, Misconfigured
+
+#: OpenAI's limits, with a margin for our estimate of tokens.
+MAX_INPUTS = 2_048
+MAX_REQUEST_TOKENS = 250_000
+_MAX_INPUT_BYTES = 8_000 * 5 // 2
+
+#: Models that can shorten their vectors when `dimensions` is sent; others refuse the word.
+_SHORTENABLE = ("text-embedding-3-", "chronos-local-embed")
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """Vectors in the order of the texts, one row each, and what they cost."""
+
+    vectors: npt.NDArray[np.float32]
+    tokens: int
+
+
+def client() -> openai.OpenAI:
+    """Return a client of the embedding service."""
+    return services.client(conf().embedding_base_url, conf().embedding_api_key)
+
+
+def embed(api: openai.OpenAI, texts: Sequence[str]) -> Embedded:
+    """Return the vectors of up to 2048 texts; overlong ones are embedded by their beginning.
+
+    Raises:
+        ServiceFault, ConfigurationFault: as `services` translates the service's errors.
+    """
+    settings = conf()
+    asked: dict[str, Any] = {}
+    if settings.embedding_model.startswith(_SHORTENABLE):
+        asked["dimensions"] = settings.embedding_dimensions
+    with services.translated("embedding", settings.embedding_base_url, settings.embedding_api_key):
+        try:
+            answer = api.embeddings.create(
+                model=settings.embedding_model,
+                input=[_clipped(text) for text in texts],
+                **asked,
+            )
+            ordered = sorted(answer.data, key=lambda row: row.index)
+            vectors = np.array([row.embedding for row in ordered], dtype=np.float32)
+        except (ValueError, TypeError, AttributeError) as error:
+            raise BadResponse(f"The embedding service's answer cannot be read: {error}.") from None
+    _check(vectors, len(texts))
+    return Embedded(vectors, answer.usage.total_tokens if answer.usage else 0)
+
+
+def _check(vectors: npt.NDArray[np.float32], count: int) -> None:
+    settings = conf()
+    if vectors.ndim != 2 or len(vectors) != count or not np.isfinite(vectors).all():
+        raise BadResponse("The embedding service did not return one vector for each text.")
+    if vectors.shape[1] != settings.embedding_dimensions:
+        raise Misconfigured(
+            f"The model {settings.embedding_model} returns {vectors.shape[1]} dimensions, "
+            f"EMBEDDING_DIMENSIONS says {settings.embedding_dimensions}. Correct it."
+        )
+
+
+def _clipped(text: str) -> str:
+    """Keep an input under 8192 tokens; only text that is no language is longer."""
+    return text.encode()[:_MAX_INPUT_BYTES].decode(errors="ignore")

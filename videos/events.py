@@ -1,0 +1,344 @@
+"""The typed events, and the registry: which function an event starts.
+
+from videos import events
+
+@dataclass
+class Greeting:
+    name: str
+
+@events.function("my/greeting.requested", data=Greeting)
+def greet(run, data: Greeting):
+    letter = run.step("write", write_letter, data.name)
+    run.step("send", send_letter, letter)
+
+events.send("my/greeting.requested", {"name": "Ada"})
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
+from uuid import UUID
+
+import dramatiq
+from django.db import IntegrityError, transaction
+from django.dispatch import Signal
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from videos.exceptions import EventRefused
+from videos.models import Event, Video
+from videos.retries import DEFAULT_RETRIES
+
+if TYPE_CHECKING:
+    from videos.functions import RunContext
+    from videos.models import Run
+    from videos.runs import Claim
+
+#: Sent with `event` once the transaction that wrote it is committed.
+event_recorded = Signal()
+
+#: The stage of a function that has no stages of its own.
+WHOLE = "run"
+_DAY_S = 24 * 3600
+
+
+class _Data(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=False)
+
+
+class VideoData(_Data):
+    """What every event about one video says."""
+
+    video_id: UUID
+    creator_id: int | UUID | str
+
+
+class TranscribeRequested(VideoData):
+    """`video/transcribe.requested`: the whole pipeline."""
+
+    storage_path: str = Field(min_length=1, max_length=500)
+    original_filename: str = Field(max_length=1000)
+    language: str | None = Field(default=None, max_length=16)
+    force: bool = False
+
+
+class TranscriptionCompleted(VideoData):
+    """`video/transcription.completed`: emitted."""
+
+    segment_count: int
+    duration_s: float
+
+
+class EmbedRequested(VideoData):
+    """`video/embed.requested`: from embedding, all chunks or those named."""
+
+    chunk_ids: list[UUID] | None = None
+
+
+class BatchReprocess(_Data):
+    """`video/embeddings.batch-reprocess`: re-embeds each, on the queue `bulk`."""
+
+    video_ids: list[UUID] = Field(min_length=1)
+
+
+class VideoCompleted(VideoData):
+    """`video/completed`: emitted."""
+
+    duration_s: float
+    chunk_count: int
+
+
+class VideoFailed(VideoData):
+    """`video/failed`: emitted."""
+
+    error_code: str
+    error: str
+
+
+@dataclass(frozen=True)
+class EventType:
+    """An event's name and data class; an emitted one is refused from outside."""
+
+    name: str
+    data: Any
+    emitted: bool = False
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One actor's work in a run; it ends by advancing or completing the run."""
+
+    actor: str
+    perform: Callable[[Claim], None]
+    retries: int = DEFAULT_RETRIES
+    #: Seconds after which the stage is ended as `timed_out`, unless it asks for more.
+    deadline_s: float = 3600
+
+
+@dataclass(frozen=True)
+class Function:
+    """What an event starts: stages by name, in their order."""
+
+    name: str
+    event: str | None
+    stages: Mapping[str, Stage]
+    queue: str = "default"
+    #: Creates the runs for an event; none means one run, whatever the event says.
+    start: Callable[[Event, Function], list[Run]] | None = None
+    #: Name of the function whose run is started when a run of this one fails for good.
+    on_failure: str | None = None
+
+    def stages_from(self, stage: str) -> list[str]:
+        """Return the names of the stage and of those after it."""
+        names = list(self.stages)
+        return names[names.index(stage) :]
+
+
+@dataclass
+class Registry:
+    """All event types and functions; filled when `actors` modules are imported."""
+
+    types: dict[str, EventType] = field(default_factory=dict)
+    functions: dict[str, Function] = field(default_factory=dict)
+
+    def add_type(self, name: str, data: Any, *, emitted: bool = False) -> None:
+        """Register an event type; the same name with another class is a mistake.
+
+        Raises:
+            ValueError: if the name has another data class already.
+        """
+        known = self.types.get(name)
+        if known is not None and known.data is not data:
+            raise ValueError(f"the event {name!r} has the data class {known.data.__name__}")
+        self.types[name] = EventType(name, data, emitted)
+
+    def add_function(self, function: Function) -> None:
+        """Register a function under its name.
+
+        Raises:
+            ValueError: if the name is taken.
+        """
+        if function.name in self.functions:
+            raise ValueError(f"there is a function {function.name!r} already")
+        self.functions[function.name] = function
+
+    def started_by(self, event: str) -> Iterator[Function]:
+        """Yield the functions that an event of this name starts."""
+        return (entry for entry in self.functions.values() if entry.event == event)
+
+
+registry = Registry()
+for _name, _type, _emitted in [
+    ("video/transcribe.requested", TranscribeRequested, False),
+    ("video/transcription.completed", TranscriptionCompleted, True),
+    ("video/chunk.requested", VideoData, False),
+    ("video/embed.requested", EmbedRequested, False),
+    ("video/embeddings.batch-reprocess", BatchReprocess, False),
+    ("video/cancel.requested", VideoData, False),
+    ("video/completed", VideoCompleted, True),
+    ("video/failed", VideoFailed, True),
+    ("video/cancelled", VideoData, True),
+]:
+    registry.add_type(_name, _type, emitted=_emitted)
+
+Callee = TypeVar("Callee", bound=Callable[..., object])
+
+
+def function(
+    event: str,
+    *,
+    data: Any,
+    retries: int = DEFAULT_RETRIES,
+    queue: str = "default",
+    deadline_s: float = 3600,
+    on_failure: Callable[[RunContext, Any], object] | None = None,
+) -> Callable[[Callee], Callee]:
+    """Make `def f(run, data)` a durable function, started by `event`.
+
+    Args:
+        event: the event's name; a new one becomes known by this.
+        data: its data class: a pydantic model or a dataclass.
+        retries: how often a failed step is tried again.
+        queue: the Dramatiq queue of its messages.
+        deadline_s: seconds after which a run is ended as `timed_out`.
+        on_failure: called as `on_failure(run, data)`, in a durable run of its own, when a run
+            has failed for good; `run.error` and `run.error_code` say why.
+    """
+
+    def register(callee: Callee) -> Callee:
+        registry.add_type(event, data)
+        name = f"{callee.__module__.removesuffix('.actors')}.{callee.__name__}"
+        handler = f"{name}.on_failure" if on_failure else None
+        for entry, starts, call, after in [
+            (handler, None, on_failure, None),
+            (name, event, callee, handler),
+        ]:
+            if entry is not None and call is not None:
+                stage = Stage(entry, partial(_call, call, data), retries, deadline_s)
+                declare_actor(entry, WHOLE, queue)
+                registry.add_function(
+                    Function(entry, starts, {WHOLE: stage}, queue, on_failure=after)
+                )
+        return callee
+
+    return register
+
+
+def _call(callee: Callable[[RunContext, Any], object], data_type: Any, claim: Claim) -> None:
+    from videos.functions import call
+
+    call(callee, data_type, claim)
+
+
+def declare_actor(name: str, stage: str, queue: str = "default") -> dramatiq.Actor[[str], None]:
+    """Declare the Dramatiq actor that executes a stage: it takes the run's id, no more.
+
+    Retries, deadlines and failures are Postgres' (`runs`), so Dramatiq's own are off.
+    """
+
+    def execute_stage(run_id: str) -> None:
+        from videos.functions import execute
+
+        execute(UUID(run_id), stage)
+
+    # A broker knows only the options of its own middleware.
+    known = dramatiq.get_broker().actor_options
+    off = {"max_retries": 0, "time_limit": _DAY_S * 1000}
+    options: dict[str, Any] = {option: off[option] for option in off if option in known}
+    return dramatiq.actor(actor_name=name, queue_name=queue, **options)(execute_stage)
+
+
+def send(name: str, data: Mapping[str, Any], key: str | None = None) -> Event:
+    """Store an event, in the caller's transaction; it is dispatched once that commits.
+
+    A key that was sent before returns the first event, and starts nothing.
+
+    Raises:
+        EventRefused: for an unknown or an emitted name, or data that does not fit.
+    """
+    event_type = registry.types.get(name)
+    if event_type is None:
+        raise EventRefused(
+            f"There is no event {name!r}. Known: {', '.join(sorted(registry.types))}.",
+            field="name",
+        )
+    if event_type.emitted:
+        raise EventRefused(f"{name!r} is emitted by Chronos and cannot be sent.", field="name")
+    parsed = parse(name, data)
+    _check_videos(name, parsed)
+    return record(name, parsed, key)
+
+
+def _check_videos(name: str, parsed: Any) -> None:
+    """Refuse an event about videos that do not exist, or that another creator owns."""
+    if isinstance(parsed, BatchReprocess):
+        known = set(Video.objects.filter(pk__in=parsed.video_ids).values_list("pk", flat=True))
+        for number, video_id in enumerate(parsed.video_ids):
+            if video_id not in known:
+                raise EventRefused(
+                    f"{name}: there is no video {video_id}.",
+                    field=f"video_ids.{number}",
+                )
+    elif isinstance(parsed, VideoData):
+        owner = (
+            Video.objects.filter(pk=parsed.video_id).values_list("creator_id", flat=True).first()
+        )
+        if owner is None:
+            raise EventRefused(f"{name}: there is no video {parsed.video_id}.", field="video_id")
+        if str(owner) != str(parsed.creator_id):
+            raise EventRefused(f"{name}: the video has another creator.", field="creator_id")
+
+
+def emit(name: str, **data: Any) -> Event:
+    """Store a fact that Chronos itself states, in the transaction that made it true."""
+    return record(name, parse(name, data), None)
+
+
+def record(name: str, parsed: Any, key: str | None) -> Event:
+    """Store validated data as an event, and announce it on commit."""
+    data = TypeAdapter(type(parsed)).dump_python(parsed, mode="json", exclude_none=True)
+    try:
+        with transaction.atomic():
+            event = Event.objects.create(
+                name=name, key=key, data=data, video_id=data.get("video_id")
+            )
+    except IntegrityError:
+        if key is None:
+            raise
+        return Event.objects.get(key=key)
+    transaction.on_commit(partial(event_recorded.send, sender=Event, event=event), robust=True)
+    return event
+
+
+def parse(name: str, data: Mapping[str, Any]) -> Any:
+    """Return the data of an event as its class.
+
+    Raises:
+        EventRefused: naming the first field that is missing, wrong or not known.
+    """
+    try:
+        return parse_as(registry.types[name].data, data)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False)[0]
+        field_name = ".".join(str(part) for part in first["loc"]) or "data"
+        raise EventRefused(f"{name}: {field_name}: {first['msg']}.", field=field_name) from None
+
+
+def parse_as(data_type: Any, data: Mapping[str, Any]) -> Any:
+    """Return data as a dataclass or pydantic model; a field that is not known is an error.
+
+    Raises:
+        pydantic.ValidationError: if the data does not fit.
+    """
+    if dataclasses.is_dataclass(data_type) and isinstance(data, Mapping):
+        known = {entry.name for entry in dataclasses.fields(data_type)}
+        extra = sorted(str(name) for name in data if name not in known)
+        if extra:
+            raise ValidationError.from_exception_data(
+                str(data_type),
+                [{"type": "extra_forbidden", "loc": (extra[0],), "input": None}],
+            )
+    return TypeAdapter(data_type).validate_python(data)

@@ -1,0 +1,184 @@
+"""Executing a stage of a run: the frame around every actor."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar, cast
+from uuid import UUID
+
+from django.db import close_old_connections, transaction
+from django.db.utils import InterfaceError, OperationalError
+from dramatiq.middleware import SkipMessage
+
+from videos import admission, events, runs, statuses, steps, transport
+from videos.exceptions import (
+    ENDINGS,
+    ChronosError,
+    ClaimLost,
+    DiskFull,
+    HandedOver,
+    RateLimited,
+    RunCancelled,
+)
+from videos.models import ACTIVE_STATES, Run, Step
+from videos.runs import Claim
+from videos.workers import current_worker_id
+
+logger = logging.getLogger(__name__)
+
+#: Errors of the database connection, for which no run is to blame.
+_DATABASE_LOST = (OperationalError, InterfaceError)
+#: The step of an error that happened outside of any step.
+_STAGE_STEP = "stage"
+
+Result = TypeVar("Result")
+
+
+class RunContext:
+    """What a durable function gets as `run`."""
+
+    def __init__(self, claim: Claim, run: Run) -> None:
+        self._claim = claim
+        self.id = run.pk
+        self.attempt = run.attempt
+        #: Why the run failed whose failure is being handled; empty in any other run.
+        self.error = run.parent.error if run.parent else ""
+        self.error_code = run.parent.error_code if run.parent else ""
+
+    def step(self, name: str, call: Callable[..., Result], *args: Any, **kwargs: Any) -> Result:
+        """Call `call` once and keep its JSON result; a retried run gets that without a call.
+
+        Names must be unique within a run.
+
+        Raises:
+            TypeError: if the result cannot be written as JSON.
+        """
+        self._claim.check()
+        with steps.step(self._claim, name) as row:
+            if row.state == Step.State.DONE:
+                return cast(Result, row.result)
+            result = call(*args, **kwargs)
+            with self._claim.guard() as run:
+                steps.finish(run, row, result)
+        return result
+
+
+def call(callee: Callable[[RunContext, Any], object], data_type: Any, claim: Claim) -> None:
+    """Perform the one stage of a function that an app registered."""
+    run = Run.objects.select_related("parent").get(pk=claim.run.pk)
+    data = events.parse_as(data_type, run.data)
+    callee(RunContext(claim, run), data)
+    with claim.guard() as held:
+        runs.complete(held)
+
+
+def execute(run_id: UUID, stage: str) -> None:
+    """Claim the run, perform the stage, and write down how it went.
+
+    Raises:
+        SkipMessage: whenever the pipeline must not go on to the next stage.
+    """
+    close_old_connections()
+    with runs.claimed(run_id, stage, current_worker_id()) as claim:
+        if claim is None:
+            raise SkipMessage(f"run {run_id} is not waiting for {stage}")
+        try:
+            _perform(claim)
+        except ClaimLost as lost:
+            raise SkipMessage(str(lost)) from None
+        except RunCancelled:
+            with claim.guard() as run:
+                runs.cancel(run)
+            raise SkipMessage(f"run {run_id} was cancelled") from None
+        except HandedOver:
+            with claim.guard() as run:
+                handed = runs.hand_over(run)
+            transport.enqueue(handed)
+            raise SkipMessage(f"run {run_id} was handed over") from None
+        except _DATABASE_LOST as error:
+            # The lease runs out, and the sweep sends the run to a worker that has a database.
+            logger.warning("Run %s lost the database in %s: %s", run_id, stage, error)
+            raise SkipMessage(str(error)) from None
+        finally:
+            _admit_next(run_id)
+
+
+def _admit_next(run_id: UUID) -> None:
+    """Give an ended run's slot to the next at once; without a database the sweep will."""
+    try:
+        if not Run.objects.filter(pk=run_id, state__in=ACTIVE_STATES).exists():
+            admission.release()
+    except _DATABASE_LOST as error:
+        logger.warning("The next run is left to the sweep: %s", error)
+
+
+def _perform(claim: Claim) -> None:
+    stage = events.registry.functions[claim.run.function].stages[claim.stage]
+    if claim.run.video_id:
+        statuses.entered(claim.run.video_id, claim.stage)
+    try:
+        claim.check()
+        stage.perform(claim)
+    except (*ENDINGS, *_DATABASE_LOST):
+        raise
+    except steps.StepFailed as failure:
+        _settle(claim, stage, failure.failures)
+    except Exception as error:
+        step = steps.begin(claim, [_STAGE_STEP])[_STAGE_STEP]
+        _settle(claim, stage, [(step, error)])
+    else:
+        return
+    raise SkipMessage(f"run {claim.run.pk} did not finish {claim.stage}")
+
+
+def _settle(claim: Claim, stage: events.Stage, failures: Sequence[tuple[Step, Exception]]) -> None:
+    """Decide what follows from the errors of a stage's steps, and write it.
+
+    One step that has failed for good fails the run; else it waits or is tried again once
+    every failed step may be.
+    """
+    for _, error in failures:
+        if isinstance(error, (*ENDINGS, *_DATABASE_LOST)):
+            raise error
+        if not isinstance(error, ChronosError):
+            logger.error("Run %s failed in %s.", claim.run.pk, claim.stage, exc_info=error)
+    with claim.guard() as run:
+        delays = [(steps.fail(step, error, stage.retries), error) for step, error in failures]
+        for delay, error in delays:
+            if delay is None:
+                runs.fail(run, *_said(error))
+                return
+        delay, error = max(delays, key=lambda entry: entry[0] or 0)
+        code, message = _said(error)
+        if isinstance(error, DiskFull):
+            runs.wait(run, Run.Waiting.DISK, delay or 0, message)
+        elif isinstance(error, RateLimited):
+            runs.wait(run, Run.Waiting.SERVICE, delay or 0, message)
+        else:
+            runs.retry(run, delay or 0, message, code)
+
+
+def _said(error: Exception) -> tuple[str, str]:
+    """Return an error's code, and its message for a person."""
+    if isinstance(error, ChronosError):
+        return error.code, str(error)
+    return ChronosError.code, (
+        f"Chronos met an error that it does not know: {type(error).__name__}: {error}. "
+        "The worker's log has the details."
+    )
+
+
+def message_died(run_id: UUID, message_id: str, reason: str) -> None:
+    """End a run whose message died; one that another message serves is left alone."""
+    with transaction.atomic():
+        run = (
+            Run.objects.select_for_update(of=("self",))
+            .filter(pk=run_id, state=Run.State.QUEUED)
+            .first()
+        )
+        if run is None:
+            return
+        logger.error("Message %s of run %s died: %s", message_id, run_id, reason)
+        runs.fail(run, ChronosError.code, reason)
+    admission.release()

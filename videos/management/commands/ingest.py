@@ -1,0 +1,115 @@
+"""`ingest`: make videos of media files."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+from django.contrib.auth import get_user_model
+from django.core.files import File
+from django.core.management.base import CommandParser
+
+from videos.admission import live_slots
+from videos.documents import video_document
+from videos.management.reporting import (
+    Failed,
+    ReportingCommand,
+    find_creator,
+    find_videos,
+)
+from videos.management.waiting import wait_for, worker_at_hand
+from videos.models import Video
+
+
+class Command(ReportingCommand):
+    """Copies files into the storage, as videos of a creator, and has them processed."""
+
+    help = (
+        "Make videos of media files. A folder is walked: every file in it becomes a video, even "
+        "an empty one, which then fails with a clear error."
+    )
+    examples = (
+        "lecture.mp4 --creator ada --create-creator --wait",
+        "course/ --creator ada --language en --json",
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        super().add_arguments(parser)
+        parser.add_argument("paths", nargs="+", metavar="PATH", type=Path)
+        parser.add_argument("--creator", required=True, help="The creator's username.")
+        parser.add_argument(
+            "--create-creator",
+            action="store_true",
+            help="Create the creator if there is none.",
+        )
+        parser.add_argument("--title", help="Default: the file's name without its ending.")
+        parser.add_argument("--language", default="", help="ISO 639-1; default: detected.")
+        parser.add_argument(
+            "--wait",
+            action="store_true",
+            help="Return when all are processed; 1 if any failed.",
+        )
+
+    def perform(self, **options: Any) -> Any:
+        files = [file for path in options["paths"] for file in _files(path)]
+        creator = _creator(options["creator"], create=options["create_creator"])
+        with worker_at_hand(self.say) if options["wait"] else nullcontext():
+            ids = [self._ingest(file, creator, options).pk for file in files]
+            if options["wait"]:
+                wait_for(ids)
+            elif not live_slots():
+                self.say("No worker is running: start one by `manage.py rundramatiq`.")
+        return {"videos": [video_document(video) for video in find_videos(map(str, ids))]}
+
+    def _ingest(self, path: Path, creator: Any, options: dict[str, Any]) -> Video:
+        with path.open("rb") as content:
+            return Video.objects.create(
+                creator=creator,
+                file=File(content, name=path.name),
+                title=(options["title"] or "")[:255],
+                language=options["language"],
+            )
+
+    def show(self, document: Any, **options: Any) -> None:
+        for video in document["videos"]:
+            reason = f": {video['error']}" if video["error"] else ""
+            self.stdout.write(f"{video['id']}  {video['status']:<12}  {video['title']}{reason}")
+
+    def conclude(self, document: Any, **options: Any) -> None:
+        failed = [video for video in document["videos"] if video["status"] != "completed"]
+        if options["wait"] and failed:
+            raise Failed(
+                f"{len(failed)} of {len(document['videos'])} videos did not complete. "
+                f"{failed[0]['title']}: {failed[0]['error'] or failed[0]['status']}"
+            )
+
+
+def _files(path: Path) -> list[Path]:
+    """Return a file, or all files of a folder.
+
+    Raises:
+        Failed: if there is nothing at the path, or nothing in the folder.
+    """
+    if path.is_file():
+        return [path]
+    if not path.is_dir():
+        raise Failed(f"There is no file or folder {str(path)!r}.", code="not_found", field="path")
+    files = sorted(entry for entry in path.rglob("*") if entry.is_file())
+    if not files:
+        raise Failed(f"The folder {str(path)!r} is empty.", code="not_found", field="path")
+    return files
+
+
+def _creator(name: str, *, create: bool) -> Any:
+    try:
+        return find_creator(name)
+    except Failed as failure:
+        if not create:
+            raise Failed(
+                f"{failure} Add --create-creator to create one.",
+                code="not_found",
+                field="creator",
+            ) from None
+    users = get_user_model()
+    return users._default_manager.create_user(**{users.USERNAME_FIELD: name})

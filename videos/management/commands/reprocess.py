@@ -1,0 +1,105 @@
+"""`reprocess`: process videos again, from a stage or from where they failed."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from dataclasses import asdict
+from typing import Any
+
+from django.core.management.base import CommandParser
+
+from videos import pipelines
+from videos.management.reporting import (
+    Failed,
+    ReportingCommand,
+    WrongUsage,
+    all_videos,
+    find_creator,
+    find_videos,
+)
+from videos.management.waiting import wait_for_runs, worker_at_hand
+from videos.models import Video
+
+
+class Command(ReportingCommand):
+    """Selects videos, and sends the event that processes each again."""
+
+    help = (
+        "Process videos again. Without --from, failed and cancelled ones resume at their first "
+        "unfinished step."
+    )
+    examples = (
+        "0193a5c2-…",
+        "--status failed --wait",
+        "--all --from embed --dry-run --json",
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        super().add_arguments(parser)
+        parser.add_argument("videos", nargs="*", metavar="VIDEO")
+        parser.add_argument("--from", dest="from_stage", choices=list(pipelines.EVENT_OF_STAGE))
+        parser.add_argument("--status", choices=Video.Status.values)
+        parser.add_argument("--creator", help="Only this creator's videos.")
+        parser.add_argument("--all", action="store_true", help="Every video.")
+        parser.add_argument("--dry-run", action="store_true", help="Only estimate.")
+        parser.add_argument(
+            "--force", action="store_true", help="Pay again for content that is known."
+        )
+        parser.add_argument("--wait", action="store_true", help="Return when all have ended.")
+
+    def perform(self, **options: Any) -> Any:
+        videos = self._selected(options)
+        if not videos:
+            raise WrongUsage("No video is selected.")
+        stage: str | None = options["from_stage"]
+        if stage is None and options["videos"]:
+            for video in videos:
+                try:
+                    pipelines.resumable_stage(video)
+                except ValueError as error:
+                    raise WrongUsage(str(error)) from None
+        document = {"runs": [], "estimate": asdict(pipelines.estimate(videos, stage))}
+        if options["dry_run"]:
+            return document
+        with worker_at_hand(self.say) if options["wait"] else nullcontext():
+            runs = [self._reprocess(video, stage, options["force"]) for video in videos]
+            document["runs"] = [str(run.pk) for run in runs]
+            if options["wait"]:
+                wait_for_runs(runs)
+        return document
+
+    def _selected(self, options: dict[str, Any]) -> list[Video]:
+        """Return the videos that arguments and filters name; without a stage, resumable ones."""
+        if options["videos"]:
+            return find_videos(options["videos"])
+        if not (options["all"] or options["status"] or options["creator"]):
+            raise WrongUsage("Name videos, or select them by --status, --creator or --all.")
+        videos = all_videos()
+        if options["status"]:
+            videos = videos.filter(status=options["status"])
+        if options["creator"]:
+            videos = videos.filter(creator=find_creator(options["creator"]))
+        if options["from_stage"] is None:
+            videos = videos.filter(status__in=[Video.Status.FAILED, Video.Status.CANCELLED])
+        return list(videos.order_by("created_at"))
+
+    def _reprocess(self, video: Video, stage: str | None, force: bool) -> Any:
+        try:
+            return video.reprocess(stage, force=force)
+        except ValueError as error:
+            raise Failed(str(error)) from None
+
+    def show(self, document: Any, **options: Any) -> None:
+        estimate = document["estimate"]
+        self.stdout.write(
+            f"{len(document['runs'])} runs started; about {estimate['audio_seconds']:.0f} s of "
+            f"audio, {estimate['embedding_tokens']} tokens, ${estimate['cost_usd']:.4f}"
+        )
+
+    def conclude(self, document: Any, **options: Any) -> None:
+        if not options["wait"]:
+            return
+        ended = Video.objects.filter(runs__in=document["runs"])
+        failed = ended.exclude(status=Video.Status.COMPLETED).first()
+        if failed is not None:
+            raise Failed(f"{failed}: {failed.error or failed.status}")

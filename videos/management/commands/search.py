@@ -1,0 +1,68 @@
+"""`search`: the moment in which something was said."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.core.management.base import CommandParser
+
+from videos.exceptions import ChronosError
+from videos.management.reporting import (
+    Failed,
+    ReportingCommand,
+    find_creator,
+    find_videos,
+)
+from videos.models import Video
+from videos.search import MODES, search
+
+
+class Command(ReportingCommand):
+    """Searches all creators' videos, or one's, or one video."""
+
+    help = "Find the moments in which something was said."
+    examples = (
+        '"how plants make sugar"',
+        '"compound interest" --creator ada --limit 3 --json',
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        super().add_arguments(parser)
+        parser.add_argument("query", metavar="QUERY")
+        parser.add_argument("--creator", help="Only this creator's videos.")
+        parser.add_argument("--video", help="Only this video.")
+        parser.add_argument("--limit", type=int, default=10)
+        parser.add_argument("--mode", choices=MODES, default="hybrid")
+
+    def perform(self, **options: Any) -> Any:
+        videos = Video.objects.all()
+        if options["creator"]:
+            videos = videos.filter(creator=find_creator(options["creator"]))
+        if options["video"]:
+            videos = videos.filter(pk=find_videos([options["video"]])[0].pk)
+        try:
+            hits = search(options["query"], videos, options["limit"], options["mode"])
+        except ChronosError as error:
+            raise Failed(str(error), code=error.code) from None
+        return {
+            "query": options["query"],
+            "results": [
+                {
+                    "video_id": str(hit.video.pk),
+                    "title": hit.video.title,
+                    "start": hit.start,
+                    "end": hit.end,
+                    "chunk_index": hit.chunk_index,
+                    "score": hit.score,
+                    "snippet": hit.snippet,
+                }
+                for hit in hits
+            ],
+        }
+
+    def show(self, document: Any, **options: Any) -> None:
+        for hit in document["results"]:
+            minutes, seconds = divmod(int(hit["start"]), 60)
+            self.stdout.write(f"{minutes:>3}:{seconds:02}  {hit['title']}: {hit['snippet']}")
+        if not document["results"]:
+            self.stdout.write("Nothing was found.")

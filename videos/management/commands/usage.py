@@ -1,0 +1,51 @@
+"""`usage`: what was used and what it cost."""
+
+from __future__ import annotations
+
+import csv
+from datetime import date
+from typing import Any
+
+from django.core.management.base import CommandParser
+
+from videos.management.reporting import ReportingCommand, find_creator
+from videos.usage import UsageRow, summary
+
+
+class Command(ReportingCommand):
+    """Sums the ledger by creator and month."""
+
+    help = "Show usage and cost by creator and month (UTC)."
+    examples = (
+        "--creator ada",
+        "--since 2026-11-01 --until 2026-12-01 --csv > november.csv",
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        super().add_arguments(parser)
+        parser.add_argument("--creator", help="Only this creator.")
+        parser.add_argument("--since", type=date.fromisoformat, help="Inclusive, YYYY-MM-DD.")
+        parser.add_argument("--until", type=date.fromisoformat, help="Exclusive, YYYY-MM-DD.")
+        parser.add_argument("--csv", action="store_true", dest="as_csv")
+
+    def perform(self, **options: Any) -> Any:
+        creator = find_creator(options["creator"]) if options["creator"] else None
+        return {"rows": summary(creator, options["since"], options["until"])}
+
+    def show(self, document: Any, **options: Any) -> None:
+        fields = list(UsageRow.__annotations__)
+        if options["as_csv"]:
+            writer = csv.DictWriter(self.stdout, fields)
+            writer.writeheader()
+            writer.writerows(document["rows"])
+            return
+        for row in document["rows"]:
+            self.stdout.write(
+                f"{row['month']}  {row['creator'] or '(searches)':<16} "
+                f"{row['audio_seconds']:>10.1f} s  {row['transcription_calls']:>6} + "
+                f"{row['embedding_calls']} calls  {row['embedding_tokens']:>10} tokens  "
+                f"{row['unknown_calls']} unknown  {row['failed_calls']} failed  "
+                f"${row['cost_usd']:.4f}"
+            )
+        if not document["rows"]:
+            self.stdout.write("Nothing was used.")

@@ -1,0 +1,159 @@
+"""What every command of ours shares: `--json`, exit codes, help with examples."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from abc import abstractmethod
+from collections.abc import Iterable
+from typing import Any
+from uuid import UUID
+
+from django.contrib.auth import get_user_model
+from django.core.management.base import (
+    BaseCommand,
+    CommandError,
+    CommandParser,
+    DjangoHelpFormatter,
+)
+from django.db.models import QuerySet
+
+from videos.documents import with_runs
+from videos.models import Video
+
+
+class Failed(CommandError):
+    """Ends a command with exit code 1; code and field are for `--json`."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: str = "failed",
+        field: str | None = None,
+        returncode: int = 1,
+    ) -> None:
+        super().__init__(message, returncode=returncode)
+        self.code = code
+        self.field = field
+
+
+class WrongUsage(Failed):
+    """Ends a command with exit code 2."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, code="usage", returncode=2)
+
+
+class _Formatter(DjangoHelpFormatter, argparse.RawDescriptionHelpFormatter):
+    """Keeps the lines of the examples."""
+
+
+class ReportingCommand(BaseCommand):
+    """A command whose result is one document, printed as JSON or for people."""
+
+    #: Lines of the help's end, each a command as a user types it.
+    examples: Iterable[str] = ()
+
+    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
+        """Show the examples under the help."""
+        lines = "\n".join(f"  {prog_name} {subcommand} {line}".rstrip() for line in self.examples)
+        return super().create_parser(
+            prog_name,
+            subcommand,
+            formatter_class=_Formatter,
+            epilog=f"examples:\n{lines}" if lines else None,
+            **kwargs,
+        )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """Add `--json`; commands add their own and call this."""
+        parser.add_argument(
+            "--json",
+            action="store_true",
+            dest="as_json",
+            help="Print one JSON document on standard output, and nothing else.",
+        )
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Perform the command and print its document, or its failure."""
+        try:
+            document = self.perform(**options)
+        except Failed as failure:
+            if options["as_json"]:
+                error = {
+                    "code": failure.code,
+                    "message": str(failure),
+                    "field": failure.field,
+                }
+                self._print_json({"error": error})
+            raise
+        if options["as_json"]:
+            self._print_json(document)
+        elif document is not None:
+            self.show(document, **options)
+        self.conclude(document, **options)
+
+    @abstractmethod
+    def perform(self, **options: Any) -> Any:
+        """Do the work and return the document."""
+
+    @abstractmethod
+    def show(self, document: Any, **options: Any) -> None:
+        """Print the document for people."""
+
+    def conclude(self, document: Any, **options: Any) -> None:
+        """Raise what the command ends with once its document is printed; nothing, mostly."""
+
+    def say(self, message: str) -> None:
+        """Tell something that is not the result."""
+        print(message, file=sys.stderr, flush=True)
+
+    def _print_json(self, document: Any) -> None:
+        self.stdout.write(json.dumps(document, ensure_ascii=False))
+
+
+def find_creator(name: str) -> Any:
+    """Return the user of that name.
+
+    Raises:
+        Failed: if there is none.
+    """
+    users = get_user_model()
+    try:
+        return users._default_manager.get_by_natural_key(name)
+    except users.DoesNotExist:
+        raise Failed(f"There is no creator {name!r}.", code="not_found", field="creator") from None
+
+
+def find_videos(ids: Iterable[str]) -> list[Video]:
+    """Return the videos of these ids, in their order.
+
+    Raises:
+        Failed: naming the first id that is unknown.
+    """
+    wanted = list(ids)
+    known: dict[str, Video] = {
+        str(video.pk): video for video in all_videos().filter(pk__in=filter(_is_uuid, wanted))
+    }
+    videos = []
+    for text in wanted:
+        video = known.get(str(UUID(text))) if _is_uuid(text) else None
+        if video is None:
+            raise Failed(f"There is no video {text!r}.", code="not_found", field="video")
+        videos.append(video)
+    return videos
+
+
+def all_videos() -> QuerySet[Video]:
+    """Return every creator's videos: who may run commands is an operator."""
+    return with_runs(Video.objects.all())
+
+
+def _is_uuid(text: str) -> bool:
+    try:
+        UUID(text)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,101 @@
+"""Waiting for videos: with a bar on a terminal, and a worker where none lives."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+from uuid import UUID
+
+from django.db import close_old_connections
+from tqdm import tqdm
+
+from videos.admission import live_slots
+from videos.models import Run, Video
+
+_LOOK_S = 0.2
+_STOP_WITHIN_S = 15
+_LAUNCHER = Path(__file__).resolve().parent.parent / "launcher.py"
+_ENDED = {Video.Status.COMPLETED, Video.Status.FAILED, Video.Status.CANCELLED}
+
+
+def start_worker(processes: int, threads: int, log: IO[Any] | int) -> subprocess.Popen[bytes]:
+    """Start Dramatiq workers in a child that ends with this process, however it ends."""
+    return spawn(
+        [
+            *(sys.executable, "-m", "django", "rundramatiq", "--skip-logging"),
+            *("--processes", str(processes), "--threads", str(threads)),
+            *("--worker-shutdown-timeout", "8000"),
+        ],
+        log,
+    )
+
+
+def spawn(command: Sequence[str], log: IO[Any] | int) -> subprocess.Popen[bytes]:
+    """Start a child in a session of its own, so that Ctrl-C reaches us alone."""
+    limits = json.dumps({"death_signal": "SIGTERM"})
+    return subprocess.Popen(
+        [sys.executable, "-I", "-S", str(_LAUNCHER), limits, "--", *command],
+        stdin=subprocess.DEVNULL,
+        stdout=log,
+        stderr=log,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        start_new_session=True,
+    )
+
+
+def stop(process: subprocess.Popen[bytes]) -> None:
+    """Ask a child to end, and insist after a while."""
+    process.terminate()
+    try:
+        process.wait(_STOP_WITHIN_S)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, 9)
+        process.wait()
+
+
+@contextmanager
+def worker_at_hand(say: Callable[[str], None]) -> Iterator[None]:
+    """Make sure that a worker lives while the block runs."""
+    if live_slots():
+        yield
+        return
+    say("No worker is running: one is started for as long as this command waits.")
+    worker = start_worker(1, 8, subprocess.DEVNULL)
+    try:
+        yield
+    finally:
+        stop(worker)
+
+
+def wait_for(video_ids: Sequence[UUID]) -> None:
+    """Return once every video has ended, showing how far they are on a terminal."""
+    with tqdm(
+        total=100 * len(video_ids),
+        disable=not sys.stderr.isatty(),
+        bar_format="{l_bar}{bar}| {elapsed} {postfix}",
+    ) as bar:
+        while True:
+            close_old_connections()
+            rows = list(
+                Video.objects.filter(pk__in=video_ids).values_list("status", "progress", "stage")
+            )
+            ended = [row for row in rows if row[0] in _ENDED]
+            shown = sum(100 if row in ended else 100 * row[1] for row in rows)
+            bar.n = round(shown)
+            working = next((row[0] for row in rows if row not in ended), "")
+            bar.set_postfix_str(f"{len(ended)}/{len(rows)} {working}")
+            if len(ended) == len(rows):
+                return
+            time.sleep(_LOOK_S)
+
+
+def wait_for_runs(runs: Sequence[Run]) -> None:
+    """Return once the videos of these runs have ended."""
+    wait_for([run.video_id for run in runs if run.video_id])

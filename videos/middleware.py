@@ -1,0 +1,74 @@
+"""The Dramatiq middleware that a project with `videos` must list; a system check says so."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from dramatiq import Broker, MessageProxy, Middleware, Worker
+from dramatiq.errors import ActorNotFound
+
+if TYPE_CHECKING:
+    from videos.workers import Pulse
+
+logger = logging.getLogger(__name__)
+
+
+class Durability(Middleware):
+    """Keeps claims alive while a worker lives, and records how messages die.
+
+    A message can die in four ways: its actor raised, its retries are used up, it is too old,
+    or no worker knows its actor. All of them end in `after_nack`.
+    """
+
+    def __init__(self) -> None:
+        self._pulse: Pulse | None = None
+
+    def after_worker_boot(self, broker: Broker, worker: Worker) -> None:
+        """Register the worker; start its heartbeat and its sweep."""
+        # Brokers are made before the models are loaded, so this module must not need them.
+        from videos.workers import Pulse
+
+        queues = sorted(worker.consumer_whitelist or broker.get_declared_queues())
+        self._pulse = Pulse(worker.worker_threads, queues)
+        self._pulse.start()
+
+    def before_worker_shutdown(self, broker: Broker, worker: Worker) -> None:
+        """Hand the runs of this process over to others, at their next look at their claim."""
+        from videos import runs
+        from videos.exceptions import HandedOver
+
+        for claim in runs.live_claims():
+            claim.abort(HandedOver())
+
+    def after_worker_shutdown(self, broker: Broker, worker: Worker) -> None:
+        """Stop the heartbeat and sign the worker off, once the last stage has ended."""
+        if self._pulse is not None:
+            self._pulse.stop()
+
+    def after_nack(self, broker: Broker, message: MessageProxy) -> None:
+        """Record a terminal failure on the run whose message died."""
+        from videos.functions import message_died
+
+        run_id = _run_id(message)
+        if run_id is None:
+            return
+        error = getattr(message, "_exception", None)
+        if isinstance(error, ActorNotFound):
+            reason = (
+                f"No worker has the function {message.actor_name}. Deploy the app that defines "
+                "it, then reprocess."
+            )
+        elif error is not None:
+            reason = f"The worker ended the message: {type(error).__name__}: {error}"
+        else:
+            reason = "The message was too old or was refused by the broker."
+        message_died(run_id, message.message_id, reason)
+
+
+def _run_id(message: Any) -> UUID | None:
+    try:
+        return UUID(message.args[0]) if len(message.args) == 1 else None
+    except (TypeError, ValueError, AttributeError):
+        return None

@@ -1,0 +1,31 @@
+"""The tables of Chronos, by noun."""
+
+from videos.models.knowledge import (
+    AudioPart,
+    Chunk,
+    Embedding,
+    Revision,
+    Segment,
+    ServingModel,
+    Transcript,
+)
+from videos.models.ledger import Call
+from videos.models.video import Video
+from videos.models.work import ACTIVE_STATES, Event, Run, Step, Worker
+
+__all__ = [
+    "ACTIVE_STATES",
+    "AudioPart",
+    "Call",
+    "Chunk",
+    "Embedding",
+    "Event",
+    "Revision",
+    "Run",
+    "Segment",
+    "ServingModel",
+    "Step",
+    "Transcript",
+    "Video",
+    "Worker",
+]

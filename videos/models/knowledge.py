@@ -1,0 +1,169 @@
+"""What a video is turned into: transcript, segments, chunks, embeddings."""
+
+from __future__ import annotations
+
+from django.contrib.postgres.indexes import GinIndex
+from django.contrib.postgres.search import SearchVectorField
+from django.db import models
+from django.db.models import F, Q
+from pgvector.django import HalfVectorField
+from uuid6 import uuid7
+
+
+class Transcript(models.Model):
+    """The words of one decoding of one video, and where its audio is kept."""
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    video = models.ForeignKey("videos.Video", on_delete=models.CASCADE, related_name="transcripts")
+    #: sha256 of the source's bytes; with the splitter and a part's bounds it names the part.
+    source_hash = models.CharField(max_length=64)
+    #: Version and settings of the splitter, such as "1:45000".
+    splitter = models.CharField(max_length=64)
+    #: Storage name of the whole audio (16 kHz mono FLAC).
+    audio = models.CharField(max_length=500, blank=True)
+    model = models.CharField(max_length=100)
+    duration_ms = models.PositiveBigIntegerField(default=0)
+    truncated = models.BooleanField(default=False)
+    language = models.CharField(max_length=16, blank=True)
+    coverage = models.FloatField(null=True, blank=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+    #: Set once every part has been cut from the audio.
+    cut_at = models.DateTimeField(null=True, blank=True)
+    completed_at = models.DateTimeField(null=True, blank=True)
+
+    def __str__(self) -> str:
+        return f"transcript of {self.video_id}"
+
+
+class AudioPart(models.Model):
+    """A stretch of audio between two cuts: the checkpoint of transcription."""
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    transcript = models.ForeignKey(Transcript, on_delete=models.CASCADE, related_name="parts")
+    start_ms = models.PositiveBigIntegerField()
+    end_ms = models.PositiveBigIntegerField()
+    #: Stretches of speech inside the part, [[start_ms, end_ms], …] on the video's clock.
+    speech = models.JSONField(default=list)
+    #: What the service heard: {"language", "segments"}; null until it is transcribed.
+    result = models.JSONField(null=True)
+
+    class Meta:
+        ordering = ["start_ms"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["transcript", "start_ms", "end_ms"], name="audio_part_bounds"
+            ),
+            models.CheckConstraint(
+                condition=Q(end_ms__gt=F("start_ms")), name="audio_part_not_empty"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.start_ms}-{self.end_ms} ms"
+
+
+class Segment(models.Model):
+    """A timed piece of the transcript, as the service heard it."""
+
+    transcript = models.ForeignKey(Transcript, on_delete=models.CASCADE, related_name="segments")
+    index = models.PositiveIntegerField()
+    #: Seconds on the video's clock.
+    start = models.FloatField()
+    end = models.FloatField()
+    text = models.TextField()
+    speaker = models.CharField(max_length=100, blank=True)
+    suspicious = models.BooleanField(default=False)
+
+    class Meta:
+        ordering = ["index"]
+        constraints = [
+            models.UniqueConstraint(fields=["transcript", "index"], name="segment_index"),
+            models.CheckConstraint(condition=Q(end__gte=F("start")), name="segment_forward"),
+        ]
+
+    def __str__(self) -> str:
+        return self.text
+
+
+class Revision(models.Model):
+    """What one run made of a video; the video points to the one in force."""
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    video = models.ForeignKey("videos.Video", on_delete=models.CASCADE, related_name="revisions")
+    transcript = models.ForeignKey(
+        Transcript, null=True, on_delete=models.SET_NULL, related_name="revisions"
+    )
+    chunked_at = models.DateTimeField(null=True, blank=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    def __str__(self) -> str:
+        return f"revision of {self.video_id}"
+
+
+class Chunk(models.Model):
+    """500 to 1000 words of a transcript: what is embedded and found."""
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    revision = models.ForeignKey(Revision, on_delete=models.CASCADE, related_name="chunks")
+    index = models.PositiveIntegerField()
+    start = models.FloatField()
+    end = models.FloatField()
+    first_segment = models.PositiveIntegerField()
+    last_segment = models.PositiveIntegerField()
+    text = models.TextField()
+    word_count = models.PositiveIntegerField()
+    token_count = models.PositiveIntegerField(help_text="An estimate, on the high side.")
+    #: sha256 of the text.
+    content_hash = models.CharField(max_length=64)
+    #: The text search configuration `search` was made with.
+    text_config = models.CharField(max_length=32, default="simple")
+    search = SearchVectorField(null=True)
+
+    class Meta:
+        ordering = ["index"]
+        constraints = [
+            models.UniqueConstraint(fields=["revision", "index"], name="chunk_index"),
+            models.CheckConstraint(condition=Q(end__gte=F("start")), name="chunk_forward"),
+        ]
+        indexes = [GinIndex(fields=["search"], name="chunk_search")]
+
+    def __str__(self) -> str:
+        return f"chunk {self.index}"
+
+
+class Embedding(models.Model):
+    """A vector of a chunk, or of the passage of it that begins at `segment_index`."""
+
+    chunk = models.ForeignKey(Chunk, on_delete=models.CASCADE, related_name="embeddings")
+    #: Null: the whole chunk. Else the first segment of a passage of about 25 words.
+    segment_index = models.PositiveIntegerField(null=True)
+    model = models.CharField(max_length=100)
+    dimensions = models.PositiveIntegerField()
+    vector = HalfVectorField()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["chunk", "segment_index", "model", "dimensions"],
+                name="embedding_of_target",
+                nulls_distinct=False,
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.model}, {self.dimensions} dimensions"
+
+
+class ServingModel(models.Model):
+    """The one embedding model that searches compare with: a table of one row."""
+
+    id = models.PositiveSmallIntegerField(primary_key=True, default=1, editable=False)
+    model = models.CharField(max_length=100)
+    dimensions = models.PositiveIntegerField()
+    since = models.DateTimeField(auto_now=True)
+
+    class Meta:
+        constraints = [models.CheckConstraint(condition=Q(id=1), name="one_serving_model")]
+
+    def __str__(self) -> str:
+        return f"{self.model}, {self.dimensions} dimensions"

@@ -1,0 +1,120 @@
+"""The video: what a creator uploaded, and how far its processing is."""
+
+from __future__ import annotations
+
+import re
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING
+
+from django.conf import settings
+from django.db import models
+from uuid6 import uuid7
+
+if TYPE_CHECKING:
+    from videos.models.work import Run
+
+_TITLE_MAX_LENGTH = 255
+
+
+def source_path(video: Video, filename: str) -> str:
+    """Name the storage object by ids alone; of the hostile file name only a plain ending stays."""
+    ending = PurePosixPath(filename).suffix.lower()
+    if not re.fullmatch(r"\.[a-z0-9]{1,5}", ending):
+        ending = ""
+    return f"videos/{video.creator_id}/{video.pk}/source{ending}"
+
+
+def plain_name(filename: str) -> str:
+    """Return a file name fit to be shown: its last part, no control characters, 255 at most."""
+    last = re.split(r"[/\\]", filename)[-1]
+    shown = "".join(char if char.isprintable() else " " for char in last)
+    return shown.strip()[:_TITLE_MAX_LENGTH]
+
+
+class Video(models.Model):
+    """A creator's media file. `statuses` alone writes the fields from `status` on."""
+
+    class Status(models.TextChoices):
+        """Where the video is on its way to being searchable."""
+
+        PENDING = "pending"
+        TRANSCRIBING = "transcribing"
+        CHUNKING = "chunking"
+        EMBEDDING = "embedding"
+        COMPLETED = "completed"
+        FAILED = "failed"
+        CANCELLED = "cancelled"
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    creator = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="videos"
+    )
+    title = models.CharField(max_length=_TITLE_MAX_LENGTH, blank=True)
+    file = models.FileField(upload_to=source_path, max_length=500)
+    original_filename = models.CharField(max_length=_TITLE_MAX_LENGTH, blank=True)
+    language = models.CharField(
+        max_length=16, blank=True, help_text="ISO 639-1, such as en; empty: detected."
+    )
+
+    status = models.CharField(max_length=16, choices=Status, default=Status.PENDING)
+    stage = models.CharField(max_length=16, blank=True)
+    progress = models.FloatField(default=0.0)
+    duration_s = models.FloatField(null=True, blank=True)
+    detected_language = models.CharField(max_length=16, blank=True)
+    coverage = models.FloatField(null=True, blank=True)
+    warnings = models.JSONField(default=list, blank=True)
+    error = models.TextField(blank=True)
+    error_code = models.CharField(max_length=32, blank=True)
+    revision = models.ForeignKey(
+        "videos.Revision",
+        null=True,
+        blank=True,
+        on_delete=models.SET_NULL,
+        related_name="+",
+    )
+    created_at = models.DateTimeField(auto_now_add=True)
+    completed_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering = ["-created_at"]
+        indexes = [
+            models.Index(fields=["creator", "-created_at"]),
+            models.Index(fields=["status", "-created_at"]),
+        ]
+        constraints = [
+            models.CheckConstraint(
+                condition=models.Q(progress__gte=0, progress__lte=1),
+                name="video_progress_0_1",
+            )
+        ]
+
+    def __str__(self) -> str:
+        return self.title or str(self.pk)
+
+    def save(self, *args: object, **kwargs: object) -> None:
+        """Keep the file's own name and take the title from it, then save."""
+        if self._state.adding and self.file:
+            if not self.original_filename:
+                self.original_filename = plain_name(self.file.name or "")
+            if not self.title:
+                # A name that is all ending, such as ".mp4", is its own title.
+                self.title = PurePosixPath(self.original_filename).stem or self.original_filename
+        super().save(*args, **kwargs)  # type: ignore[arg-type]
+
+    def reprocess(self, from_stage: str | None = None, *, force: bool = False) -> Run:
+        """Process again from `from_stage` ("transcribe", "chunk" or "embed").
+
+        Without it a failed or cancelled video resumes at its first unfinished step.
+
+        Raises:
+            ValueError: for an unknown stage, or a video that has nothing to resume.
+        """
+        from videos.pipelines import reprocess
+
+        return reprocess(self, from_stage, force=force)
+
+    def cancel(self) -> bool:
+        """Stop processing at the next step; return whether there was anything to stop."""
+        from videos.pipelines import cancel
+
+        return cancel(self)

@@ -1,0 +1,239 @@
+"""Events, the runs that they start, the steps of a run, and the workers."""
+
+from __future__ import annotations
+
+from django.conf import settings
+from django.db import models
+from django.db.models import Q
+from uuid6 import uuid7
+
+
+class Event(models.Model):
+    """A typed fact or request, written in the transaction that caused it."""
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    name = models.CharField(max_length=100)
+    #: The same key twice is one event.
+    key = models.CharField(max_length=255, null=True, unique=True)  # noqa: DJ001
+    data = models.JSONField()
+    video_id = models.UUIDField(null=True, db_index=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+    dispatched_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering = ["-created_at"]
+        indexes = [
+            models.Index(
+                fields=["created_at"],
+                condition=Q(dispatched_at__isnull=True),
+                name="event_undispatched",
+            )
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Worker(models.Model):
+    """A worker process: alive while its heartbeat is fresh."""
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    pid = models.PositiveIntegerField()
+    host = models.CharField(max_length=255)
+    queues = models.JSONField(default=list)
+    threads = models.PositiveIntegerField()
+    started_at = models.DateTimeField(auto_now_add=True)
+    last_seen = models.DateTimeField()
+
+    def __str__(self) -> str:
+        return f"{self.pid} on {self.host}"
+
+
+class Run(models.Model):
+    """One execution of a function. `runs` alone writes its state."""
+
+    class State(models.TextChoices):
+        """Where the run is; the first four are active, the others final."""
+
+        WAITING = "waiting"
+        QUEUED = "queued"
+        RUNNING = "running"
+        RETRYING = "retrying"
+        COMPLETED = "completed"
+        FAILED = "failed"
+        CANCELLED = "cancelled"
+        REPLACED = "replaced"
+
+    class Waiting(models.TextChoices):
+        """Why a run waits."""
+
+        CONCURRENCY = "concurrency"
+        RATE = "rate"
+        CAPACITY = "capacity"
+        BUDGET = "budget"
+        SERVICE = "service"
+        DISK = "disk"
+        PAUSED = "paused"
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    event = models.ForeignKey(
+        Event, null=True, blank=True, on_delete=models.SET_NULL, related_name="runs"
+    )
+    function = models.CharField(max_length=100)
+    video = models.ForeignKey(
+        "videos.Video",
+        null=True,
+        blank=True,
+        on_delete=models.CASCADE,
+        related_name="runs",
+    )
+    creator = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        null=True,
+        blank=True,
+        on_delete=models.CASCADE,
+        related_name="+",
+    )
+    revision = models.ForeignKey(
+        "videos.Revision",
+        null=True,
+        blank=True,
+        on_delete=models.SET_NULL,
+        related_name="runs",
+    )
+    #: The failed run whose failure this one handles.
+    parent = models.ForeignKey(
+        "self", null=True, blank=True, on_delete=models.CASCADE, related_name="handlers"
+    )
+    queue = models.CharField(max_length=100, default="default")
+    priority = models.SmallIntegerField(default=0, help_text="Higher goes first.")
+    data = models.JSONField(default=dict)
+    state = models.CharField(max_length=16, choices=State, default=State.WAITING)
+    stage = models.CharField(max_length=32)
+    waiting_reason = models.CharField(max_length=16, choices=Waiting, blank=True)
+    #: When a waiting or retrying run may go on; null: as soon as there is room.
+    next_attempt_at = models.DateTimeField(null=True, blank=True)
+    attempt = models.PositiveIntegerField(default=0)
+    #: Workers that died under this run since its last finished step.
+    deaths = models.PositiveIntegerField(default=0)
+    #: The fencing token: grows at every claim; a write with an older one is void.
+    token = models.PositiveBigIntegerField(default=0)
+    worker = models.ForeignKey(
+        Worker, null=True, blank=True, on_delete=models.SET_NULL, related_name="runs"
+    )
+    lease_until = models.DateTimeField(null=True, blank=True)
+    deadline_at = models.DateTimeField(null=True, blank=True)
+    cancel_requested = models.BooleanField(default=False)
+    holds_slot = models.BooleanField(default=False)
+    released_at = models.DateTimeField(null=True, blank=True)
+    #: A run still queued by then has lost its message.
+    message_lost_at = models.DateTimeField(null=True, blank=True)
+    #: Messages that got lost since the run was claimed last.
+    requeues = models.PositiveIntegerField(default=0)
+    error = models.TextField(blank=True)
+    error_code = models.CharField(max_length=32, blank=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+    started_at = models.DateTimeField(null=True, blank=True)
+    finished_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering = ["-created_at"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["video"],
+                condition=Q(state__in=["waiting", "queued", "running", "retrying"]),
+                name="one_active_run_per_video",
+            ),
+            models.UniqueConstraint(
+                fields=["event", "function", "video"],
+                condition=Q(event__isnull=False),
+                name="one_run_per_event_and_function",
+                nulls_distinct=False,
+            ),
+            models.CheckConstraint(
+                condition=~Q(state="running") | Q(lease_until__isnull=False),
+                name="running_run_has_lease",
+            ),
+            models.CheckConstraint(
+                condition=Q(holds_slot=False)
+                | Q(state__in=["waiting", "queued", "running", "retrying"]),
+                name="ended_run_holds_no_slot",
+            ),
+        ]
+        indexes = [
+            models.Index(
+                fields=["queue", "creator", "-priority", "created_at"],
+                condition=Q(state__in=["waiting", "retrying"]),
+                name="run_due",
+            ),
+            models.Index(fields=["lease_until"], condition=Q(state="running"), name="run_leased"),
+            models.Index(
+                fields=["message_lost_at"],
+                condition=Q(state="queued"),
+                name="run_queued",
+            ),
+            models.Index(fields=["creator"], condition=Q(holds_slot=True), name="run_slots"),
+            models.Index(fields=["released_at"], name="run_released"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.function} {self.state}"
+
+    @property
+    def is_active(self) -> bool:
+        """Whether the run has not ended yet."""
+        return self.state in ACTIVE_STATES
+
+    @property
+    def waiting_for(self) -> dict[str, str | None] | None:
+        """Why the run waits and until when, or None."""
+        if self.state != self.State.WAITING:
+            return None
+        until = self.next_attempt_at
+        return {
+            "reason": self.waiting_reason or self.Waiting.CAPACITY.value,
+            "until": until.isoformat() if until else None,
+        }
+
+
+ACTIVE_STATES = (
+    Run.State.WAITING,
+    Run.State.QUEUED,
+    Run.State.RUNNING,
+    Run.State.RETRYING,
+)
+
+
+class Step(models.Model):
+    """The smallest checkpoint of a run: done once, never paid for twice."""
+
+    class State(models.TextChoices):
+        """Where the step is."""
+
+        PENDING = "pending"
+        RUNNING = "running"
+        RETRYING = "retrying"
+        DONE = "done"
+        FAILED = "failed"
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="steps")
+    stage = models.CharField(max_length=32)
+    key = models.CharField(max_length=200)
+    state = models.CharField(max_length=16, choices=State, default=State.PENDING)
+    attempts = models.PositiveIntegerField(default=0)
+    #: Failed attempts that count toward the limit of retries.
+    failures = models.PositiveIntegerField(default=0)
+    result = models.JSONField(null=True, blank=True)
+    error = models.TextField(blank=True)
+    started_at = models.DateTimeField(null=True, blank=True)
+    finished_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering = ["id"]
+        constraints = [
+            models.UniqueConstraint(fields=["run", "stage", "key"], name="step_key_of_run")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.stage}/{self.key}"

@@ -1,0 +1,53 @@
+"""What happens when a video is saved or deleted, or an event committed."""
+
+from __future__ import annotations
+
+import logging
+from functools import partial
+from typing import Any
+
+from django.db import transaction
+from django.db.models.signals import post_delete, post_save
+from django.dispatch import receiver
+
+from videos import admission, events
+from videos.dispatching import dispatch
+from videos.events import event_recorded
+from videos.models import Event, Transcript, Video
+from videos.pipelines import transcribe_data
+
+logger = logging.getLogger(__name__)
+
+
+@receiver(post_save, sender=Video, dispatch_uid="videos.request_transcription")
+def request_transcription(instance: Video, created: bool, raw: bool, **_: Any) -> None:
+    """Write the event of a new video in the transaction that creates it.
+
+    Fixtures (`raw`) and later saves do nothing.
+    """
+    if created and not raw:
+        events.send("video/transcribe.requested", transcribe_data(instance))
+
+
+@receiver(event_recorded, dispatch_uid="videos.dispatch_event")
+def dispatch_event(event: Event, **_: Any) -> None:
+    """Dispatch a committed event; the sweep does it where this process cannot."""
+    dispatch(event.pk)
+
+
+@receiver(post_delete, sender=Video, dispatch_uid="videos.delete_files")
+def delete_files(instance: Video, **_: Any) -> None:
+    """Delete a video's file once its rows are gone; its worker finds that its claim is void."""
+    name = instance.file.name
+    if name:
+        storage = instance.file.storage
+        transaction.on_commit(partial(storage.delete, name), robust=True)
+    transaction.on_commit(admission.release, robust=True)
+
+
+@receiver(post_delete, sender=Transcript, dispatch_uid="videos.delete_audio")
+def delete_audio(instance: Transcript, **_: Any) -> None:
+    """Delete the audio that was kept for a transcript."""
+    if instance.audio:
+        storage = Video._meta.get_field("file").storage
+        transaction.on_commit(partial(storage.delete, instance.audio), robust=True)

@@ -1,0 +1,330 @@
+"""A run's life: claimed, renewed, advanced, ended. The only writer of a run's state.
+
+A worker claims a run by one conditional UPDATE, which raises the fencing token. Whatever the
+worker writes afterwards is written in a transaction that checks the token (`Claim.guard`), so
+that a stale worker changes nothing. Clocks are those of Postgres.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
+from concurrent.futures import wait as wait_for_any
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any, TypeVar
+from uuid import UUID
+
+from django.db import transaction
+from django.db.models import DurationField, ExpressionWrapper, F, Q, Value
+from django.db.models.functions import Coalesce, Least, Now, Power
+
+from videos import events, ledger, statuses
+from videos.conf import conf
+from videos.exceptions import ClaimLost, RunCancelled, TimedOut
+from videos.models import ACTIVE_STATES, Run, Step
+
+_ERROR_MAX_LENGTH = 2_000
+#: Fields of a run that has left its worker.
+_RELEASED: dict[str, Any] = {"worker": None, "lease_until": None, "deadline_at": None}
+
+#: A queued run without news for this long has lost its message; doubled with each requeue.
+_LOST_MESSAGE = timedelta(seconds=5)
+_MOST_DOUBLINGS = 4
+
+#: Seconds between two looks of a waiting stage at its claim.
+CHECK_S = 0.5
+
+Result = TypeVar("Result")
+
+#: The claims of this process, which the heartbeat renews.
+_live: dict[UUID, Claim] = {}
+_live_lock = threading.Lock()
+
+
+class Claim:
+    """A worker's time-limited right to execute one stage of a run."""
+
+    def __init__(self, run: Run, stage: str, deadline_s: float) -> None:
+        self.run = run
+        self.stage = stage
+        self.token = run.token
+        self.deadline_s = deadline_s
+        self._end: BaseException | None = None
+
+    def check(self) -> None:
+        """Raise what ended the claim, if anything did: lost, handed over, cancelled, timed out."""
+        if self._end is not None:
+            raise self._end
+
+    def await_call(self, call: Callable[..., Result], *args: Any, **kwargs: Any) -> Result:
+        """Return what the call returns, unless the claim ends before it does."""
+        future = start_call(call, *args, **kwargs)
+        while not future.done():
+            wait_for_any([future], timeout=CHECK_S)
+            self.check()
+        return future.result()
+
+    def abort(self, reason: BaseException) -> None:
+        """End the claim at its next `check`; the first reason counts."""
+        if self._end is None:
+            self._end = reason
+
+    @contextmanager
+    def guard(self) -> Iterator[Run]:
+        """Open a transaction in which the claim holds; its run is locked until the end.
+
+        Raises:
+            ClaimLost: if the run was claimed again, ended or deleted meanwhile.
+        """
+        with transaction.atomic():
+            run = (
+                Run.objects.select_for_update(of=("self",))
+                .filter(pk=self.run.pk, token=self.token, state=Run.State.RUNNING)
+                .first()
+            )
+            if run is None:
+                raise ClaimLost(f"run {self.run.pk} has another owner")
+            yield run
+
+    def extend_deadline(self, seconds: float) -> None:
+        """Let the stage take this long from now on, for example once the duration is known."""
+        self.deadline_s = seconds
+        Run.objects.filter(pk=self.run.pk, token=self.token).update(
+            deadline_at=Now() + timedelta(seconds=seconds)
+        )
+
+
+def start_call(call: Callable[..., Result], *args: Any, **kwargs: Any) -> Future[Result]:
+    """Call in a daemon thread of its own: a socket that hangs keeps no stage and no worker."""
+    future: Future[Result] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(call(*args, **kwargs))
+        except BaseException as error:
+            future.set_exception(error)
+
+    threading.Thread(target=run, name="chronos-call", daemon=True).start()
+    return future
+
+
+@contextmanager
+def claimed(run_id: UUID, stage: str, worker_id: UUID | None) -> Iterator[Claim | None]:
+    """Claim a queued run for one stage, for as long as the block runs.
+
+    Yields None where there is nothing to claim: the message came twice or late, another
+    worker was faster, or the run has ended.
+    """
+    function_name = Run.objects.filter(pk=run_id).values_list("function", flat=True).first()
+    function = events.registry.functions.get(function_name or "")
+    if function is None or stage not in function.stages:
+        yield None
+        return
+    deadline_s = function.stages[stage].deadline_s
+    taken = Run.objects.filter(pk=run_id, stage=stage, state=Run.State.QUEUED).update(
+        state=Run.State.RUNNING,
+        token=F("token") + 1,
+        attempt=F("attempt") + 1,
+        worker_id=worker_id,
+        lease_until=Now() + timedelta(seconds=conf().lease_s),
+        deadline_at=Now() + timedelta(seconds=deadline_s),
+        started_at=Coalesce("started_at", Now()),
+        requeues=0,
+        waiting_reason="",
+        next_attempt_at=None,
+    )
+    if not taken:
+        yield None
+        return
+    claim = Claim(Run.objects.select_related("creator", "video").get(pk=run_id), stage, deadline_s)
+    with _live_lock:
+        _live[run_id] = claim
+    try:
+        yield claim
+    finally:
+        with _live_lock:
+            _live.pop(run_id, None)
+
+
+def live_claims() -> list[Claim]:
+    """Return the claims of this process."""
+    with _live_lock:
+        return list(_live.values())
+
+
+def renew(claims: Sequence[Claim]) -> None:
+    """Extend the leases of this process's claims; end those that were lost or ran too long."""
+    if not claims:
+        return
+    owned = Q()
+    for claim in claims:
+        owned |= Q(pk=claim.run.pk, token=claim.token)
+    leased = Run.objects.filter(owned, state=Run.State.RUNNING)
+    leased.update(lease_until=Now() + timedelta(seconds=conf().lease_s))
+    rows = {
+        row["pk"]: (row["cancel_requested"], row["late"])
+        for row in leased.values("pk", "cancel_requested", late=Q(deadline_at__lt=Now()))
+    }
+    for claim in claims:
+        if claim.run.pk not in rows:
+            claim.abort(ClaimLost(f"run {claim.run.pk} has another owner"))
+            continue
+        cancel_requested, late = rows[claim.run.pk]
+        if cancel_requested:
+            claim.abort(RunCancelled())
+        elif late:
+            claim.abort(
+                TimedOut(
+                    f"The stage {claim.stage} took longer than {claim.deadline_s:.0f} s and was "
+                    "ended. What it finished is kept: reprocess the video to go on from there."
+                )
+            )
+
+
+def create(
+    function: events.Function,
+    *,
+    data: dict[str, Any],
+    stage: str | None = None,
+    queue: str | None = None,
+    event_id: UUID | None = None,
+    **links: Any,
+) -> Run | None:
+    """Create a waiting run; None if this event started this function already."""
+    fields = {
+        "data": data,
+        "stage": stage or next(iter(function.stages)),
+        "queue": queue or function.queue,
+        **links,
+    }
+    if event_id is None:
+        return Run.objects.create(function=function.name, **fields)
+    run, created = Run.objects.get_or_create(
+        event_id=event_id,
+        function=function.name,
+        video=links.get("video"),
+        defaults=fields,
+    )
+    return run if created else None
+
+
+def replace_active(video_id: UUID) -> None:
+    """End whatever run the video has; its worker loses the claim at its next write."""
+    _end(
+        Run.objects.filter(video_id=video_id, state__in=ACTIVE_STATES),
+        Run.State.REPLACED,
+        token=F("token") + 1,
+    )
+
+
+def advance(run: Run, stage: str) -> None:
+    """Move a claimed run to its next stage; call it inside `guard`."""
+    Run.objects.filter(pk=run.pk).update(
+        state=Run.State.QUEUED,
+        stage=stage,
+        message_lost_at=message_lost_at(),
+        deaths=0,
+        **_RELEASED,
+    )
+
+
+def complete(run: Run) -> None:
+    """End a claimed run well; call it inside `guard`."""
+    _end(Run.objects.filter(pk=run.pk), Run.State.COMPLETED)
+
+
+def retry(run: Run, delay_s: float, message: str, code: str) -> None:
+    """Have a claimed run tried again later; call it inside `guard`."""
+    Run.objects.filter(pk=run.pk).update(
+        state=Run.State.RETRYING,
+        next_attempt_at=Now() + timedelta(seconds=delay_s),
+        error=message[:_ERROR_MAX_LENGTH],
+        error_code=code,
+        **_RELEASED,
+    )
+
+
+def hand_over(run: Run) -> list[Run]:
+    """Give a claimed run back to the queue, for another worker; return it to be enqueued."""
+    return queue_again([run])
+
+
+def wait(run: Run, reason: Run.Waiting, delay_s: float, message: str) -> None:
+    """Have a claimed run wait for what is nobody's fault in it; call it inside `guard`."""
+    Run.objects.filter(pk=run.pk).update(
+        state=Run.State.WAITING,
+        waiting_reason=reason,
+        next_attempt_at=Now() + timedelta(seconds=delay_s),
+        error=message[:_ERROR_MAX_LENGTH],
+        **_RELEASED,
+    )
+
+
+def fail(run: Run, code: str, message: str) -> None:
+    """End a run for good, tell its video, and start the function's failure handler."""
+    _end(
+        Run.objects.filter(pk=run.pk),
+        Run.State.FAILED,
+        error=message[:_ERROR_MAX_LENGTH],
+        error_code=code,
+    )
+    open_steps = Step.objects.filter(run=run, state__in=[Step.State.RUNNING, Step.State.RETRYING])
+    open_steps.update(state=Step.State.FAILED, finished_at=Now())
+    if run.video_id:
+        statuses.failed(run, code, message)
+    function = events.registry.functions.get(run.function)
+    if function and function.on_failure:
+        handler = events.registry.functions[function.on_failure]
+        create(handler, data=run.data, parent=run, creator_id=run.creator_id)
+
+
+def cancel(run: Run) -> None:
+    """End a run that somebody cancelled."""
+    _end(Run.objects.filter(pk=run.pk), Run.State.CANCELLED, token=F("token") + 1)
+    if run.video_id:
+        statuses.cancelled(run)
+
+
+def _end(runs: Any, state: Run.State, **fields: Any) -> None:
+    runs.update(
+        state=state,
+        holds_slot=False,
+        next_attempt_at=None,
+        waiting_reason="",
+        finished_at=Now(),
+        **_RELEASED,
+        **fields,
+    )
+
+
+def queue_again(runs: Any, *, deaths: int = 0, requeues: int = 0) -> list[Run]:
+    """Mark runs as queued, for the caller to enqueue once this is committed; return them."""
+    ids = [run.pk for run in runs]
+    if not ids:
+        return []
+    Run.objects.filter(pk__in=ids).update(
+        state=Run.State.QUEUED,
+        message_lost_at=message_lost_at(),
+        next_attempt_at=None,
+        waiting_reason="",
+        deaths=F("deaths") + deaths,
+        requeues=F("requeues") + requeues,
+        **_RELEASED,
+    )
+    return list(Run.objects.filter(pk__in=ids))
+
+
+def lose_worker(runs: Sequence[Run]) -> list[Run]:
+    """Take runs from workers that died; return those that are queued again."""
+    ledger.forget_calls(run.pk for run in runs)
+    return queue_again(runs, deaths=1)
+
+
+def message_lost_at() -> Any:
+    """Return, as an SQL expression, when a run that is queued now has lost its message."""
+    doublings = Power(2, Least(F("requeues"), _MOST_DOUBLINGS))
+    return Now() + ExpressionWrapper(
+        Value(_LOST_MESSAGE, DurationField()) * doublings, DurationField()
+    )

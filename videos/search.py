@@ -1,0 +1,297 @@
+"""Search: Postgres full text and vector distance, fused by rank; hits name the second.
+
+Chunks are minutes long. Of a chunk that was found, the hit names the segment that fits best:
+by the query's words in it, and by the vector of the passage around it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from django.db import connection, transaction
+from django.db.models import QuerySet
+from pgvector import HalfVector
+
+from videos import embedding, ledger
+from videos.exceptions import ChronosError
+from videos.models import Call, Chunk, Segment, ServingModel, Video
+from videos.ranking import fuse
+
+logger = logging.getLogger(__name__)
+
+MODES = ("hybrid", "vector", "text")
+#: Rows that each ranking contributes to the fusion, for every hit that is asked for.
+_CANDIDATES_PER_HIT = 20
+_SNIPPET_CHARACTERS = 240
+#: A word of the query in a segment says more about the second than the passage's vector.
+_PASSAGE_WEIGHT = 0.8
+
+_CONFIGS = {
+    "ar": "arabic",
+    "ca": "catalan",
+    "da": "danish",
+    "de": "german",
+    "el": "greek",
+    "en": "english",
+    "es": "spanish",
+    "eu": "basque",
+    "fi": "finnish",
+    "fr": "french",
+    "ga": "irish",
+    "hi": "hindi",
+    "hu": "hungarian",
+    "hy": "armenian",
+    "id": "indonesian",
+    "it": "italian",
+    "lt": "lithuanian",
+    "ne": "nepali",
+    "nl": "dutch",
+    "no": "norwegian",
+    "pt": "portuguese",
+    "ro": "romanian",
+    "ru": "russian",
+    "sr": "serbian",
+    "sv": "swedish",
+    "ta": "tamil",
+    "tr": "turkish",
+}
+
+#: The query's words, any of which may match; stop words and endings as the configuration says.
+_ANY_WORD = "replace(plainto_tsquery(%s::regconfig, %s)::text, ' & ', ' | ')::tsquery"
+
+
+@dataclass(frozen=True)
+class Hit:
+    """A moment that fits the query; seconds are the segment's, higher scores are better."""
+
+    video: Video
+    segment: Segment
+    chunk_index: int
+    start: float
+    end: float
+    score: float
+    snippet: str
+
+
+@dataclass(frozen=True)
+class _Query:
+    text: str
+    vector: HalfVector | None
+    model: ServingModel | None
+
+
+def text_config(language: str) -> str:
+    """Return the text search configuration of Postgres for an ISO 639-1 code."""
+    return _CONFIGS.get(language.split("-")[0].lower(), "simple")
+
+
+def search(query: str, videos: QuerySet[Video], limit: int = 10, mode: str = "hybrid") -> list[Hit]:
+    """Return the moments in these videos that fit the query, best first.
+
+    Only completed revisions are searched. Where the embedding service fails, a hybrid search
+    goes on with the words alone.
+
+    Raises:
+        ValueError: for an unknown mode.
+        ChronosError: if the mode is "vector" and the embedding service fails.
+    """
+    if mode not in MODES:
+        raise ValueError(f"mode is one of {', '.join(MODES)}")
+    query = " ".join(query.replace("\0", " ").split())
+    if not query or limit < 1:
+        return []
+    serving = ServingModel.objects.first() if mode != "text" else None
+    asked = _Query(query, _query_vector(query, serving, mode), serving)
+    candidates = limit * _CANDIDATES_PER_HIT
+    rankings = []
+    if asked.vector is not None:
+        rankings.append(_by_vector(asked, videos, candidates))
+    if mode != "vector":
+        rankings.append(_by_words(asked, videos, candidates))
+    best = fuse(rankings)[:limit]
+    return _hits(asked, best)
+
+
+def _query_vector(query: str, serving: ServingModel | None, mode: str) -> HalfVector | None:
+    if serving is None:
+        return None
+    call = Call.objects.create(service=Call.Service.EMBEDDING, model=serving.model)
+    api = embedding.client()
+    try:
+        embedded = embedding.embed(api, [query])
+    except ChronosError as error:
+        ledger.fail_call(call.pk, error)
+        if mode == "vector":
+            raise
+        logger.warning("The search goes on with words alone: %s", error)
+        return None
+    finally:
+        api.close()
+    ledger.answer_call(call.pk, used=False, model=serving.model, tokens=embedded.tokens)
+    return HalfVector(embedded.vectors[0])
+
+
+def _revisions(videos: QuerySet[Video]) -> tuple[str, tuple[Any, ...]]:
+    in_force = videos.exclude(revision=None).order_by().values("revision_id")
+    return in_force.query.sql_with_params()
+
+
+def _by_vector(asked: _Query, videos: QuerySet[Video], candidates: int) -> list[UUID]:
+    """Rank chunks by their nearest vector, be it the chunk's own or a passage's."""
+    assert asked.model is not None
+    revisions, params = _revisions(videos)
+    distance = f"e.vector::halfvec({int(asked.model.dimensions)}) <=> %s::halfvec"
+    vector = asked.vector.to_text() if asked.vector else ""
+    with transaction.atomic(), connection.cursor() as cursor:
+        # Without it a filtered HNSW scan returns too few rows (pgvector, "Iterative Index Scans").
+        cursor.execute("SET LOCAL hnsw.iterative_scan = strict_order")
+        cursor.execute(
+            f"""
+            SELECT e.chunk_id FROM videos_embedding e
+            JOIN videos_chunk c ON c.id = e.chunk_id
+            WHERE e.model = %s AND e.dimensions = %s AND c.revision_id IN ({revisions})
+            ORDER BY {distance} LIMIT %s
+            """,
+            [asked.model.model, asked.model.dimensions, *params, vector, candidates],
+        )
+        return list(dict.fromkeys(row[0] for row in cursor.fetchall()))
+
+
+def _by_words(asked: _Query, videos: QuerySet[Video], candidates: int) -> list[UUID]:
+    """Rank chunks by how closely the query's words stand in them."""
+    revisions, params = _revisions(videos)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"SELECT DISTINCT text_config FROM videos_chunk WHERE revision_id IN ({revisions})",
+            params,
+        )
+        ranked: list[tuple[UUID, float]] = []
+        for (config,) in cursor.fetchall():
+            cursor.execute(
+                f"""
+                SELECT c.id, ts_rank_cd(c.search, query, 32) AS rank
+                FROM videos_chunk c, (SELECT {_ANY_WORD} AS query) AS words
+                WHERE c.text_config = %s AND c.search @@ query AND c.revision_id IN ({revisions})
+                ORDER BY rank DESC, c.id LIMIT %s
+                """,
+                [config, asked.text, config, *params, candidates],
+            )
+            ranked += cursor.fetchall()
+    return [chunk for chunk, _ in sorted(ranked, key=lambda row: -row[1])[:candidates]]
+
+
+def _hits(asked: _Query, best: Sequence[tuple[UUID, float]]) -> list[Hit]:
+    """Load the chunks that were found, and choose a segment in each: three queries in all."""
+    ids = [chunk_id for chunk_id, _ in best]
+    chunks = Chunk.objects.select_related("revision__video").in_bulk(ids)
+    words = _segments_by_words(asked, ids)
+    passages = _passages_by_vector(asked, ids)
+    hits = []
+    for chunk_id, score in best:
+        chunk, segments = chunks.get(chunk_id), words.get(chunk_id)
+        if chunk is None or not segments:
+            continue
+        position = _best_segment([rank for _, rank in segments], passages.get(chunk_id, []), chunk)
+        segment = segments[position][0]
+        hits.append(
+            Hit(
+                video=chunk.revision.video,
+                segment=segment,
+                chunk_index=chunk.index,
+                start=segment.start,
+                end=segment.end,
+                score=round(score, 6),
+                snippet=_snippet([entry for entry, _ in segments], position),
+            )
+        )
+    return hits
+
+
+def _segments_by_words(
+    asked: _Query, chunk_ids: Sequence[UUID]
+) -> dict[UUID, list[tuple[Segment, float]]]:
+    rows = Segment.objects.raw(
+        """
+        SELECT s.*, c.id AS chunk_id, ts_rank_cd(
+            to_tsvector(c.text_config::regconfig, s.text),
+            replace(plainto_tsquery(c.text_config::regconfig, %s)::text, ' & ', ' | ')::tsquery
+        ) AS rank
+        FROM videos_chunk c
+        JOIN videos_revision r ON r.id = c.revision_id
+        JOIN videos_segment s ON s.transcript_id = r.transcript_id
+            AND s.index BETWEEN c.first_segment AND c.last_segment
+        WHERE c.id = ANY(%s) ORDER BY s.index
+        """,
+        [asked.text, list(chunk_ids)],
+    )
+    found: dict[UUID, list[tuple[Segment, float]]] = {}
+    for row in rows:
+        moment = (row, row.rank)  # type: ignore[attr-defined]
+        found.setdefault(row.chunk_id, []).append(moment)  # type: ignore[attr-defined]
+    return found
+
+
+def _passages_by_vector(
+    asked: _Query, chunk_ids: Sequence[UUID]
+) -> dict[UUID, list[tuple[int, float]]]:
+    """Return the passages of each chunk in order: (first segment, similarity)."""
+    if asked.vector is None or asked.model is None:
+        return {}
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT chunk_id, segment_index, 1 - (vector <=> %s::halfvec) FROM videos_embedding
+            WHERE chunk_id = ANY(%s) AND segment_index IS NOT NULL
+                AND model = %s AND dimensions = %s
+            ORDER BY segment_index
+            """,
+            [
+                asked.vector.to_text(),
+                list(chunk_ids),
+                asked.model.model,
+                asked.model.dimensions,
+            ],
+        )
+        found: dict[UUID, list[tuple[int, float]]] = {}
+        for chunk_id, segment_index, similarity in cursor.fetchall():
+            found.setdefault(chunk_id, []).append((segment_index, similarity))
+    return found
+
+
+def _best_segment(
+    ranks: Sequence[float], passages: Sequence[tuple[int, float]], chunk: Chunk
+) -> int:
+    """Return the position of the segment that fits best; the first of equals."""
+    by_words = _scaled(ranks)
+    by_vector = [0.0] * len(ranks)
+    for (first, _), scaled in zip(
+        passages, _scaled([similarity for _, similarity in passages]), strict=True
+    ):
+        begin = first - chunk.first_segment
+        by_vector[begin:] = [scaled] * (len(ranks) - begin)
+    scores = [
+        word + _PASSAGE_WEIGHT * vector for word, vector in zip(by_words, by_vector, strict=True)
+    ]
+    return max(range(len(scores)), key=lambda position: (scores[position], -position))
+
+
+def _scaled(values: Sequence[float]) -> list[float]:
+    """Bring values to 0..1, the greatest to 1; equal ones say nothing and are 0."""
+    if not values or max(values) == min(values):
+        return [0.0] * len(values)
+    least, span = min(values), max(values) - min(values)
+    return [(value - least) / span for value in values]
+
+
+def _snippet(segments: Sequence[Segment], position: int) -> str:
+    """Return the segment's text, and what follows while it is short."""
+    text = segments[position].text
+    for following in segments[position + 1 :]:
+        if len(text) + len(following.text) >= _SNIPPET_CHARACTERS:
+            break
+        text += " " + following.text
+    return text if len(text) <= _SNIPPET_CHARACTERS else text[: _SNIPPET_CHARACTERS - 1] + "…"

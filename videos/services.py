@@ -1,0 +1,133 @@
+"""What the two AI services have in common: the client, and what their errors mean.
+
+Any server that speaks OpenAI's HTTP API will do. The SDK's own retries are off: retries are
+counted per step, in Postgres.
+"""
+
+from __future__ import annotations
+
+import email.utils
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+
+import openai
+
+from videos.conf import conf
+from videos.exceptions import (
+    BadResponse,
+    ChronosError,
+    Misconfigured,
+    RateLimited,
+    Rejected,
+    ServiceUnavailable,
+    Unauthorized,
+)
+
+_CONNECT_TIMEOUT_S = 10.0
+_DEFAULT_RETRY_AFTER_S = 5.0
+_LONGEST_RETRY_AFTER_S = 3600.0
+_SHOWN_CHARACTERS = 300
+
+
+def client(base_url: str | None, api_key: str | None) -> openai.OpenAI:
+    """Return a client of one service; close it to end the calls that are under way."""
+    return openai.OpenAI(
+        base_url=base_url or None,
+        # Servers of one's own often want no key, the SDK always wants a string.
+        api_key=api_key or "none",
+        max_retries=0,
+        timeout=openai.Timeout(conf().service_timeout_s, connect=_CONNECT_TIMEOUT_S),
+    )
+
+
+@contextmanager
+def translated(service: str, base_url: str | None, api_key: str | None) -> Iterator[None]:
+    """Turn the SDK's errors into ours, with a message for the operator and without the key."""
+    try:
+        yield
+    except ChronosError:
+        raise
+    except openai.OpenAIError as error:
+        raise _translate(error, service, base_url, api_key) from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise BadResponse(f"The {service} service's answer is no JSON: {error}.") from None
+
+
+def _translate(
+    error: openai.OpenAIError, service: str, base_url: str | None, api_key: str | None
+) -> ChronosError:
+    where = base_url or "api.openai.com"
+    if isinstance(error, openai.APITimeoutError):
+        return ServiceUnavailable(f"The {service} service at {where} did not answer in time.")
+    if isinstance(error, openai.APIStatusError):
+        return _translate_status(error, service, where, api_key)
+    if isinstance(error, openai.APIConnectionError):
+        reason = error.__cause__ or error
+        return ServiceUnavailable(
+            f"The {service} service at {where} cannot be reached or broke off: {reason}."
+        )
+    return BadResponse(f"The {service} service at {where} gave a broken answer: {error}.")
+
+
+def _translate_status(
+    error: openai.APIStatusError, service: str, where: str, api_key: str | None
+) -> ChronosError:
+    status = error.status_code
+    said = _said(error, api_key)
+    prefix = service.upper()
+    if status in (401, 403):
+        return Unauthorized(
+            f"The {service} service at {where} refused the API key (HTTP {status}: {said}). "
+            f"Correct {prefix}_API_KEY or OPENAI_API_KEY, then reprocess the video."
+        )
+    if status == 404 or getattr(error, "code", None) == "model_not_found":
+        return Misconfigured(
+            f"The {service} service at {where} does not know the model or the address "
+            f"(HTTP {status}: {said}). Correct {prefix}_MODEL or {prefix}_BASE_URL, then "
+            "reprocess the video."
+        )
+    if status == 429:
+        return RateLimited(
+            f"The {service} service at {where} asks to wait: {said}.",
+            retry_after_s=_retry_after_s(error),
+        )
+    if status == 408 or status == 409 or status >= 500:
+        return ServiceUnavailable(
+            f"The {service} service at {where} failed (HTTP {status}: {said}).",
+            http_status=status,
+        )
+    return Rejected(
+        f"The {service} service at {where} refused the input (HTTP {status}: {said}). If the file "
+        "plays well, report this to the service; to try again, reprocess the video.",
+        http_status=status,
+    )
+
+
+def _said(error: openai.APIStatusError, api_key: str | None) -> str:
+    body = error.body
+    said = body.get("message") if isinstance(body, dict) else None
+    text = " ".join(str(said or error.message).split())
+    if api_key:
+        text = text.replace(api_key, "***")
+    return text[:_SHOWN_CHARACTERS]
+
+
+def _retry_after_s(error: openai.APIStatusError) -> float:
+    """Read Retry-After in its three forms: milliseconds, seconds, a date."""
+    headers = error.response.headers
+    try:
+        if "retry-after-ms" in headers:
+            seconds = float(headers["retry-after-ms"]) / 1000
+        else:
+            seconds = _seconds(headers.get("retry-after", ""))
+    except (ValueError, TypeError):
+        seconds = _DEFAULT_RETRY_AFTER_S
+    return min(max(seconds, 0.0), _LONGEST_RETRY_AFTER_S)
+
+
+def _seconds(value: str) -> float:
+    if value.replace(".", "", 1).isdigit():
+        return float(value)
+    return (email.utils.parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds()

@@ -1,0 +1,126 @@
+"""A video's file and its kept audio, between Django's storage and a worker's disk."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from django.core.files import File
+from django.core.files.storage import Storage
+
+from videos.conf import GIB, conf
+from videos.exceptions import (
+    ChronosError,
+    DiskFull,
+    MissingFile,
+    ServiceUnavailable,
+    TooLarge,
+    UnreadableMedia,
+)
+from videos.models import Transcript, Video
+from videos.runs import Claim
+
+_BLOCK_BYTES = 1024 * 1024
+#: Room to leave on the worker's disk beside the file: parts and the whole audio.
+_SPARE_BYTES = GIB // 2
+
+
+def fetch(video: Video, folder: Path, claim: Claim) -> tuple[Path, str]:
+    """Return a local path of the video's file, and the sha256 of its bytes.
+
+    A file that is on this machine is read where it is; any other is streamed into `folder`.
+
+    Raises:
+        MissingFile, TooLarge, UnreadableMedia: if there is nothing to work on.
+        DiskFull: if the worker's disk has no room for it.
+        ServiceUnavailable: if the storage failed on the way.
+    """
+    with _storage_errors(video):
+        storage, name = video.file.storage, video.file.name
+        if not name or not storage.exists(name):
+            raise MissingFile(
+                f"The storage has no file {name!r}. It was deleted or never arrived: upload the "
+                "video again."
+            )
+        _check_size(storage.size(name), folder)
+        local = _local_path(storage, name)
+        with storage.open(name) as source:
+            if local is not None:
+                return local, _copy(source, None, claim)
+            target = folder / "source"
+            with target.open("wb") as copy:
+                return target, _copy(source, copy, claim)
+
+
+def fetch_audio(transcript: Transcript, folder: Path, claim: Claim) -> Path:
+    """Return a local path of the audio that was kept when the video was decoded."""
+    video = claim.run.video
+    assert video is not None
+    with _storage_errors(video):
+        storage = video.file.storage
+        local = _local_path(storage, transcript.audio)
+        if local is not None:
+            return local
+        target = folder / "audio.flac"
+        with storage.open(transcript.audio) as source, target.open("wb") as copy:
+            _copy(source, copy, claim)
+        return target
+
+
+def keep_audio(video: Video, transcript: Transcript, path: Path) -> str:
+    """Store the whole audio beside the video; return its name."""
+    name = f"videos/{video.creator_id}/{video.pk}/audio-{transcript.pk}.flac"
+    with _storage_errors(video), path.open("rb") as audio:
+        video.file.storage.delete(name)
+        return video.file.storage.save(name, File(audio))
+
+
+def _check_size(size: int, folder: Path) -> None:
+    if size == 0:
+        raise UnreadableMedia("The file is empty (0 bytes). Upload the original file again.")
+    limit = conf().max_upload_bytes
+    if size > limit:
+        raise TooLarge(
+            f"The file has {size / GIB:.1f} GiB, the limit is {limit / GIB:.1f} GiB. Upload a "
+            "smaller export, or have the operator raise CHRONOS_MAX_UPLOAD_BYTES."
+        )
+    if shutil.disk_usage(folder).free < size + _SPARE_BYTES:
+        raise DiskFull("The worker's disk has no room for the file; trying again in a minute.")
+
+
+def _local_path(storage: Storage, name: str) -> Path | None:
+    try:
+        return Path(storage.path(name))
+    except NotImplementedError:
+        return None
+
+
+def _copy(source: File[bytes], target: object, claim: Claim) -> str:
+    digest = hashlib.sha256()
+    while block := source.read(_BLOCK_BYTES):
+        claim.check()
+        digest.update(block)
+        if target is not None:
+            target.write(block)  # type: ignore[attr-defined]
+    return digest.hexdigest()
+
+
+@contextmanager
+def _storage_errors(video: Video) -> Iterator[None]:
+    """Tell a missing file, a full disk and a failing storage apart."""
+    try:
+        yield
+    except ChronosError:
+        raise
+    except FileNotFoundError as error:
+        raise MissingFile(
+            f"The storage has no file {error.filename or video.file.name!r}. Upload it again."
+        ) from error
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise DiskFull("The worker's disk is full; trying again in a minute.") from error
+        raise ServiceUnavailable(f"The storage failed while reading the file: {error}.") from error

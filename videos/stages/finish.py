@@ -1,0 +1,135 @@
+"""The stage `finish`: completed means complete, or the run fails and says what is missing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from videos import events, runs, statuses, steps
+from videos.conf import conf
+from videos.exceptions import ChronosError
+from videos.models import (
+    Call,
+    Chunk,
+    Embedding,
+    Revision,
+    Run,
+    ServingModel,
+    Transcript,
+    Video,
+)
+from videos.runs import Claim
+
+#: Speech that no segment covers beyond this share is worth a warning.
+_LEAST_COVERAGE = 0.5
+
+
+def finish(claim: Claim) -> None:
+    """Check that nothing is missing, put the revision in force, and end the run."""
+    revision, video = claim.run.revision, claim.run.video
+    assert revision is not None and revision.transcript is not None and video is not None
+    with steps.step(claim, "revision") as step:
+        with claim.guard() as run:
+            chunk_count = _check_complete(run, revision, revision.transcript)
+            statuses.completed(video.pk, revision, _warnings(revision.transcript))
+            _serve_configured_model()
+            _drop_older(video, revision)
+            events.emit(
+                "video/completed",
+                video_id=video.pk,
+                creator_id=run.creator_id,
+                duration_s=revision.transcript.duration_ms / 1000,
+                chunk_count=chunk_count,
+            )
+            steps.finish(run, step)
+            runs.complete(run)
+
+
+def _check_complete(run: Run, revision: Revision, transcript: Transcript) -> int:
+    """Return the number of chunks.
+
+    Raises:
+        ChronosError: if a part, a vector or a ledger row is missing.
+    """
+    settings = conf()
+    chunks = revision.chunks.count()
+    embedded = Embedding.objects.filter(
+        chunk__revision=revision,
+        segment_index=None,
+        model=settings.embedding_model,
+        dimensions=settings.embedding_dimensions,
+    ).count()
+    missing = {
+        "audio parts": transcript.parts.filter(result__isnull=True).count(),
+        "vectors": chunks - embedded,
+        "booked calls": Call.objects.filter(run_id=run.pk, state=Call.State.SENT).count(),
+    }
+    lacking = [f"{count} {what}" for what, count in missing.items() if count]
+    if lacking:
+        raise ChronosError(
+            f"The video is not complete: {', '.join(lacking)} are missing. Reprocess it from "
+            "embed, or from transcribe where parts are missing."
+        )
+    return chunks
+
+
+def _warnings(transcript: Transcript) -> list[dict[str, Any]]:
+    """Return what a viewer should know; start and end are seconds, or None for the whole."""
+    warnings = []
+    if not transcript.segments.exists():
+        warnings.append(_warning("no_speech", "No speech was found, so the transcript is empty."))
+    elif (transcript.coverage or 0) < _LEAST_COVERAGE:
+        warnings.append(
+            _warning(
+                "low_coverage",
+                f"Only {transcript.coverage:.0%} of what sounds like speech was transcribed.",
+            )
+        )
+    if transcript.truncated:
+        warnings.append(
+            _warning(
+                "truncated_media",
+                "The file is damaged or was cut off: what could be decoded was transcribed.",
+            )
+        )
+    for segment in transcript.segments.filter(suspicious=True):
+        warnings.append(
+            _warning(
+                "suspicious_text",
+                "The recogniser was unsure here, or repeated itself.",
+                segment.start,
+                segment.end,
+            )
+        )
+    return warnings
+
+
+def _warning(
+    code: str, message: str, start: float | None = None, end: float | None = None
+) -> dict[str, Any]:
+    return {"code": code, "message": message, "start": start, "end": end}
+
+
+def _serve_configured_model() -> None:
+    """Let searches use the configured model once every serving chunk has its vector.
+
+    Until then the model before it serves.
+    """
+    settings = conf()
+    wanted = {
+        "model": settings.embedding_model,
+        "dimensions": settings.embedding_dimensions,
+    }
+    if ServingModel.objects.filter(**wanted).exists():
+        return
+    in_force = Video.objects.exclude(revision=None).values("revision")
+    lacking = Chunk.objects.filter(revision__in=in_force).exclude(
+        pk__in=Embedding.objects.filter(**wanted, segment_index=None).values("chunk")
+    )
+    if not lacking.exists():
+        ServingModel.objects.update_or_create(id=1, defaults=wanted)
+
+
+def _drop_older(video: Video, revision: Revision) -> None:
+    """Delete what the revision replaces: older revisions, their transcripts and audio."""
+    video.revisions.exclude(pk=revision.pk).delete()
+    video.transcripts.exclude(revisions=revision).delete()

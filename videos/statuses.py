@@ -1,0 +1,97 @@
+"""The only writer of a video's status, stage, progress, error and warnings."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+from django.db.models import F
+from django.db.models.functions import Greatest, Now
+
+from videos import events
+from videos.models import Revision, Run, Video
+
+#: What a video is while each stage works, and the share of the whole that is done before.
+_STATUS_OF_STAGE = {
+    "transcribe": (Video.Status.TRANSCRIBING, 0.0),
+    "chunk": (Video.Status.CHUNKING, 0.85),
+    "embed": (Video.Status.EMBEDDING, 0.88),
+    "finish": (Video.Status.EMBEDDING, 0.98),
+}
+_ERROR_MAX_LENGTH = 2_000
+
+
+def requested(video_id: UUID, stage: str) -> None:
+    """Show that a run waits for this video; an earlier error is history."""
+    Video.objects.filter(pk=video_id).update(
+        status=Video.Status.PENDING,
+        stage=stage,
+        progress=0,
+        error="",
+        error_code="",
+        completed_at=None,
+    )
+
+
+def entered(video_id: UUID, stage: str) -> None:
+    """Show that a worker has begun the stage."""
+    status, progress = _STATUS_OF_STAGE[stage]
+    Video.objects.filter(pk=video_id).update(
+        status=status, stage=stage, progress=Greatest(F("progress"), progress)
+    )
+
+
+def progressed(video_id: UUID, stage: str, share: float) -> None:
+    """Show which share of a stage is done, 0 to 1; progress never falls."""
+    stages = list(_STATUS_OF_STAGE.values())
+    position = list(_STATUS_OF_STAGE).index(stage)
+    before = stages[position][1]
+    after = stages[position + 1][1] if position + 1 < len(stages) else 1.0
+    reached = before + (after - before) * min(max(share, 0.0), 1.0)
+    Video.objects.filter(pk=video_id).update(progress=Greatest(F("progress"), reached))
+
+
+def measured(video_id: UUID, *, duration_ms: int) -> None:
+    """Note the media's length as soon as it is known."""
+    Video.objects.filter(pk=video_id).update(duration_s=duration_ms / 1000)
+
+
+def completed(video_id: UUID, revision: Revision, warnings: list[dict[str, Any]]) -> None:
+    """Put the revision in force and say that the video is complete."""
+    transcript = revision.transcript
+    assert transcript is not None
+    Video.objects.filter(pk=video_id).update(
+        status=Video.Status.COMPLETED,
+        stage="finish",
+        progress=1,
+        error="",
+        error_code="",
+        revision=revision,
+        duration_s=transcript.duration_ms / 1000,
+        detected_language=transcript.language,
+        coverage=transcript.coverage,
+        warnings=warnings,
+        completed_at=Now(),
+    )
+
+
+def failed(run: Run, code: str, message: str) -> None:
+    """Show the error on the video, and emit `video/failed`."""
+    assert run.video_id is not None
+    Video.objects.filter(pk=run.video_id).update(
+        status=Video.Status.FAILED, error=message[:_ERROR_MAX_LENGTH], error_code=code
+    )
+    events.emit(
+        "video/failed",
+        video_id=run.video_id,
+        creator_id=run.creator_id,
+        error_code=code,
+        error=message[:_ERROR_MAX_LENGTH],
+    )
+
+
+def cancelled(run: Run) -> None:
+    """Show that the video was cancelled, and emit `video/cancelled`."""
+    assert run.video_id is not None
+    Video.objects.filter(pk=run.video_id).update(status=Video.Status.CANCELLED)
+    events.emit("video/cancelled", video_id=run.video_id, creator_id=run.creator_id)

@@ -1,0 +1,98 @@
+"""Step rows: what a run's checkpoints are, as people and retries see them."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from django.db.models import F
+from django.db.models.functions import Coalesce, Now
+
+from videos.conf import conf
+from videos.exceptions import ENDINGS, ChronosError, DiskFull, RateLimited
+from videos.models import Run, Step
+from videos.retries import retry_delay_s
+from videos.runs import Claim
+
+_ERROR_MAX_LENGTH = 2_000
+_DISK_WAIT_S = 60.0
+
+
+class StepFailed(Exception):
+    """Carries errors together with the steps in which they happened."""
+
+    def __init__(self, failures: Sequence[tuple[Step, Exception]]) -> None:
+        super().__init__("; ".join(str(error) for _, error in failures))
+        self.failures = failures
+
+
+def begin(claim: Claim, keys: Sequence[str]) -> dict[str, Step]:
+    """Mark steps as running, creating them where they are new; return them by key."""
+    with claim.guard() as run:
+        Step.objects.bulk_create(
+            [Step(run=run, stage=claim.stage, key=key) for key in keys],
+            ignore_conflicts=True,
+        )
+        rows = Step.objects.filter(run=run, stage=claim.stage, key__in=keys)
+        rows.exclude(state=Step.State.DONE).update(
+            state=Step.State.RUNNING,
+            attempts=F("attempts") + 1,
+            started_at=Coalesce("started_at", Now()),
+        )
+        return {step.key: step for step in rows}
+
+
+def finish(run: Run, step: Step, result: Any = None) -> None:
+    """Mark a step as done, inside the guard that stores what it made."""
+    Step.objects.filter(pk=step.pk).update(
+        state=Step.State.DONE, result=result, error="", finished_at=Now()
+    )
+    if run.deaths:
+        Run.objects.filter(pk=run.pk).update(deaths=0)
+
+
+@contextmanager
+def step(claim: Claim, key: str) -> Iterator[Step]:
+    """Do one step in the block, which ends it by `finish`; a done one is yielded as it is.
+
+    Raises:
+        StepFailed: for any error but the loss or the end of the claim.
+    """
+    row = begin(claim, [key])[key]
+    try:
+        yield row
+    except ENDINGS:
+        raise
+    except Exception as error:
+        raise StepFailed([(row, error)]) from error
+
+
+def fail(step: Step, error: Exception, retries: int) -> float | None:
+    """Note a failed attempt, inside a guard; return the seconds until the next one, or None.
+
+    Waiting for a service that asks for it, or for room on a disk, costs no retry; a permanent
+    error has none.
+    """
+    if isinstance(error, (RateLimited, DiskFull)):
+        _note(step, Step.State.PENDING, error)
+        return error.retry_after_s if isinstance(error, RateLimited) else _DISK_WAIT_S
+    step.failures += 1
+    delay = retry_delay_s(
+        step.failures,
+        retries,
+        conf().retry_backoff_s,
+        conf().retry_backoff_cap_s,
+        random.random(),
+    )
+    if isinstance(error, ChronosError) and error.permanent:
+        delay = None
+    _note(step, Step.State.FAILED if delay is None else Step.State.RETRYING, error)
+    return delay
+
+
+def _note(step: Step, state: Step.State, error: Exception) -> None:
+    Step.objects.filter(pk=step.pk).update(
+        state=state, failures=step.failures, error=str(error)[:_ERROR_MAX_LENGTH]
+    )

@@ -1,0 +1,44 @@
+"""Handing runs to Dramatiq: the pipeline of what is left of a run, its id in every message."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+
+import dramatiq
+from dramatiq import Message
+from dramatiq.errors import BrokerError
+from redis.exceptions import RedisError
+
+from videos import events
+from videos.models import Run
+
+logger = logging.getLogger(__name__)
+
+
+def enqueue(runs: Iterable[Run]) -> None:
+    """Enqueue each run from its current stage on.
+
+    A broker that cannot be reached loses nothing: the sweep finds queued runs without a
+    message.
+    """
+    for run in runs:
+        function = events.registry.functions.get(run.function)
+        if function is None:
+            logger.error("Run %s: no installed app has the function %s.", run.pk, run.function)
+            continue
+        try:
+            dramatiq.pipeline(_messages(run, function)).run()  # type: ignore[no-untyped-call]
+        except (BrokerError, RedisError) as error:
+            logger.warning("Run %s could not be enqueued, the sweep will: %s", run.pk, error)
+
+
+def _messages(run: Run, function: events.Function) -> list[Message[None]]:
+    broker = dramatiq.get_broker()
+    broker.declare_queue(run.queue)
+    return [
+        broker.get_actor(function.stages[stage].actor)
+        .message_with_options(args=(str(run.pk),), pipe_ignore=True)
+        .copy(queue_name=run.queue)
+        for stage in function.stages_from(run.stage)
+    ]
