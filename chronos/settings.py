@@ -104,7 +104,8 @@ TIME_ZONE = "UTC"
 USE_TZ = True
 
 STATIC_URL = "static/"
-STATIC_ROOT = DATA_DIR / "static"
+# On one machine the files are served from where they are.
+STATIC_ROOT = None if LOCAL else DATA_DIR / "static"
 WHITENOISE_USE_FINDERS = LOCAL
 MEDIA_ROOT = DATA_DIR / "media"
 MEDIA_URL = "media/"

@@ -71,8 +71,9 @@ def _release_default() -> list[Run]:
         held[run.creator_id] += 1
         starts[run.creator_id] += 1
         room -= 1
+    _mark_released(chosen)
     _note_reasons(blocked)
-    return _released(chosen)
+    return chosen
 
 
 def _release_bulk() -> list[Run]:
@@ -82,8 +83,9 @@ def _release_bulk() -> list[Run]:
     held = Run.objects.filter(holds_slot=True, queue=BULK).count()
     room = max(0, conf().bulk_concurrency - held)
     ordered = list(waiting.order_by("-priority", "created_at")[: room + _MOST_AT_ONCE])
+    _mark_released(ordered[:room])
     _note_reasons({"concurrency": ordered[room:]})
-    return _released(ordered[:room])
+    return ordered[:room]
 
 
 def _waiting() -> QuerySet[Run]:
@@ -154,7 +156,7 @@ def _rate_ends(creator_ids: Iterable[Any]) -> list[tuple[Any, Any]]:
     return list(recent.values_list("creator").annotate(first=Min("released_at")))
 
 
-def _released(runs: list[Run]) -> list[Run]:
+def _mark_released(runs: list[Run]) -> None:
     Run.objects.filter(pk__in=[run.pk for run in runs]).update(
         state=Run.State.QUEUED,
         holds_slot=True,
@@ -163,4 +165,3 @@ def _released(runs: list[Run]) -> list[Run]:
         waiting_reason="",
         next_attempt_at=None,
     )
-    return runs

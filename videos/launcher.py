@@ -1,9 +1,12 @@
-"""Start a program with less trust than our own: `python -I launcher.py LIMITS -- PROGRAM ARG…`.
+"""Start a program with less trust than our own, and never let it outlive us.
 
-LIMITS is JSON: {"cpu_s", "memory_bytes", "file_bytes", "no_network", "death_signal"}, each
-optional. The limits are set here, in a process of its own, because a `preexec_fn` may deadlock
-in a threaded worker. It imports nothing but the standard library, and little of that.
+`python -I launcher.py LIMITS -- PROGRAM ARG…`, as `command` puts it together. LIMITS is JSON:
+{"cpu_s", "memory_bytes", "file_bytes", "no_network", "death_signal", "parent"}. They are
+set here, in a process of its own, because a `preexec_fn` may deadlock in a threaded worker. It
+imports nothing but the standard library, and little of that.
 """
+
+from __future__ import annotations
 
 import ctypes
 import json
@@ -11,10 +14,32 @@ import os
 import resource
 import signal
 import sys
+from collections.abc import Sequence
 
 _CLONE_NEWUSER = 0x10000000
 _CLONE_NEWNET = 0x40000000
 _PR_SET_PDEATHSIG = 1
+
+
+def command(
+    program: Sequence[str],
+    *,
+    death_signal: str = "SIGKILL",
+    cpu_s: int | None = None,
+    memory_bytes: int | None = None,
+    file_bytes: int | None = None,
+    no_network: bool = False,
+) -> list[str]:
+    """Return the command that starts a program under limits; it dies with this process."""
+    limits = {
+        "death_signal": death_signal,
+        "parent": os.getpid(),
+        "cpu_s": cpu_s,
+        "memory_bytes": memory_bytes,
+        "file_bytes": file_bytes,
+        "no_network": no_network,
+    }
+    return [sys.executable, "-I", "-S", __file__, json.dumps(limits), "--", *program]
 
 
 def main(arguments: list[str]) -> None:
@@ -26,7 +51,7 @@ def main(arguments: list[str]) -> None:
     if limits.get("no_network"):
         leave_network()
     if limits.get("death_signal"):
-        _die_with_parent(signal.Signals[limits["death_signal"]])
+        _die_with_parent(signal.Signals[limits["death_signal"]], limits["parent"])
     os.execvp(program[0], program)
 
 
@@ -48,11 +73,11 @@ def _limit(kind: int, value: int | None) -> None:
         resource.setrlimit(kind, (int(value), int(value)))
 
 
-def _die_with_parent(sent: signal.Signals) -> None:
+def _die_with_parent(sent: signal.Signals, parent: int) -> None:
     """Have the kernel send `sent` once the thread that started us is gone (Linux)."""
     if sys.platform.startswith("linux"):
-        parent = os.getppid()
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(sent))
+        # The parent may have died before the kernel knew what to send.
         if os.getppid() != parent:
             os.kill(os.getpid(), sent)
 

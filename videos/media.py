@@ -6,10 +6,8 @@ file size, without network where the kernel allows it, and reading nothing but t
 
 from __future__ import annotations
 
-import json
 import re
 import subprocess
-import sys
 import threading
 from collections import deque
 from collections.abc import Iterator
@@ -23,6 +21,7 @@ import imageio_ffmpeg
 import numpy as np
 import numpy.typing as npt
 
+from videos import launcher
 from videos.conf import conf
 from videos.exceptions import Misconfigured, NoAudio, UnreadableMedia
 from videos.splitting import SAMPLE_RATE
@@ -77,7 +76,7 @@ def probe(path: Path) -> Probe:
         NoAudio: if it has no audio track.
     """
     done = subprocess.run(
-        [*_launch(_PROBE_CPU_S), *_input(path)],
+        _caged(_input(path), _PROBE_CPU_S),
         stdin=subprocess.DEVNULL,
         capture_output=True,
         timeout=2 * _PROBE_CPU_S,
@@ -155,14 +154,13 @@ def decode(path: Path, cpu_s: int) -> Iterator[Decoding]:
     Audio that starts late or has gaps is filled with silence (`aresample=async=1`), so that a
     sample's position is its time.
     """
-    command = [
-        *_launch(cpu_s),
+    program = [
         *_input(path),
         *("-map", "0:a:0", "-vn", "-sn", "-dn", "-af", "aresample=async=1:first_pts=0"),
         *("-ac", "1", "-ar", str(SAMPLE_RATE), "-f", "s16le", "pipe:1"),
     ]
     process = subprocess.Popen(
-        command,
+        _caged(program, cpu_s),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -179,16 +177,11 @@ def decode(path: Path, cpu_s: int) -> Iterator[Decoding]:
                 pipe.close()
 
 
-def _launch(cpu_s: int) -> list[str]:
-    limits = {
-        "cpu_s": cpu_s,
-        "memory_bytes": _MEMORY_BYTES,
-        "file_bytes": 0,
-        "no_network": True,
-        "death_signal": "SIGKILL",
-    }
-    launcher = Path(__file__).with_name("launcher.py")
-    return [sys.executable, "-I", "-S", str(launcher), json.dumps(limits), "--"]
+def _caged(program: list[str], cpu_s: int) -> list[str]:
+    """Return the command that runs ffmpeg under limits; it may write nothing but its pipes."""
+    return launcher.command(
+        program, cpu_s=cpu_s, memory_bytes=_MEMORY_BYTES, file_bytes=0, no_network=True
+    )
 
 
 def _input(path: Path) -> list[str]:

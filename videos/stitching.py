@@ -43,7 +43,7 @@ def stitch(
             text = " ".join(segment.text.split())
             if not text:
                 continue
-            start = min(max(offset + segment.start, latest), limit)
+            start = min(max(offset + segment.start, offset, latest), limit)
             end = min(max(offset + segment.end, start), limit)
             latest = start
             stitched.append(replace(segment, start=round(start, 3), end=round(end, 3), text=text))

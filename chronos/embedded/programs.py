@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import pwd
@@ -24,12 +23,12 @@ import psycopg
 import redis
 
 from chronos.embedded.folders import private_folder
+from videos import launcher
 
 _READY_WITHIN_S = 30
 _STOPPED_WITHIN_S = 20
 _MOST_SPAWNS = 25
 _PROJECT = Path(__file__).resolve().parent.parent.parent
-_LAUNCHER = _PROJECT / "videos" / "launcher.py"
 #: The user that Postgres runs as when Chronos runs as root, which Postgres refuses.
 _UNPRIVILEGED_USER = "nobody"
 
@@ -125,8 +124,7 @@ class Program(ABC):
         return ()
 
     def _launched(self, command: list[str]) -> list[str]:
-        limits = json.dumps({"death_signal": self.stop_signal.name})
-        return [sys.executable, "-I", "-S", str(_LAUNCHER), limits, "--", *command]
+        return launcher.command(command, death_signal=self.stop_signal.name)
 
     def _log(self) -> IO[bytes]:
         return (private_folder(self.data / "logs") / f"{self.name}.log").open("ab")
@@ -252,7 +250,7 @@ class Postgres(Program):
         needed = (
             self.data,
             self.sockets,
-            _LAUNCHER,
+            Path(launcher.__file__),
             Path(sys.executable),
             _postgres_program("."),
         )

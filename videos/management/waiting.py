@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import IO, Any
 from uuid import UUID
 
 from django.db import close_old_connections
 from tqdm import tqdm
 
+from videos import launcher
 from videos.admission import live_slots
 from videos.models import Run, Video
 
 _LOOK_S = 0.2
 _STOP_WITHIN_S = 15
-_LAUNCHER = Path(__file__).resolve().parent.parent / "launcher.py"
 _ENDED = {Video.Status.COMPLETED, Video.Status.FAILED, Video.Status.CANCELLED}
 
 
@@ -39,9 +37,8 @@ def start_worker(processes: int, threads: int, log: IO[Any] | int) -> subprocess
 
 def spawn(command: Sequence[str], log: IO[Any] | int) -> subprocess.Popen[bytes]:
     """Start a child in a session of its own, so that Ctrl-C reaches us alone."""
-    limits = json.dumps({"death_signal": "SIGTERM"})
     return subprocess.Popen(
-        [sys.executable, "-I", "-S", str(_LAUNCHER), limits, "--", *command],
+        launcher.command(command, death_signal="SIGTERM"),
         stdin=subprocess.DEVNULL,
         stdout=log,
         stderr=log,

@@ -8,7 +8,7 @@ from django.db.models.functions import Now
 from videos import chunking, runs, steps
 from videos.models import Chunk, Revision
 from videos.runs import Claim
-from videos.search import text_config
+from videos.search import SearchText, text_config
 
 _CHUNKS_PER_STATEMENT = 500
 
@@ -41,7 +41,7 @@ def chunk(claim: Claim) -> None:
                 ],
                 batch_size=_CHUNKS_PER_STATEMENT,
             )
-            revision.chunks.update(search=SearchVector("text", config=config))
+            revision.chunks.update(search=SearchVector(SearchText("text"), config=config))
             Revision.objects.filter(pk=revision.pk).update(chunked_at=Now())
             steps.finish(run, step, {"chunks": len(texts)})
             runs.advance(run, "embed")

@@ -1,0 +1,147 @@
+"""The admin's pages: what they show, what they do, and what they cost in queries."""
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+from django.urls import reverse
+
+from tests.rows import completed_video
+from videos.models import Call, Event, Run, Video
+
+pytestmark = pytest.mark.django_db
+
+LISTS = ("video", "run", "event", "call", "worker")
+
+
+@pytest.fixture
+def operator(admin_client):
+    return admin_client
+
+
+def queries_of(client, url):
+    with CaptureQueriesContext(
+        connection,
+    ) as queries:
+        assert client.get(url).status_code == 200
+    return len(queries)
+
+
+@pytest.mark.parametrize("name", LISTS)
+def test_a_list_costs_as_many_queries_for_thirty_rows_as_for_one(operator, creator, name):
+    url = reverse(f"admin:videos_{name}_changelist")
+    completed_video(creator)
+    operator.get(url)
+    one = queries_of(operator, url)
+
+    for _ in range(29):
+        completed_video(creator)
+
+    assert queries_of(operator, url) == one
+
+
+@pytest.mark.parametrize("page", ["change", "transcript", "chunks"])
+def test_a_videos_page_costs_the_same_however_long_it_is(operator, creator, page):
+    short, long = completed_video(creator, segments=2), completed_video(creator, segments=200)
+    operator.get(reverse(f"admin:videos_video_{page}", args=[short.pk]))
+
+    costs = {
+        queries_of(operator, reverse(f"admin:videos_video_{page}", args=[video.pk]))
+        for video in (short, long)
+    }
+
+    assert len(costs) == 1
+
+
+def test_the_transcript_shows_times_and_escapes_what_was_said(operator, creator):
+    video = completed_video(creator, text="<script>alert(1)</script>", start=3725)
+
+    page = operator.get(reverse("admin:videos_video_transcript", args=[video.pk])).content.decode()
+
+    assert "1:02:05" in page
+    assert "&lt;script&gt;" in page
+    assert "<script>alert" not in page
+
+
+def test_reprocess_asks_from_which_stage_and_names_the_cost(operator, creator):
+    video = completed_video(creator)
+    selected = {"action": "reprocess", "_selected_action": [video.pk]}
+
+    page = operator.post(reverse("admin:videos_video_changelist"), selected).content.decode()
+
+    assert "1 video selected" in page
+    assert "$0.0060" in page
+    assert not Event.objects.exists()
+
+
+def test_a_confirmed_reprocess_starts_a_run_from_that_stage(
+    operator, creator, django_capture_on_commit_callbacks
+):
+    video = completed_video(creator)
+    chosen = {"action": "reprocess", "_selected_action": [video.pk], "stage": "chunk"}
+
+    with django_capture_on_commit_callbacks(execute=True):
+        response = operator.post(reverse("admin:videos_video_changelist"), chosen, follow=True)
+
+    assert "1 of 1 videos are processed again" in response.content.decode()
+    assert Run.objects.get(video=video, function="rechunk_video").stage == "chunk"
+
+
+def test_cancel_stops_waiting_runs(operator, creator):
+    video = completed_video(creator)
+    video.reprocess(from_stage="embed")
+    selected = {"action": "cancel", "_selected_action": [video.pk]}
+
+    operator.post(reverse("admin:videos_video_changelist"), selected)
+
+    assert Video.objects.get().status == "cancelled"
+
+
+def test_an_upload_through_the_admin_starts_processing(
+    operator, creator, clip, django_capture_on_commit_callbacks
+):
+    with clip.open("rb") as content, django_capture_on_commit_callbacks(execute=True):
+        form = {"creator": creator.pk, "file": content, "title": "", "language": "en"}
+        response = operator.post(reverse("admin:videos_video_add"), form)
+
+    assert response.status_code == 302, response.context["errors"]
+    video = Video.objects.get()
+    assert (video.title, video.original_filename) == ("clip", "clip.mp4")
+    assert Run.objects.get(video=video).stage == "transcribe"
+
+
+def test_job_fields_cannot_be_written(operator, creator):
+    video = completed_video(creator)
+    form = {"title": "New title", "status": "failed", "creator": 99}
+
+    operator.post(reverse("admin:videos_video_change", args=[video.pk]), form)
+
+    video.refresh_from_db()
+    assert (video.title, video.status, video.creator) == ("New title", "completed", creator)
+
+
+@pytest.mark.parametrize("name", ["run", "event", "call", "worker"])
+def test_job_rows_can_only_be_read(operator, creator, name):
+    completed_video(creator)
+
+    assert operator.get(reverse(f"admin:videos_{name}_add")).status_code == 403
+
+
+@pytest.mark.parametrize("page", ["change", "transcript", "chunks"])
+def test_who_is_no_operator_sees_nothing(client, creator, page):
+    video = completed_video(creator)
+    client.force_login(creator)
+
+    response = client.get(reverse(f"admin:videos_video_{page}", args=[video.pk]))
+
+    assert response.status_code == 302
+    assert "/login/" in response["Location"]
+
+
+def test_staff_without_permission_cannot_read_a_transcript(client, creator, django_user_model):
+    video = completed_video(creator)
+    client.force_login(django_user_model.objects.create_user("eve", is_staff=True))
+
+    page = client.get(reverse("admin:videos_video_transcript", args=[video.pk]))
+
+    assert page.status_code == 403
+    assert Call.objects.exists()

@@ -1,0 +1,105 @@
+"""Who may run: limits that hold, reasons that are told, fairness."""
+
+import pytest
+from django.utils import timezone
+
+from videos import admission
+from videos.models import Run, Worker
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def creators(django_user_model):
+    return [django_user_model.objects.create_user(name) for name in ("ada", "bob", "cyd")]
+
+
+def wait_runs(creator, count, **fields):
+    return Run.objects.bulk_create(
+        Run(function="process_video", stage="transcribe", creator=creator, **fields)
+        for _ in range(count)
+    )
+
+
+def live_worker(threads=8):
+    Worker.objects.create(pid=1, host="h", threads=threads, last_seen=timezone.now())
+
+
+def states():
+    return sorted(Run.objects.values_list("creator__username", "state", "waiting_reason"))
+
+
+def test_without_a_worker_runs_wait_for_capacity(creators):
+    wait_runs(creators[0], 2)
+
+    assert admission.release() == 0
+    assert states() == [("ada", "waiting", "capacity")] * 2
+
+
+def test_a_creator_has_so_many_runs_at_once(creators, settings):
+    settings.CHRONOS_CREATOR_CONCURRENCY = 2
+    live_worker()
+    wait_runs(creators[0], 3)
+
+    assert admission.release() == 2
+    assert states() == [("ada", "queued", "")] * 2 + [("ada", "waiting", "concurrency")]
+    assert admission.release() == 0
+
+
+def test_a_creator_has_so_many_starts_a_minute_and_is_told_the_time(creators, settings):
+    settings.CHRONOS_CREATOR_STARTS_PER_MINUTE = 1
+    live_worker()
+    wait_runs(creators[0], 2)
+
+    assert admission.release() == 1
+    waiting = Run.objects.get(state="waiting")
+    assert waiting.waiting_for["reason"] == "rate"
+    wait_s = (waiting.next_attempt_at - timezone.now()).total_seconds()
+    assert 55 < wait_s <= 60
+
+
+def test_no_creator_takes_all_the_room(creators):
+    live_worker(threads=2)
+    wait_runs(creators[0], 10)
+    wait_runs(creators[1], 1)
+    wait_runs(creators[2], 1)
+
+    assert admission.release() == 4
+    queued = Run.objects.filter(state="queued").values_list("creator__username", flat=True)
+    assert sorted(queued) == ["ada", "ada", "bob", "cyd"]
+
+
+def test_bulk_work_has_a_pool_of_its_own(creators, settings):
+    settings.CHRONOS_BULK_CONCURRENCY = 2
+    settings.CHRONOS_CREATOR_CONCURRENCY = 1
+    live_worker(threads=1)
+    wait_runs(creators[0], 5, queue="bulk")
+    wait_runs(creators[0], 1)
+
+    assert admission.release() == 3
+    assert Run.objects.filter(queue="bulk", state="queued").count() == 2
+    assert Run.objects.filter(queue="default", state="queued").count() == 1
+
+
+def test_priority_goes_first(creators, settings):
+    settings.CHRONOS_CREATOR_CONCURRENCY = 1
+    live_worker()
+    wait_runs(creators[0], 1)
+    (urgent,) = wait_runs(creators[0], 1, priority=5)
+
+    admission.release()
+
+    assert Run.objects.get(state="queued").pk == urgent.pk
+
+
+def test_the_cost_of_a_release_does_not_grow_with_what_waits(creators, django_assert_num_queries):
+    live_worker(threads=1)
+    wait_runs(creators[0], 5)
+    admission.release()
+    with django_assert_num_queries(14, exact=False) as few:
+        admission.release()
+    wait_runs(creators[0], 200)
+    admission.release()
+
+    with django_assert_num_queries(len(few)):
+        admission.release()

@@ -1,0 +1,124 @@
+"""Chunks of 500 to 1000 words, whatever was said in whatever script."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from videos.chunking import MAX_WORDS, MIN_WORDS, chunk, count_words, passages
+from videos.stitching import HeardSegment
+
+SENTENCES = {
+    "English": "The quick brown fox jumps over the lazy dog near the river bank.",
+    "Japanese": "これは日本語の文章で、植物が光からどのように糖を作るかを説明します。",
+    "Chinese": "这是一个关于植物如何利用阳光制造糖分的简短讲座。",
+    "Thai": "พืชสีเขียวใช้แสงอาทิตย์เพื่อสร้างน้ำตาล",
+    "Arabic": "كيف تصنع النباتات الخضراء السكر من ضوء الشمس؟",
+}
+
+
+def said(texts):
+    return [HeardSegment(2.0 * n, 2.0 * n + 1.5, text) for n, text in enumerate(texts)]
+
+
+@pytest.mark.parametrize("language", SENTENCES)
+def test_every_script_is_cut_into_chunks_of_the_right_size(language):
+    chunks = chunk(said([SENTENCES[language]] * 400))
+
+    assert len(chunks) > 1
+    assert all(MIN_WORDS <= entry.word_count <= MAX_WORDS for entry in chunks)
+    assert "".join(entry.text for entry in chunks).count(SENTENCES[language]) == 400
+
+
+@pytest.mark.parametrize("language", ["Japanese", "Chinese", "Thai"])
+def test_scripts_without_spaces_get_no_spaces(language):
+    (only,) = chunk(said([SENTENCES[language]] * 3))
+
+    assert only.text == SENTENCES[language] * 3
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("Hello, world!", 2),
+        ("It's 3.14 o'clock, isn't it?", 5),
+        ("", 0),
+        ("… – !", 0),
+        ("植物如何利用阳光", 5),
+    ],
+)
+def test_words_are_counted_by_unicode(text, words):
+    assert count_words(text) == words
+
+
+def test_a_short_video_is_one_chunk_with_its_times():
+    (only,) = chunk(said(["Hello.", "Good bye."]))
+
+    assert (only.text, only.start, only.end) == ("Hello. Good bye.", 0.0, 3.5)
+    assert (only.first_segment, only.last_segment) == (0, 1)
+
+
+def test_chunks_end_at_the_ends_of_sentences():
+    segments = said([f"word {n}" + ("." if n % 3 == 2 else "") for n in range(1500)])
+
+    assert all(entry.text.endswith(".") for entry in chunk(segments))
+
+
+def test_where_there_are_no_sentences_chunks_end_at_segments():
+    segments = said(["no stop here at all"] * 500)
+
+    assert all(entry.text.endswith("at all") for entry in chunk(segments))
+
+
+def test_an_endless_sentence_in_one_segment_is_cut_between_words():
+    chunks = chunk(said(["word " * 3500]))
+
+    assert " ".join(entry.text for entry in chunks).split() == ["word"] * 3500
+    assert all(entry.word_count <= MAX_WORDS for entry in chunks)
+
+
+def test_the_last_chunk_is_balanced_with_the_one_before():
+    chunks = chunk(said(["ten words are in this sentence, count them, please, now."] * 110))
+
+    assert [entry.word_count for entry in chunks] == [550, 550]
+
+
+def test_nothing_said_gives_no_chunks():
+    assert chunk([]) == []
+
+
+words = st.text(alphabet="abcdefgh", min_size=1, max_size=9)
+sentences = st.lists(words, min_size=1, max_size=60).map(" ".join)
+texts = st.tuples(sentences, st.sampled_from(["", ".", "?", "!", ". More", " 3.5"])).map("".join)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(texts, min_size=1, max_size=150))
+def test_no_word_is_lost_or_doubled_and_time_runs_forward(lines):
+    segments = said(lines)
+
+    chunks = chunk(segments)
+
+    heard = [word for entry in chunks for word in entry.text.split()]
+    assert heard == [word for line in lines for word in line.split()]
+    assert all(entry.word_count <= MAX_WORDS for entry in chunks)
+    assert [entry.start for entry in chunks] == sorted(entry.start for entry in chunks)
+    for entry in chunks:
+        assert entry.start == segments[entry.first_segment].start
+        assert entry.end == segments[entry.last_segment].end
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(1, 400))
+def test_only_what_is_short_as_a_whole_has_fewer_than_500_words(count):
+    chunks = chunk(said(["ten words are in this sentence, count them, please, now."] * count))
+
+    assert all(entry.word_count >= MIN_WORDS for entry in chunks) or count < 50
+
+
+def test_passages_cover_every_segment_in_order():
+    segments = said(["nine words stand in each of these many lines"] * 7)
+
+    grouped = passages(segments)
+
+    assert [position for position, _ in grouped] == [0, 3, 6]
+    assert " ".join(text for _, text in grouped).split() == 7 * segments[0].text.split()

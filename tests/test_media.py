@@ -1,0 +1,101 @@
+"""ffmpeg in its cage."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.media import make_video
+from videos import launcher, media
+from videos.exceptions import UnreadableMedia
+
+
+def launch(limits, *program):
+    return subprocess.run(
+        launcher.command(program, **limits),
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+
+
+def test_limits_hold_in_the_child():
+    spin = (sys.executable, "-c", "while True: pass")
+
+    assert launch({"cpu_s": 1}, *spin).returncode < 0
+
+
+def test_the_child_has_no_memory_beyond_its_limit():
+    hog = (sys.executable, "-c", "bytearray(10**9)")
+
+    assert "MemoryError" in launch({"memory_bytes": 500_000_000}, *hog).stderr
+
+
+def test_the_child_cannot_write_files_beyond_its_limit(tmp_path):
+    fill = (sys.executable, "-c", f"open({str(tmp_path / 'f')!r}, 'wb', 0).write(b'x' * 99)")
+
+    launch({"file_bytes": 10}, *fill)
+
+    assert (tmp_path / "f").stat().st_size == 10
+
+
+@pytest.mark.skipif(
+    subprocess.run(
+        [sys.executable, "-c", "from videos.launcher import *; exit(not leave_network())"],
+        cwd=Path(__file__).parent.parent,
+    ).returncode,
+    reason="the kernel allows no network namespace",
+)
+def test_the_child_has_no_network():
+    connect = "import socket; socket.create_connection(('127.0.0.1', 9), 1)"
+
+    assert (
+        "Network is unreachable"
+        in launch({"no_network": True}, sys.executable, "-c", connect).stderr
+    )
+
+
+def test_a_child_dies_with_its_parent(tmp_path):
+    parent = (
+        "import subprocess, sys\n"
+        "from videos.launcher import command\n"
+        "child = subprocess.Popen(command(['sleep', '60']))\n"
+        "print(child.pid, flush=True)\n"
+        "sys.stdin.read()"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", parent],
+        cwd=Path(__file__).parent.parent,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    assert process.stdout
+    process.stdout.readline()
+
+    process.kill()
+
+    # The child holds the pipe's other end: it ends only when the child is gone.
+    assert process.communicate(timeout=30)[0] == b""
+
+
+def test_probing_tells_duration_and_codec(tmp_path):
+    found = media.probe(make_video(tmp_path / "clip.mp4", 4))
+
+    assert found.duration_ms == pytest.approx(4000, abs=100)
+    assert found.audio_codec == "aac"
+
+
+def test_a_playlist_is_refused_by_its_format(tmp_path):
+    evil = tmp_path / "evil.m3u8"
+    evil.write_text("#EXTM3U\n#EXT-X-TARGETDURATION:5\n#EXTINF:1,\nhttp://127.0.0.1:9/x.ts\n")
+
+    with pytest.raises(UnreadableMedia, match="playlist"):
+        media.probe(evil)
+
+
+def test_decoding_ends_ffmpeg_when_the_block_ends(tmp_path):
+    with media.decode(make_video(tmp_path / "clip.mp4", 30), 60) as decoding:
+        next(decoding.blocks())
+
+    assert decoding._process.poll() is not None

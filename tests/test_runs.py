@@ -1,0 +1,132 @@
+"""Claims: one owner at a time, and a stale one changes nothing."""
+
+import threading
+from datetime import timedelta
+
+import pytest
+from django.db import connection
+from django.utils import timezone
+
+from tests.conftest import eventually
+from videos import runs
+from videos.exceptions import ClaimLost, RunCancelled, TimedOut
+from videos.models import Call, Run, Video
+from videos.sweeping import sweep
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def queued(upload):
+    upload()
+    Run.objects.update(state="queued", holds_slot=True, message_lost_at=timezone.now())
+    return Run.objects.get()
+
+
+def test_of_many_workers_one_gets_the_run(queued):
+    won = []
+
+    def claim():
+        try:
+            with runs.claimed(queued.pk, "transcribe", None) as claim:
+                if claim is not None:
+                    won.append(claim.token)
+                    barrier.wait()
+        finally:
+            connection.close()
+
+    barrier = threading.Barrier(1)
+    threads = [threading.Thread(target=claim) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert won == [1]
+
+
+@pytest.mark.parametrize("stage", ["chunk", "finish"])
+def test_a_message_for_another_stage_claims_nothing(queued, stage):
+    with runs.claimed(queued.pk, stage, None) as claim:
+        assert claim is None
+
+
+def test_a_stale_worker_cannot_write(queued):
+    with runs.claimed(queued.pk, "transcribe", None) as stale:
+        Run.objects.update(lease_until=timezone.now() - timedelta(seconds=1))
+        assert sweep().requeued == 1
+        with runs.claimed(queued.pk, "transcribe", None) as fresh:
+            assert fresh.token == stale.token + 1
+            with pytest.raises(ClaimLost), stale.guard():
+                raise AssertionError("a stale worker got in")
+            runs.renew([stale])
+            with pytest.raises(ClaimLost):
+                stale.check()
+            runs.renew([fresh])
+            fresh.check()
+
+
+def test_the_heartbeat_tells_of_a_deadline_that_passed(queued):
+    with runs.claimed(queued.pk, "transcribe", None) as claim:
+        claim.extend_deadline(-1)
+        runs.renew([claim])
+        with pytest.raises(TimedOut):
+            claim.check()
+
+
+def test_the_heartbeat_tells_of_a_cancellation(queued):
+    with runs.claimed(queued.pk, "transcribe", None) as claim:
+        Video.objects.get().cancel()
+        runs.renew([claim])
+        with pytest.raises(RunCancelled):
+            claim.check()
+
+
+def test_a_lost_worker_leaves_its_calls_unknown(queued):
+    with runs.claimed(queued.pk, "transcribe", None):
+        Call.objects.create(run_id=queued.pk, service="transcription", model="whisper-1")
+        Run.objects.update(lease_until=timezone.now() - timedelta(seconds=1))
+        sweep()
+
+    assert Call.objects.get().state == "unknown"
+    assert Run.objects.get().deaths == 1
+
+
+def test_a_run_that_ends_its_workers_again_and_again_fails(queued):
+    for _ in range(3):
+        with runs.claimed(queued.pk, "transcribe", None):
+            Run.objects.update(lease_until=timezone.now() - timedelta(seconds=1))
+            sweep()
+
+    run = Run.objects.get()
+    assert (run.state, run.error_code, run.holds_slot) == ("failed", "worker_lost", False)
+    assert Video.objects.get().error_code == "worker_lost"
+
+
+def test_a_new_request_replaces_the_run_and_voids_its_claim(queued):
+    with runs.claimed(queued.pk, "transcribe", None) as claim:
+        Video.objects.get().reprocess(from_stage="transcribe")
+        with pytest.raises(ClaimLost), claim.guard():
+            pass
+
+    assert sorted(Run.objects.values_list("state", flat=True)) == ["replaced", "waiting"]
+
+
+def test_a_second_click_joins_the_run_that_waits(queued):
+    Video.objects.update(status="failed")
+
+    assert Video.objects.get().reprocess().pk == queued.pk
+
+
+def test_the_sweep_finds_a_message_that_redis_lost(upload, worker, openai):
+    openai.gate.clear()
+    upload()
+    eventually(lambda: Call.objects.filter(state="sent").exists())
+    second = upload()
+    worker.broker.client.flushall()
+    Run.objects.filter(video=second).update(
+        state="queued", message_lost_at=timezone.now(), holds_slot=True
+    )
+    openai.gate.set()
+
+    eventually(lambda: set(Video.objects.values_list("status", flat=True)) == {"completed"})

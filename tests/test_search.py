@@ -1,0 +1,107 @@
+"""Search: the right moment, of the right creator, at a constant cost."""
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+
+from tests.openai_server import Fault
+from tests.rows import completed_video, spoken_video
+from videos.exceptions import ServiceUnavailable
+from videos.models import Call, Video
+from videos.search import search
+
+pytestmark = pytest.mark.django_db
+
+TALK = [
+    "Welcome to the lecture.",
+    "Plants absorb sunlight and make sugar.",
+    "Romans carried water over stone arches.",
+    "Interest on savings grows every year.",
+]
+
+
+@pytest.mark.parametrize("mode", ["hybrid", "vector", "text"])
+def test_a_hit_names_the_segment_in_which_it_was_said(creator, mode):
+    spoken_video(creator, TALK)
+
+    hit = search("how do Romans carry water", Video.objects.all(), mode=mode)[0]
+
+    assert (hit.start, hit.end) == (10.0, 15.0)
+    assert hit.snippet.startswith("Romans carried water")
+
+
+def test_endings_do_not_matter_where_the_language_is_known(creator):
+    spoken_video(creator, TALK)
+
+    assert search("saving", Video.objects.all(), mode="text")[0].start == 15.0
+
+
+def test_unknown_languages_are_searched_by_whole_words(creator):
+    spoken_video(creator, ["植物 光 糖", "水道 橋"], language="ja")
+
+    assert search("水道", Video.objects.all(), mode="text")[0].start == 5.0
+
+
+def test_only_the_given_videos_are_searched(creator, django_user_model):
+    spoken_video(creator, TALK)
+    other = django_user_model.objects.create_user("bob")
+
+    for mode in ("hybrid", "vector", "text"):
+        assert search("water", Video.objects.filter(creator=other), mode=mode) == []
+
+
+def test_only_what_is_in_force_is_found(creator):
+    video = spoken_video(creator, TALK)
+    Video.objects.filter(pk=video.pk).update(revision=None)
+
+    assert search("water", Video.objects.all()) == []
+
+
+def test_better_hits_have_higher_scores(creator):
+    for _ in range(3):
+        spoken_video(creator, TALK[2:3])
+        spoken_video(creator, TALK[:2])
+
+    hits = search("Romans carried water", Video.objects.all(), limit=4)
+
+    assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
+    assert {hit.snippet for hit in hits[:3]} == {TALK[2]}
+
+
+def test_without_the_embedding_service_words_still_find(creator, openai):
+    spoken_video(creator, TALK)
+    openai.faults.append(Fault(status=503, times=2))
+
+    assert search("water", Video.objects.all())[0].start == 10.0
+    with pytest.raises(ServiceUnavailable):
+        search("water", Video.objects.all(), mode="vector")
+
+
+@pytest.mark.parametrize("query", ["", "   ", "\x00", "the", "'; DROP TABLE", "& | !", "🎬" * 50])
+def test_any_query_is_answered(creator, query):
+    spoken_video(creator, TALK)
+
+    assert isinstance(search(query, Video.objects.all()), list)
+
+
+def test_a_search_is_booked_as_a_call(creator):
+    spoken_video(creator, TALK)
+    before = Call.objects.count()
+
+    search("water", Video.objects.all())
+
+    assert Call.objects.count() == before + 1
+    assert Call.objects.filter(video_id=None, state="answered").exists()
+
+
+def test_the_number_of_queries_does_not_grow_with_the_hits(creator):
+    completed_video(creator)
+    with CaptureQueriesContext(connection) as one:
+        search("sentence number", Video.objects.all())
+    for _ in range(9):
+        completed_video(creator)
+
+    with CaptureQueriesContext(connection) as ten:
+        assert len(search("sentence number", Video.objects.all())) == 10
+
+    assert len(ten) == len(one)

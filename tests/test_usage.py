@@ -1,0 +1,71 @@
+"""Usage and cost, summed from the ledger."""
+
+from datetime import UTC, date, datetime
+
+import pytest
+
+from videos.ledger import cost_usd
+from videos.models import Call
+from videos.usage import summary
+
+pytestmark = pytest.mark.django_db
+
+
+def call(creator, when, **fields):
+    row = Call.objects.create(
+        creator=creator, creator_name=creator.get_username(), model="whisper-1", **fields
+    )
+    Call.objects.filter(pk=row.pk).update(sent_at=when)
+
+
+def test_calls_are_summed_by_creator_and_month(creator, django_user_model):
+    heard = {"service": "transcription", "state": "answered", "audio_seconds": 60.0}
+    call(creator, datetime(2026, 10, 31, 23, 59, tzinfo=UTC), **heard, cost_usd="0.006")
+    call(creator, datetime(2026, 11, 1, tzinfo=UTC), **heard, cost_usd="0.006")
+    call(creator, datetime(2026, 11, 2, tzinfo=UTC), service="embedding", state="unknown")
+    call(creator, datetime(2026, 11, 3, tzinfo=UTC), service="embedding", state="failed")
+    other = django_user_model.objects.create_user("bob")
+    call(other, datetime(2026, 11, 2, tzinfo=UTC), service="embedding", state="answered", tokens=7)
+
+    rows = summary(since=date(2026, 11, 1), until=date(2026, 12, 1))
+
+    assert rows == [
+        {
+            "creator": "ada",
+            "month": "2026-11",
+            "audio_seconds": 60.0,
+            "transcription_calls": 1,
+            "embedding_tokens": 0,
+            "embedding_calls": 0,
+            "unknown_calls": 1,
+            "failed_calls": 1,
+            "cost_usd": 0.006,
+        },
+        {
+            "creator": "bob",
+            "month": "2026-11",
+            "audio_seconds": 0.0,
+            "transcription_calls": 0,
+            "embedding_tokens": 7,
+            "embedding_calls": 1,
+            "unknown_calls": 0,
+            "failed_calls": 0,
+            "cost_usd": 0.0,
+        },
+    ]
+    assert [row["month"] for row in summary(creator)] == ["2026-10", "2026-11"]
+
+
+def test_usage_outlives_the_account(creator):
+    call(creator, datetime(2026, 11, 2, tzinfo=UTC), service="embedding", state="answered")
+    creator.delete()
+
+    assert summary()[0]["creator"] == "ada"
+
+
+def test_prices_are_those_published_or_set(settings):
+    assert float(cost_usd("whisper-1", audio_seconds=90)) == 0.009
+    assert float(cost_usd("text-embedding-3-small", tokens=500_000)) == 0.01
+    assert cost_usd("chronos-local-stt", audio_seconds=90) == 0
+    settings.CHRONOS_PRICES = {"my-model": {"minute": 1.0}}
+    assert cost_usd("my-model", audio_seconds=30) == 0.5

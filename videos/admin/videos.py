@@ -1,0 +1,243 @@
+"""Videos in the admin: upload, progress, transcript, reprocessing."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+from django.contrib import admin, messages
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
+from django.core.exceptions import PermissionDenied
+from django.db.models import Count, QuerySet, Sum
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, redirect
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path, reverse
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString, mark_safe
+
+from videos import pipelines
+from videos.documents import chunk_documents, eta_s, serving_segments, with_runs
+from videos.models import Call, Run, Video
+
+#: What a person may edit; the rest is written by the pipeline.
+_EDITABLE = ("title",)
+_SET_ONCE = ("creator", "file", "language")
+_SHOWN_ERROR_CHARACTERS = 120
+_RESUME = "resume"
+
+
+@admin.register(Video)
+class VideoAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+    """The list of videos, with the actions that process them again or stop them."""
+
+    list_display = ("title", "creator", "state", "progress_bar", "length", "problem", "created_at")
+    list_display_links = ("title",)
+    list_filter = (
+        "status",
+        "error_code",
+        "created_at",
+        ("creator", admin.RelatedOnlyFieldListFilter),
+    )
+    search_fields = ("title", "original_filename", "error", "=id")
+    date_hierarchy = "created_at"
+    list_per_page = 50
+    show_full_result_count = False
+    autocomplete_fields = ("creator",)
+    actions = ("reprocess", "cancel")
+    change_form_template = "admin/videos/video/change_form.html"
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Video]:
+        """Load creators and active runs at once, so that a page has a constant cost."""
+        return with_runs(super().get_queryset(request))
+
+    def get_fields(self, request: HttpRequest, obj: Video | None = None) -> Any:
+        """Show the form for an upload, or all there is to know."""
+        if obj is None:
+            return (*_SET_ONCE, *_EDITABLE)
+        shown = ("state", "progress_bar", "length", "spoken", "coverage", "notes", "problem_whole")
+        return (*_EDITABLE, *_SET_ONCE, *shown, "used", "created_at", "completed_at", "id")
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Video | None = None) -> Any:
+        """Leave only the title to be edited once a video exists."""
+        if obj is None:
+            return ()
+        return [name for name in self.get_fields(request, obj) if name not in _EDITABLE]
+
+    @admin.display(description="status", ordering="status")
+    def state(self, video: Video) -> str:
+        """Say the status, and why the video waits."""
+        run = _active_run(video)
+        waiting = run.waiting_for if run else None
+        if waiting:
+            return f"{video.get_status_display()}, waits for {waiting['reason']}"
+        if run and run.state == Run.State.RETRYING:
+            return f"{video.get_status_display()}, tries again"
+        return video.get_status_display()
+
+    @admin.display(description="progress", ordering="progress")
+    def progress_bar(self, video: Video) -> SafeString:
+        """Draw the progress, with the time that is left."""
+        left = eta_s(video, _active_run(video))
+        note = f", about {left:.0f} s left" if left is not None else ""
+        return format_html(
+            '<progress max="1" value="{}" aria-label="progress">{}</progress> {}{}',
+            video.progress,
+            f"{video.progress:.0%}",
+            f"{video.progress:.0%}",
+            note,
+        )
+
+    @admin.display(description="duration", ordering="duration_s")
+    def length(self, video: Video) -> str:
+        """Return the duration as h:mm:ss."""
+        if video.duration_s is None:
+            return "–"
+        return clock(video.duration_s)
+
+    @admin.display(description="error", ordering="error_code")
+    def problem(self, video: Video) -> str:
+        """Return the error's code and beginning."""
+        if not video.error_code:
+            return ""
+        text = f"{video.error_code}: {video.error}"
+        short = text[: _SHOWN_ERROR_CHARACTERS - 1] + "…"
+        return text if len(text) <= _SHOWN_ERROR_CHARACTERS else short
+
+    @admin.display(description="error")
+    def problem_whole(self, video: Video) -> str:
+        """Return the whole error, which says what to do."""
+        return f"{video.error_code}: {video.error}" if video.error_code else "–"
+
+    @admin.display(description="language spoken")
+    def spoken(self, video: Video) -> str:
+        """Return the language that was heard."""
+        return video.detected_language or "–"
+
+    @admin.display(description="warnings")
+    def notes(self, video: Video) -> SafeString | str:
+        """List the warnings."""
+        return (
+            format_html_join(
+                mark_safe("<br>"),
+                "{}: {}",
+                ((warning["code"], warning["message"]) for warning in video.warnings),
+            )
+            or "–"
+        )
+
+    @admin.display(description="usage")
+    def used(self, video: Video) -> str:
+        """Sum what the video cost, from the ledger."""
+        answered = Call.objects.filter(video_id=video.pk, state=Call.State.ANSWERED)
+        total = answered.aggregate(cost=Sum("cost_usd"), calls=Count("id"))
+        return f"{total['calls']} calls, ${total['cost'] or 0:.4f}"
+
+    def get_urls(self) -> list[URLPattern]:
+        """Add the transcript and the chunks."""
+        site = self.admin_site.admin_view
+        return [
+            path(
+                "<uuid:video_id>/transcript/", site(self.transcript), name="videos_video_transcript"
+            ),
+            path("<uuid:video_id>/chunks/", site(self.chunks), name="videos_video_chunks"),
+            *super().get_urls(),
+        ]
+
+    def transcript(self, request: HttpRequest, video_id: UUID) -> HttpResponse:
+        """Show the transcript in force, every segment with its time."""
+        video = self._viewable(request, video_id)
+        segments = [(clock(segment.start), segment) for segment in serving_segments(video)]
+        return self._page(request, video, "transcript", {"segments": segments})
+
+    def chunks(self, request: HttpRequest, video_id: UUID) -> HttpResponse:
+        """Show the chunks in force."""
+        video = self._viewable(request, video_id)
+        chunks = [(clock(chunk["start"]), chunk) for chunk in chunk_documents(video)]
+        return self._page(request, video, "chunks", {"chunks": chunks})
+
+    def _viewable(self, request: HttpRequest, video_id: UUID) -> Video:
+        video: Video = get_object_or_404(self.get_queryset(request), pk=video_id)
+        if not self.has_view_permission(request, video):
+            raise PermissionDenied
+        return video
+
+    def _page(
+        self, request: HttpRequest, video: Video, name: str, extra: dict[str, Any]
+    ) -> HttpResponse:
+        context = {
+            **self.admin_site.each_context(request),
+            "title": f"{name.capitalize()} of {video}",
+            "video": video,
+            "opts": self.opts,
+            **extra,
+        }
+        return TemplateResponse(request, f"admin/videos/video/{name}.html", context)
+
+    @admin.action(description="Reprocess …", permissions=["change"])
+    def reprocess(self, request: HttpRequest, videos: QuerySet[Video]) -> HttpResponse | None:
+        """Ask from which stage, show how many and what it costs, then process again."""
+        stage = request.POST.get("stage", "")
+        listed = list(videos)
+        if stage in {*pipelines.EVENT_OF_STAGE, _RESUME}:
+            self._reprocess_all(request, listed, None if stage == _RESUME else stage)
+            return None
+        choices = []
+        for name, note in _CHOICES.items():
+            eligible = _eligible(listed, name)
+            estimate = pipelines.estimate(eligible, name or None)
+            choices.append((name or _RESUME, note, len(eligible), estimate))
+        context = {
+            **self.admin_site.each_context(request),
+            "title": "Reprocess videos",
+            "videos": listed,
+            "choices": choices,
+            "opts": self.opts,
+            "action_checkbox_name": ACTION_CHECKBOX_NAME,
+        }
+        return TemplateResponse(request, "admin/videos/video/reprocess.html", context)
+
+    def _reprocess_all(self, request: HttpRequest, videos: list[Video], stage: str | None) -> None:
+        started = 0
+        for video in _eligible(videos, stage or ""):
+            try:
+                video.reprocess(stage)
+                started += 1
+            except ValueError as error:
+                self.message_user(request, str(error), messages.WARNING)
+        self.message_user(request, f"{started} of {len(videos)} videos are processed again.")
+
+    @admin.action(description="Cancel processing", permissions=["change"])
+    def cancel(self, request: HttpRequest, videos: QuerySet[Video]) -> HttpResponse:
+        """Stop the selected videos' runs."""
+        stopped = sum(video.cancel() for video in videos)
+        self.message_user(request, f"{stopped} runs are being cancelled.")
+        return redirect(reverse("admin:videos_video_changelist"))
+
+
+_CHOICES = {
+    "": "where they failed (failed and cancelled ones only)",
+    "transcribe": "the beginning: transcribe, chunk, embed",
+    "chunk": "chunking: chunk, embed",
+    "embed": "embedding alone",
+}
+
+
+def _eligible(videos: list[Video], stage: str) -> list[Video]:
+    """Return the videos that a choice applies to."""
+    if stage:
+        return videos
+    ended = (Video.Status.FAILED, Video.Status.CANCELLED)
+    return [video for video in videos if video.status in ended]
+
+
+def _active_run(video: Video) -> Run | None:
+    runs: list[Run] = video.active_runs  # type: ignore[attr-defined]
+    return runs[0] if runs else None
+
+
+def clock(seconds: float) -> str:
+    """Return h:mm:ss, or m:ss below an hour."""
+    minutes, second = divmod(int(seconds), 60)
+    hours, minute = divmod(minutes, 60)
+    return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute}:{second:02}"

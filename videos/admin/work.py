@@ -1,0 +1,91 @@
+"""Runs, events, calls and workers in the admin: to be read, not to be edited."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest
+
+from videos.models import Call, Event, Run, Step, Worker
+
+
+class _ReadOnly:
+    """Job rows are written by workers alone; deleting a video deletes its own."""
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+
+class StepInline(_ReadOnly, admin.TabularInline):  # type: ignore[type-arg]
+    """The steps of a run, in the order in which they began."""
+
+    model = Step
+    extra = 0
+    fields = ("stage", "key", "state", "attempts", "started_at", "finished_at", "error")
+    readonly_fields = fields
+
+
+@admin.register(Run)
+class RunAdmin(_ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]
+    """What was executed, step by step."""
+
+    list_display = (
+        *("created_at", "function", "video", "state", "stage", "waits_for", "next_attempt_at"),
+        *("attempt", "error_code", "finished_at"),
+    )
+    list_filter = ("state", "function", "queue", "error_code", "created_at")
+    search_fields = ("=id", "=video__id", "video__title", "error")
+    list_select_related = ("video",)
+    list_per_page = 50
+    show_full_result_count = False
+    inlines = (StepInline,)
+
+    @admin.display(description="waits for")
+    def waits_for(self, run: Run) -> str:
+        """Return why the run waits."""
+        waiting = run.waiting_for
+        return str(waiting["reason"]) if waiting else ""
+
+
+@admin.register(Event)
+class EventAdmin(_ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]
+    """The facts and requests that came in."""
+
+    list_display = ("created_at", "name", "video_id", "key", "dispatched_at")
+    list_filter = ("name", "created_at")
+    search_fields = ("=id", "=video_id", "key")
+    list_per_page = 50
+    show_full_result_count = False
+
+
+@admin.register(Call)
+class CallAdmin(_ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]
+    """The ledger."""
+
+    list_display = (
+        *("sent_at", "creator_name", "service", "model", "state", "http_status", "used"),
+        *("audio_seconds", "tokens", "cost_usd"),
+    )
+    list_filter = ("service", "state", "model", "sent_at")
+    search_fields = ("=id", "=video_id", "=run_id", "creator_name")
+    list_per_page = 50
+    show_full_result_count = False
+
+
+@admin.register(Worker)
+class WorkerAdmin(_ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]
+    """The worker processes that live now."""
+
+    list_display = ("host", "pid", "queues", "threads", "started_at", "last_seen")
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Worker]:
+        """Show the newest first."""
+        return super().get_queryset(request).order_by("-started_at")
