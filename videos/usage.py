@@ -34,7 +34,8 @@ def summary(
     """Sum the ledger by creator and month (UTC), for one creator or all.
 
     `since` is inclusive, `until` exclusive. Cost sums answered calls only; calls whose outcome
-    is unknown are counted beside it.
+    is unknown are counted beside it. Searches by operators are nobody's: their rows come last,
+    with an empty creator.
     """
     calls = Call.objects.all()
     if creator is not None:
@@ -59,6 +60,7 @@ def summary(
         )
         .order_by("creator_name", "month")
     )
+    ordered = sorted(rows, key=lambda row: not row["creator_name"])
     return [
         UsageRow(
             creator=row["creator_name"],
@@ -71,5 +73,5 @@ def summary(
             failed_calls=row["failed_calls"],
             cost_usd=float(row["cost"]),
         )
-        for row in rows
+        for row in ordered
     ]

@@ -1,0 +1,120 @@
+"""The local AI server speaks OpenAI's API, and refuses what it does not know."""
+
+import base64
+import socket
+import subprocess
+import sys
+
+import numpy as np
+import openai
+import pytest
+
+from tests.conftest import PROJECT
+from videos.media import ffmpeg_path
+
+
+@pytest.fixture(scope="module")
+def api():
+    listener = socket.create_server(("127.0.0.1", 0))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "chronos.embedded.ai_server", str(listener.fileno())],
+        cwd=PROJECT,
+        pass_fds=[listener.fileno()],
+    )
+    url = f"http://127.0.0.1:{listener.getsockname()[1]}/v1"
+    with openai.OpenAI(base_url=url, api_key="any", max_retries=0) as client:
+        yield client
+    process.terminate()
+    process.wait(20)
+    listener.close()
+
+
+@pytest.fixture(scope="module")
+def speech(tmp_path_factory):
+    """The first seven seconds of the sample."""
+    path = tmp_path_factory.mktemp("speech") / "speech.mp3"
+    sample = PROJECT / "sample" / "lecture.mp4"
+    subprocess.run([ffmpeg_path(), "-v", "error", "-i", sample, "-t", "7", "-vn", path], check=True)
+    return path
+
+
+def test_speech_becomes_words_with_times(api, speech):
+    heard = api.audio.transcriptions.create(
+        file=speech,
+        model="chronos-local-stt",
+        response_format="verbose_json",
+        timestamp_granularities=["segment", "word"],
+    )
+
+    assert heard.text.startswith("welcome to this short lecture the first topic")
+    assert heard.language == "english"
+    assert heard.segments[0].text == "welcome to this short lecture"
+    assert heard.segments[1].start == pytest.approx(3.1, abs=0.3)
+    assert [word.word for word in heard.words][:3] == ["welcome", "to", "this"]
+    assert heard.duration == pytest.approx(7, abs=0.1)
+
+
+@pytest.mark.parametrize("form", ["json", "text"])
+def test_plain_answers(api, speech, form):
+    answer = api.audio.transcriptions.create(
+        file=speech, model="chronos-local-stt", response_format=form
+    )
+
+    assert "short lecture" in (answer if form == "text" else answer.text)
+
+
+def test_vectors_tell_what_is_alike(api):
+    texts = ["plants make sugar from light", "photosynthesis in leaves", "bank interest"]
+
+    rows = api.embeddings.create(model="chronos-local-embed", input=texts).data
+
+    plants, leaves, bank = (np.array(row.embedding) for row in rows)
+    assert len(plants) == 256
+    assert np.linalg.norm(plants) == pytest.approx(1, abs=1e-5)
+    assert plants @ leaves > plants @ bank
+
+
+def test_floats_base64_and_shorter_vectors_agree(api):
+    create = api.embeddings.with_raw_response.create
+    asked = {"model": "chronos-local-embed", "input": "a text", "dimensions": 64}
+
+    floats = create(**asked, encoding_format="float").http_response.json()
+    packed = create(**asked, encoding_format="base64").http_response.json()
+
+    unpacked = np.frombuffer(base64.b64decode(packed["data"][0]["embedding"]), "<f4")
+    assert np.allclose(unpacked, floats["data"][0]["embedding"])
+    assert len(unpacked) == 64
+    assert floats["usage"]["total_tokens"] > 0
+
+
+@pytest.mark.parametrize(
+    ("asked", "error"),
+    [
+        ({"model": "text-embedding-3-small", "input": "x"}, openai.NotFoundError),
+        ({"model": "chronos-local-embed", "input": ""}, openai.BadRequestError),
+        ({"model": "chronos-local-embed", "input": []}, openai.BadRequestError),
+        ({"model": "chronos-local-embed", "input": "x", "dimensions": 512}, openai.BadRequestError),
+    ],
+)
+def test_wrong_embedding_requests_are_refused(api, asked, error):
+    with pytest.raises(error):
+        api.embeddings.create(**asked)
+
+
+def test_wrong_transcription_requests_are_refused(api, speech, tmp_path):
+    create = api.audio.transcriptions.create
+    with pytest.raises(openai.NotFoundError):
+        create(file=speech, model="whisper-1")
+    with pytest.raises(openai.BadRequestError, match="English"):
+        create(file=speech, model="chronos-local-stt", language="de")
+    broken = tmp_path / "broken.mp3"
+    broken.write_text("no audio")
+    with pytest.raises(openai.BadRequestError):
+        create(file=broken, model="chronos-local-stt")
+
+
+def test_the_models_are_listed(api):
+    assert {model.id for model in api.models.list()} == {
+        "chronos-local-stt",
+        "chronos-local-embed",
+    }

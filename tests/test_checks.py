@@ -1,0 +1,74 @@
+"""System checks: stable ids, and hints that help."""
+
+import dramatiq
+import pytest
+from django.core.checks import run_checks
+
+from tests.rows import completed_video
+from videos import checks
+from videos.models import ServingModel
+
+pytestmark = pytest.mark.django_db
+
+
+def ids(*, databases=()):
+    return {message.id for message in run_checks(databases=list(databases))}
+
+
+def test_the_tests_own_configuration_is_sound(creator):
+    completed_video(creator)
+
+    assert ids(databases=["default"]) == set()
+
+
+def test_openai_without_a_key_is_an_error(settings):
+    settings.CHRONOS_TRANSCRIPTION_BASE_URL = None
+    settings.CHRONOS_TRANSCRIPTION_API_KEY = None
+    settings.CHRONOS_TRANSCRIPTION_MODEL = "gpt-transcribe"
+
+    assert ids() == {"videos.E002"}
+
+
+def test_the_end_of_whisper_1_is_announced_with_the_way_out(settings):
+    settings.CHRONOS_TRANSCRIPTION_BASE_URL = None
+
+    (message,) = run_checks()
+
+    assert message.id == "videos.W001"
+    assert "gpt-transcribe" in message.hint
+
+
+def test_a_broker_without_our_middleware_is_an_error(monkeypatch):
+    monkeypatch.setattr(dramatiq.get_broker(), "middleware", [])
+
+    (message,) = run_checks()
+
+    assert message.id == "videos.E001"
+    assert "videos.middleware.Durability" in message.msg
+
+
+def test_a_model_that_does_not_serve_yet_is_told(settings, creator):
+    completed_video(creator)
+    settings.CHRONOS_EMBEDDING_MODEL = "other-embed"
+
+    assert ids(databases=["default"]) == {"videos.W002"}
+
+
+def test_many_vectors_want_an_index(monkeypatch, creator):
+    completed_video(creator)
+    monkeypatch.setattr(checks, "_INDEX_WORTH_ROWS", -2)
+
+    assert ids(databases=["default"]) == {"videos.W003"}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_index_that_is_wanted_can_be_built(monkeypatch, creator):
+    from django.core.management import call_command
+
+    completed_video(creator)
+    monkeypatch.setattr(checks, "_INDEX_WORTH_ROWS", -2)
+
+    call_command("index_embeddings", "--json")
+
+    assert ServingModel.objects.exists()
+    assert ids(databases=["default"]) == set()

@@ -1,0 +1,209 @@
+"""The commands as scripts call them: JSON, exit codes, errors."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from tests.conftest import PROJECT, ended, worker_environment
+from tests.media import make_audio
+from tests.rows import completed_video
+from videos.models import Event, Run, Video
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def manage(*arguments, code=0):
+    """Run manage.py in a process of its own; return its output, as JSON if it was asked for."""
+    done = subprocess.run(
+        [sys.executable, "manage.py", *map(str, arguments)],
+        cwd=PROJECT,
+        env=worker_environment(),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        stdin=subprocess.DEVNULL,
+    )
+    assert done.returncode == code, (done.stdout, done.stderr)
+    manage.stderr = done.stderr
+    return json.loads(done.stdout) if "--json" in arguments else done.stdout
+
+
+def test_ingest_with_wait_starts_a_worker_and_returns_the_video(tmp_path):
+    make_audio(tmp_path / "talk.flac", 9)
+
+    document = manage(
+        *("ingest", tmp_path / "talk.flac", "--creator", "ada", "--create-creator"),
+        *("--title", "A talk", "--language", "en", "--wait", "--json"),
+    )
+
+    (video,) = document["videos"]
+    assert (video["status"], video["title"], video["creator"]) == ("completed", "A talk", "ada")
+    assert (video["progress"], video["coverage"], video["error"]) == (1, 1, None)
+    assert list(video) == [
+        *("id", "title", "creator", "status", "stage", "progress", "eta_s", "waiting_for"),
+        *("duration_s", "language", "coverage", "warnings", "error", "error_code"),
+        *("created_at", "completed_at"),
+    ]
+    assert "No worker is running" in manage.stderr
+
+
+def test_ingest_of_a_folder_takes_every_file_even_an_empty_one(tmp_path, creator, worker):
+    make_audio(tmp_path / "a.mp3", 5)
+    (tmp_path / "inner").mkdir()
+    (tmp_path / "inner" / "b.mp4").touch()
+
+    document = manage("ingest", tmp_path, "--creator", "ada", "--wait", "--json", code=1)
+
+    assert [video["status"] for video in document["videos"]] == ["completed", "failed"]
+    assert document["videos"][1]["error_code"] == "unreadable_media"
+    assert manage.stderr.strip().splitlines()[-1].startswith("Failed: 1 of 2 videos")
+
+
+def test_ingest_without_a_worker_warns_and_returns(tmp_path, creator):
+    make_audio(tmp_path / "a.mp3", 5)
+
+    document = manage("ingest", tmp_path / "a.mp3", "--creator", "ada", "--json")
+
+    assert document["videos"][0]["status"] == "pending"
+    assert document["videos"][0]["waiting_for"] == {"reason": "capacity", "until": None}
+    assert "No worker is running" in manage.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "field"),
+    [
+        (("ingest", "/no/such/file.mp4", "--creator", "ada"), "path"),
+        (("ingest", PROJECT / "README.md", "/no/such", "--creator", "ada"), "path"),
+        (("ingest", PROJECT / "README.md", "--creator", "nobody"), "creator"),
+        (("status", "no-id"), "video"),
+        (("transcript", "0193a5c2-0000-7000-8000-000000000000"), "video"),
+        (("search", "x", "--creator", "nobody"), "creator"),
+        (("usage", "--creator", "nobody"), "creator"),
+        (("reprocess", "no-id"), "video"),
+        (("delete", "no-id", "--yes"), "video"),
+        (("cancel", "no-id"), "video"),
+    ],
+)
+def test_what_is_unknown_is_told_by_code_and_field(creator, arguments, field):
+    document = manage(*arguments, "--json", code=1)
+
+    assert (document["error"]["code"], document["error"]["field"]) == ("not_found", field)
+    assert document["error"]["message"] in manage.stderr.strip().splitlines()[-1]
+    assert not Video.objects.exists()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("ingest", "x.mp4", "--creator", "ada", "--captions", "x.srt"),
+        ("transcript",),
+        ("reprocess",),
+        ("reprocess", "--status", "failed"),
+        ("search", "x", "--mode", "psychic"),
+        ("usage", "--since", "yesterday"),
+    ],
+)
+def test_wrong_usage_exits_with_two(arguments):
+    manage(*arguments, code=2)
+
+
+def test_reprocessing_a_completed_video_needs_a_stage(creator):
+    video = completed_video(creator)
+
+    manage("reprocess", video.pk, code=2)
+
+    assert "say from which stage" in manage.stderr
+
+
+def test_a_dry_run_estimates_and_starts_nothing(creator):
+    video = completed_video(creator)
+
+    document = manage("reprocess", video.pk, "--from", "transcribe", "--dry-run", "--json")
+
+    assert document["runs"] == []
+    assert document["estimate"]["audio_seconds"] == 60
+    assert document["estimate"]["cost_usd"] == pytest.approx(0.006, abs=1e-4)
+    assert not Event.objects.exists()
+
+
+def test_reprocess_waits_and_returns_the_runs(upload, worker):
+    video = ended(upload())
+
+    document = manage("reprocess", video.pk, "--from", "chunk", "--wait", "--json")
+
+    assert Run.objects.get(pk=document["runs"][0]).state == "completed"
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "field"),
+    [
+        ("video/unknown", "{}", "name"),
+        ("video/chunk.requested", '{"creator_id": 1}', "video_id"),
+        ("video/chunk.requested", "[1]", "data"),
+        ("video/chunk.requested", "{", "data"),
+    ],
+)
+def test_a_refused_event_says_which_field(name, data, field):
+    document = manage("send_event", name, data, "--json", code=1)
+
+    assert (document["error"]["code"], document["error"]["field"]) == ("invalid_event", field)
+    assert not Event.objects.exists()
+
+
+def test_send_event_returns_the_runs_it_started(creator):
+    video = completed_video(creator)
+    data = json.dumps({"video_ids": [str(video.pk)]})
+
+    document = manage("send_event", "video/embeddings.batch-reprocess", data, "--json")
+
+    assert document["runs"] == [str(Run.objects.get(queue="bulk").pk)]
+
+
+def test_what_is_known_of_a_video(creator):
+    video = completed_video(creator, segments=2)
+
+    transcript = manage("transcript", video.pk, "--json")
+    assert transcript["text"] == "This is sentence number 0. This is sentence number 1."
+    assert list(transcript["segments"][0]) == [
+        *("index", "start", "end", "text", "speaker", "suspicious")
+    ]
+    assert manage("transcript", video.pk, "--format", "vtt").startswith(
+        "WEBVTT\n\n00:00:00.000 --> 00:00:05.000\nThis is sentence number 0.\n"
+    )
+    (chunk,) = manage("chunks", video.pk, "--json")["chunks"]
+    assert (chunk["word_count"], chunk["dimensions"]) == (10, 32)
+    (run,) = manage("runs", video.pk, "--json")["runs"]
+    assert (run["state"], run["steps"][0]["key"]) == ("completed", "chunks 0-0")
+    (hit,) = manage("search", "number", "--json")["results"]
+    assert (hit["video_id"], hit["start"], hit["chunk_index"]) == (str(video.pk), 0.0, 0)
+    status = manage("status", "--json")
+    assert set(status) == {"videos", "queues", "runs", "workers"}
+    assert status["queues"] == {"bulk": 0, "default": 0}
+    assert manage("usage", "--json")["rows"][0]["embedding_tokens"] == 100
+    assert manage("sweep", "--json") == {"redispatched": 0, "requeued": 0, "released": 0}
+
+
+def test_deleting_leaves_the_ledger(upload, worker):
+    video = ended(upload())
+    storage, name = video.file.storage, video.file.name
+
+    manage("delete", video.pk, code=2)
+    document = manage("delete", video.pk, "--yes", "--json")
+
+    assert document["videos"][0]["id"] == str(video.pk)
+    assert not Video.objects.exists()
+    assert not storage.exists(name)
+    assert manage("usage", "--json")["rows"][0]["transcription_calls"] == 1
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        *("ingest", "status", "transcript", "chunks", "search", "reprocess", "cancel", "delete"),
+        *("send_event", "runs", "usage", "services"),
+    ],
+)
+def test_help_has_examples(command):
+    assert "examples:" in manage(command, "--help")

@@ -1,0 +1,174 @@
+"""Imports point one way; `videos` stands without `chronos`, in a foreign project as well."""
+
+import ast
+import os
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+from tests.conftest import PROJECT
+from tests.services import clean
+
+#: From pure code to commands: a module may import from its own layer and those before it.
+LAYERS = [
+    {"exceptions", "launcher", "splitting", "stitching", "captions", "chunking", "ranking"}
+    | {"retries"},
+    {"conf", "models"},
+    {"events", "media", "services", "transcription", "embedding", "ledger", "access", "usage"},
+    {"statuses", "runs", "search"},
+    {"steps", "sources", "transport"},
+    {"admission"},
+    {"dispatching"},
+    {"sweeping", "stages"},
+    {"workers"},
+    {"functions", "pipelines"},
+    {"middleware", "actors", "documents"},
+    {"receivers", "checks", "admin", "management", "urls", "views"},
+    {"apps"},
+]
+PURE = ("splitting", "stitching", "captions", "chunking", "ranking", "retries")
+
+
+def imported_by(path):
+    """Names of modules that a file imports when it is loaded."""
+    tree = ast.parse(path.read_text())
+    for node in tree.body:
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def modules():
+    for path in sorted((PROJECT / "videos").rglob("*.py")):
+        parts = path.relative_to(PROJECT).with_suffix("").parts
+        if "migrations" not in parts and parts != ("videos", "__init__"):
+            yield parts[1], path
+
+
+def layer_of(name):
+    return next(number for number, layer in enumerate(LAYERS) if name in layer)
+
+
+def test_every_module_imports_only_from_its_layer_and_those_before():
+    wrong = [
+        f"{path.relative_to(PROJECT)} imports {imported}"
+        for name, path in modules()
+        for imported in imported_by(path)
+        if imported.startswith("videos.") and layer_of(imported.split(".")[1]) > layer_of(name)
+    ]
+
+    assert wrong == []
+
+
+def test_videos_knows_nothing_of_chronos():
+    wrong = [
+        path.name
+        for path in (PROJECT / "videos").rglob("*.py")
+        if "chronos" in {name.split(".")[0] for name in imported_by(path)}
+    ]
+
+    assert wrong == []
+
+
+@pytest.mark.parametrize("name", PURE)
+def test_pure_modules_know_nothing_of_django_clocks_or_files(name):
+    imported = {entry.split(".")[0] for entry in imported_by(PROJECT / "videos" / f"{name}.py")}
+
+    assert not imported & {"django", "time", "datetime", "os", "pathlib", "random", "requests"}
+
+
+def test_only_statuses_writes_a_videos_status():
+    written = [
+        path.name
+        for name, path in modules()
+        if "status=Video.Status" in path.read_text().replace(" ", "")
+        and "Video.objects.filter(pk=" in path.read_text()
+    ]
+
+    assert written == ["statuses.py"]
+
+
+FOREIGN = """
+import django, dramatiq
+from django.conf import settings
+from dramatiq.brokers.redis import RedisBroker
+
+broker = RedisBroker(url=%(redis)r)
+dramatiq.set_broker(broker)
+settings.configure(
+    INSTALLED_APPS=[
+        "django.contrib.auth", "django.contrib.contenttypes", "django.contrib.postgres",
+        "accounts", "videos",
+    ],
+    AUTH_USER_MODEL="accounts.Member",
+    DATABASES={"default": {"ENGINE": "django.db.backends.postgresql", "NAME": %(name)r,
+        "USER": "chronos", "PASSWORD": %(password)r, "HOST": %(host)r}},
+    USE_TZ=True,
+    CHRONOS_TRANSCRIPTION_API_KEY="k", CHRONOS_EMBEDDING_API_KEY="k",
+    CHRONOS_TRANSCRIPTION_MODEL="gpt-transcribe",
+    DEFAULT_AUTO_FIELD="django.db.models.BigAutoField",
+)
+django.setup()
+from django.core.checks import run_checks
+from django.core.files.base import ContentFile
+from django.core.management import call_command
+from django.contrib.auth import get_user_model
+from videos.models import Run, Video
+
+print([message.id for message in run_checks()])
+call_command("migrate", verbosity=0, run_syncdb=True)
+call_command("makemigrations", "videos", check=True, dry_run=True, verbosity=0)
+member = get_user_model().objects.create(email="ada@example.com")
+video = Video.objects.create(creator=member, file=ContentFile(b"x", "x.mp4"))
+print(Run.objects.get(video=video).waiting_for["reason"], video.creator_id == member.pk)
+video.delete()
+"""
+
+ACCOUNTS = """
+import uuid
+from django.contrib.auth.models import AbstractBaseUser, BaseUserManager
+from django.db import models
+
+class Member(AbstractBaseUser):
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4)
+    email = models.EmailField(unique=True)
+    USERNAME_FIELD = "email"
+    objects = BaseUserManager()
+"""
+
+
+@pytest.mark.django_db(transaction=True)
+def test_videos_works_in_a_foreign_project_with_its_own_users_and_broker(tmp_path):
+    from django.db import connection
+
+    (tmp_path / "accounts").mkdir()
+    (tmp_path / "accounts" / "__init__.py").touch()
+    (tmp_path / "accounts" / "models.py").write_text(textwrap.dedent(ACCOUNTS))
+    given = connection.settings_dict
+    with connection.cursor() as cursor:
+        cursor.execute("CREATE DATABASE foreign_project")
+    try:
+        script = FOREIGN % {
+            "redis": os.environ["REDIS_URL"].replace("db=0", "db=5"),
+            "name": "foreign_project",
+            "password": given["PASSWORD"],
+            "host": given["OPTIONS"]["host"],
+        }
+        done = subprocess.run(
+            [sys.executable, "-c", script],
+            cwd=tmp_path,
+            env=clean(dict(os.environ)) | {"PYTHONPATH": f"{PROJECT}{os.pathsep}{tmp_path}"},
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute("DROP DATABASE foreign_project WITH (FORCE)")
+
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == ["['videos.E001']", "capacity True"]
