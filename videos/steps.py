@@ -94,5 +94,8 @@ def fail(step: Step, error: Exception, retries: int) -> float | None:
 
 def _note(step: Step, state: Step.State, error: Exception) -> None:
     Step.objects.filter(pk=step.pk).update(
-        state=state, failures=step.failures, error=str(error)[:_ERROR_MAX_LENGTH]
+        state=state,
+        failures=step.failures,
+        error=str(error)[:_ERROR_MAX_LENGTH],
+        finished_at=Now() if state == Step.State.FAILED else None,
     )

@@ -23,7 +23,8 @@ from videos.models import Call, Run, Video
 #: What a person may edit; the rest is written by the pipeline.
 _EDITABLE = ("title",)
 _SET_ONCE = ("creator", "file", "language")
-_SHOWN_ERROR_CHARACTERS = 120
+_KEPT = ("used", "created_at", "completed_at", "id")
+_SHOWN_ERROR_CHARACTERS = 60
 _RESUME = "resume"
 
 
@@ -56,13 +57,18 @@ class VideoAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         if obj is None:
             return (*_SET_ONCE, *_EDITABLE)
         shown = ("state", "progress_bar", "length", "spoken", "coverage", "notes", "problem_whole")
-        return (*_EDITABLE, *_SET_ONCE, *shown, "used", "created_at", "completed_at", "id")
+        return (*_EDITABLE, "creator", "stored_file", "language", *shown, *_KEPT)
 
     def get_readonly_fields(self, request: HttpRequest, obj: Video | None = None) -> Any:
         """Leave only the title to be edited once a video exists."""
         if obj is None:
             return ()
         return [name for name in self.get_fields(request, obj) if name not in _EDITABLE]
+
+    @admin.display(description="file")
+    def stored_file(self, video: Video) -> str:
+        """Name the file as it was uploaded, and where it is kept."""
+        return f"{video.original_filename} ({video.file.name})"
 
     @admin.display(description="status", ordering="status")
     def state(self, video: Video) -> str:

@@ -47,6 +47,25 @@ class RunAdmin(_ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]
     list_per_page = 50
     show_full_result_count = False
     inlines = (StepInline,)
+    fieldsets = (
+        (None, {"fields": ("function", "video", "creator", "event", "state", "stage")}),
+        ("Outcome", {"fields": ("error_code", "error", "created_at", "started_at", "finished_at")}),
+        (
+            "Waiting and retries",
+            {"fields": ("waiting_reason", "next_attempt_at", "attempt", "deaths", "priority")},
+        ),
+        (
+            "Claim",
+            {
+                "classes": ("collapse",),
+                "fields": (
+                    *("queue", "data", "worker", "token", "lease_until", "deadline_at"),
+                    *("holds_slot", "released_at", "message_lost_at", "requeues"),
+                    *("cancel_requested", "revision", "parent"),
+                ),
+            },
+        ),
+    )
 
     @admin.display(description="waits for")
     def waits_for(self, run: Run) -> str:

@@ -49,7 +49,9 @@ class Command(BaseCommand):
         parser.add_argument("--threads", type=int, default=8, help="Threads of each.")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        signal.signal(signal.SIGTERM, _interrupt)
+        # Set both: a shell starts background commands with SIGINT ignored.
+        for stopping in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(stopping, _interrupt)
         try:
             with ExitStack() as children:
                 self._run(children, options)
