@@ -70,6 +70,10 @@ def read_environment() -> Environment:
         SystemExit: naming the variable that is wrong, without its value.
     """
     load_dotenv(os.environ.get("CHRONOS_ENV_FILE") or _ENV_FILE)
+    # Libraries that look for themselves would take an empty variable for a value.
+    for name in [name for name, value in os.environ.items() if not value]:
+        if name.lower() in Environment.model_fields or name.startswith("AWS_"):
+            del os.environ[name]
     try:
         return Environment()
     except ValidationError as error:

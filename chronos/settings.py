@@ -121,6 +121,8 @@ if environment.aws_storage_bucket_name:
             "bucket_name": environment.aws_storage_bucket_name,
             "endpoint_url": os.environ.get("AWS_S3_ENDPOINT_URL") or None,
             "file_overwrite": False,
+            # What is read is kept on disk beyond this; the default keeps all of it in memory.
+            "max_memory_size": 16 * 1024**2,
         },
     }
 # Uploads go to disk at once, however large; the limit is CHRONOS_MAX_UPLOAD_BYTES.

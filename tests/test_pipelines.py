@@ -6,7 +6,19 @@ from tests.conftest import ended, eventually
 from tests.media import make_audio
 from tests.openai_server import Fault
 from videos import events
-from videos.models import AudioPart, Call, Chunk, Embedding, Event, Run, Segment, Step, Video
+from videos.models import (
+    AudioPart,
+    Call,
+    Chunk,
+    Embedding,
+    Event,
+    Run,
+    Segment,
+    Step,
+    Transcript,
+    Video,
+)
+from videos.search import search
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -223,3 +235,72 @@ def test_a_failed_reprocess_leaves_the_old_revision_serving(upload, worker, open
     assert ended(video).status == "failed"
     assert video.revision_id == revision
     assert Chunk.objects.filter(revision=revision).exists()
+
+
+def test_a_resumed_decoding_never_cuts_the_last_part_again(upload, worker, openai, tmp_path):
+    odd = make_audio(tmp_path / "odd.wav", 30.007)
+    openai.faults.append(Fault(status=503, path="transcriptions", times=99))
+    video = ended(upload(odd))
+    (part,) = AudioPart.objects.filter(transcript__video=video)
+    Transcript.objects.update(cut_at=None, audio="")
+    openai.faults.clear()
+
+    video.reprocess()
+
+    assert ended(video).status == "completed"
+    assert AudioPart.objects.get().pk == part.pk
+    assert part.end_ms % 20 != 0
+
+
+def test_a_resumed_video_is_heard_by_the_corrected_model(upload, worker, openai, settings):
+    settings.CHRONOS_TRANSCRIPTION_MODEL = "whisper-99"
+    video = ended(upload())
+    settings.CHRONOS_TRANSCRIPTION_MODEL = "gpt-4o-transcribe"
+
+    video.reprocess()
+
+    assert ended(video).status == "completed"
+    assert Call.objects.get(service="transcription", used=True).model == "gpt-4o-transcribe"
+    assert openai.heard()[-1].fields["response_format"] == "json"
+
+
+def test_a_failed_embedding_resumes_without_transcribing_again(upload, worker, openai):
+    video = ended(upload())
+    openai.faults.append(Fault(status=401, path="embeddings"))
+    video.reprocess(from_stage="embed")
+    assert ended(video).status == "failed"
+    openai.calls.clear()
+
+    assert video.reprocess().stage == "embed"
+
+    assert ended(video).status == "completed"
+    assert (len(openai.heard()), len(openai.embedded())) == (0, 1)
+
+
+def test_searches_use_the_serving_model_until_all_have_the_new_one(
+    upload, worker, openai, settings
+):
+    first, second = ended(upload()), ended(upload())
+    settings.CHRONOS_EMBEDDING_MODEL = "other-embed"
+    openai.dimensions = settings.CHRONOS_EMBEDDING_DIMENSIONS
+
+    first.reprocess(from_stage="embed")
+    ended(first)
+
+    assert search("sentence", Video.objects.all())
+    assert openai.embedded()[-1].model == "text-embedding-3-small"
+    second.reprocess(from_stage="embed")
+    ended(second)
+    assert search("sentence", Video.objects.all())
+    assert openai.embedded()[-1].model == "other-embed"
+
+
+def test_a_cancel_during_a_short_stage_is_not_lost(upload, worker, openai):
+    openai.faults.append(Fault(status=200, path="embeddings", delay_s=0.5))
+    video = upload()
+    eventually(lambda: Call.objects.filter(service="embedding", state="sent").exists())
+
+    assert video.cancel()
+
+    assert ended(video).status == "cancelled"
+    assert not Chunk.objects.filter(revision=video.revision).exists()

@@ -4,13 +4,13 @@ import threading
 from datetime import timedelta
 
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 from django.utils import timezone
 
 from tests.conftest import eventually
-from videos import runs
+from videos import admission, runs
 from videos.exceptions import ClaimLost, RunCancelled, TimedOut
-from videos.models import Call, Run, Video
+from videos.models import Call, Run, Video, Worker
 from videos.sweeping import sweep
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -130,3 +130,43 @@ def test_the_sweep_finds_a_message_that_redis_lost(upload, worker, openai):
     openai.gate.set()
 
     eventually(lambda: set(Video.objects.values_list("status", flat=True)) == {"completed"})
+
+
+def test_a_run_cancelled_while_it_is_released_stays_cancelled(upload, creator):
+    Worker.objects.create(pid=1, host="h", threads=8, last_seen=timezone.now())
+    run = Run.objects.get(video=upload())
+    Run.objects.update(state="waiting", holds_slot=False)
+    (stale,) = Run.objects.all()
+    Video.objects.get().cancel()
+
+    with transaction.atomic():
+        assert admission._mark_released([stale]) == []
+    assert Run.objects.get(pk=run.pk).state == "cancelled"
+
+
+def test_a_late_thread_does_not_end_the_newer_claim_of_its_process(queued):
+    with runs.claimed(queued.pk, "transcribe", None) as stale:
+        Run.objects.update(lease_until=timezone.now() - timedelta(seconds=1))
+        sweep()
+        with runs.claimed(queued.pk, "transcribe", None) as fresh:
+            assert set(runs.live_claims()) == {stale, fresh}
+            runs.renew(runs.live_claims())
+            with pytest.raises(ClaimLost):
+                stale.check()
+            fresh.check()
+
+
+def test_a_run_that_a_long_transaction_holds_costs_no_other_lease(queued, upload):
+    other = Run.objects.get(video=upload())
+    Run.objects.update(state="queued", holds_slot=True)
+    with (
+        runs.claimed(queued.pk, "transcribe", None) as held,
+        runs.claimed(other.pk, "transcribe", None) as free,
+    ):
+        renewed = threading.Thread(target=lambda: (runs.renew([held, free]), connection.close()))
+        with held.guard():
+            renewed.start()
+            renewed.join(10)
+            assert not renewed.is_alive()
+        held.check()
+        free.check()

@@ -71,9 +71,9 @@ def _release_default() -> list[Run]:
         held[run.creator_id] += 1
         starts[run.creator_id] += 1
         room -= 1
-    _mark_released(chosen)
+    released = _mark_released(chosen)
     _note_reasons(blocked)
-    return chosen
+    return released
 
 
 def _release_bulk() -> list[Run]:
@@ -83,9 +83,9 @@ def _release_bulk() -> list[Run]:
     held = Run.objects.filter(holds_slot=True, queue=BULK).count()
     room = max(0, conf().bulk_concurrency - held)
     ordered = list(waiting.order_by("-priority", "created_at")[: room + _MOST_AT_ONCE])
-    _mark_released(ordered[:room])
+    released = _mark_released(ordered[:room])
     _note_reasons({"concurrency": ordered[room:]})
-    return ordered[:room]
+    return released
 
 
 def _waiting() -> QuerySet[Run]:
@@ -139,7 +139,9 @@ def _note_reasons(blocked: dict[str, list[Run]]) -> None:
         changed = [run for run in runs if run.waiting_reason != reason or reason == "rate"]
         if not changed:
             continue
-        rows = Run.objects.filter(pk__in=[run.pk for run in changed])
+        rows = Run.objects.filter(
+            pk__in=[run.pk for run in changed], state=Run.State.WAITING, holds_slot=False
+        )
         if reason != "rate":
             rows.update(waiting_reason=reason)
             continue
@@ -156,8 +158,13 @@ def _rate_ends(creator_ids: Iterable[Any]) -> list[tuple[Any, Any]]:
     return list(recent.values_list("creator").annotate(first=Min("released_at")))
 
 
-def _mark_released(runs: list[Run]) -> None:
-    Run.objects.filter(pk__in=[run.pk for run in runs]).update(
+def _mark_released(chosen: list[Run]) -> list[Run]:
+    """Mark runs as queued, unless they were cancelled or replaced meanwhile; return those."""
+    waiting = Run.objects.select_for_update(skip_locked=True, of=("self",)).filter(
+        pk__in=[run.pk for run in chosen], state=Run.State.WAITING, holds_slot=False
+    )
+    still = set(waiting.values_list("pk", flat=True))
+    Run.objects.filter(pk__in=still).update(
         state=Run.State.QUEUED,
         holds_slot=True,
         released_at=Now(),
@@ -165,3 +172,4 @@ def _mark_released(runs: list[Run]) -> None:
         waiting_reason="",
         next_attempt_at=None,
     )
+    return [run for run in chosen if run.pk in still]

@@ -36,7 +36,7 @@ def client() -> openai.OpenAI:
     return services.client(conf().embedding_base_url, conf().embedding_api_key)
 
 
-def embed(api: openai.OpenAI, texts: Sequence[str]) -> Embedded:
+def embed(api: openai.OpenAI, texts: Sequence[str], *, model: str, dimensions: int) -> Embedded:
     """Return the vectors of up to 2048 texts; overlong ones are embedded by their beginning.
 
     Raises:
@@ -44,32 +44,26 @@ def embed(api: openai.OpenAI, texts: Sequence[str]) -> Embedded:
     """
     settings = conf()
     asked: dict[str, Any] = {}
-    if settings.embedding_model.startswith(_SHORTENABLE):
-        asked["dimensions"] = settings.embedding_dimensions
+    if model.startswith(_SHORTENABLE):
+        asked["dimensions"] = dimensions
     with services.translated("embedding", settings.embedding_base_url, settings.embedding_api_key):
         try:
             answer = api.embeddings.create(
-                model=settings.embedding_model,
-                input=[_clipped(text) for text in texts],
-                **asked,
+                model=model, input=[_clipped(text) for text in texts], **asked
             )
             ordered = sorted(answer.data, key=lambda row: row.index)
             vectors = np.array([row.embedding for row in ordered], dtype=np.float32)
         except (ValueError, TypeError, AttributeError) as error:
             raise BadResponse(f"The embedding service's answer cannot be read: {error}.") from None
-    _check(vectors, len(texts))
-    return Embedded(vectors, answer.usage.total_tokens if answer.usage else 0)
-
-
-def _check(vectors: npt.NDArray[np.float32], count: int) -> None:
-    settings = conf()
-    if vectors.ndim != 2 or len(vectors) != count or not np.isfinite(vectors).all():
+    if vectors.ndim != 2 or len(vectors) != len(texts) or not np.isfinite(vectors).all():
         raise BadResponse("The embedding service did not return one vector for each text.")
-    if vectors.shape[1] != settings.embedding_dimensions:
+    if vectors.shape[1] != dimensions:
         raise Misconfigured(
-            f"The model {settings.embedding_model} returns {vectors.shape[1]} dimensions, "
-            f"EMBEDDING_DIMENSIONS says {settings.embedding_dimensions}. Correct it."
+            f"The model {model} returns {vectors.shape[1]} dimensions, EMBEDDING_DIMENSIONS says "
+            f"{dimensions}. Correct it, then reprocess the video.",
+            http_status=200,
         )
+    return Embedded(vectors, answer.usage.total_tokens if answer.usage else 0)
 
 
 def _clipped(text: str) -> str:

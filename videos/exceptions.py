@@ -22,6 +22,11 @@ class ChronosError(Exception):
     #: A permanent error fails the run at once; any other is tried again.
     permanent: ClassVar[bool] = True
 
+    def __init__(self, message: str, *, http_status: int | None = None) -> None:
+        super().__init__(message)
+        #: The status of a service's answer, where the error is one.
+        self.http_status = http_status
+
 
 class FileFault(ChronosError):
     """Raised when the creator's file cannot be processed."""
@@ -79,10 +84,6 @@ class ServiceFault(ChronosError):
     code = "service_unavailable"
     permanent = False
 
-    def __init__(self, message: str, *, http_status: int | None = None) -> None:
-        super().__init__(message)
-        self.http_status = http_status
-
 
 class Rejected(ServiceFault):
     """Raised when the service refuses this input (HTTP 400, 413, 422)."""
@@ -99,6 +100,9 @@ class BadResponse(ServiceFault):
     """Raised when the service's answer is not what its API promises."""
 
     code = "bad_response"
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, http_status=200)
 
 
 class RateLimited(ServiceFault):

@@ -27,8 +27,7 @@ from videos.workers import current_worker_id
 
 logger = logging.getLogger(__name__)
 
-#: Errors of the database connection, for which no run is to blame.
-_DATABASE_LOST = (OperationalError, InterfaceError)
+_DATABASE_ERRORS = (OperationalError, InterfaceError)
 #: The step of an error that happened outside of any step.
 _STAGE_STEP = "stage"
 
@@ -80,28 +79,47 @@ def execute(run_id: UUID, stage: str) -> None:
         SkipMessage: whenever the pipeline must not go on to the next stage.
     """
     close_old_connections()
-    with runs.claimed(run_id, stage, current_worker_id()) as claim:
-        if claim is None:
-            raise SkipMessage(f"run {run_id} is not waiting for {stage}")
-        try:
-            _perform(claim)
-        except ClaimLost as lost:
-            raise SkipMessage(str(lost)) from None
-        except RunCancelled:
-            with claim.guard() as run:
-                runs.cancel(run)
-            raise SkipMessage(f"run {run_id} was cancelled") from None
-        except HandedOver:
-            with claim.guard() as run:
-                handed = runs.hand_over(run)
-            transport.enqueue(handed)
-            raise SkipMessage(f"run {run_id} was handed over") from None
-        except _DATABASE_LOST as error:
-            # The lease runs out, and the sweep sends the run to a worker that has a database.
-            logger.warning("Run %s lost the database in %s: %s", run_id, stage, error)
-            raise SkipMessage(str(error)) from None
-        finally:
-            _admit_next(run_id)
+    try:
+        with runs.claimed(run_id, stage, current_worker_id()) as claim:
+            if claim is None:
+                raise SkipMessage(f"run {run_id} is not waiting for {stage}")
+            _perform_or_end(claim)
+    except ClaimLost as lost:
+        raise SkipMessage(str(lost)) from None
+    except _DATABASE_ERRORS as error:
+        if not _is_lost(error):
+            raise
+        # The lease runs out, and the sweep sends the run to a worker that has a database.
+        logger.warning("Run %s lost the database in %s: %s", run_id, stage, error)
+        raise SkipMessage(str(error)) from None
+    finally:
+        _admit_next(run_id)
+
+
+def _perform_or_end(claim: Claim) -> None:
+    """Perform the stage, or what somebody asked for meanwhile."""
+    try:
+        _perform(claim)
+    except RunCancelled:
+        with claim.guard(cancelling=True) as run:
+            runs.cancel(run)
+        raise SkipMessage(f"run {claim.run.pk} was cancelled") from None
+    except HandedOver:
+        with claim.guard() as run:
+            handed = runs.hand_over(run)
+        transport.enqueue(handed)
+        raise SkipMessage(f"run {claim.run.pk} was handed over") from None
+
+
+def _is_lost(error: BaseException) -> bool:
+    """Whether the database is gone or full, for which no run is to blame.
+
+    SQLSTATE classes 08 (connection), 53 (resources) and 57P (shutdown), or none at all.
+    """
+    if not isinstance(error, _DATABASE_ERRORS):
+        return False
+    state = getattr(error.__cause__, "sqlstate", None)
+    return state is None or state.startswith(("08", "53", "57P"))
 
 
 def _admit_next(run_id: UUID) -> None:
@@ -109,22 +127,24 @@ def _admit_next(run_id: UUID) -> None:
     try:
         if not Run.objects.filter(pk=run_id, state__in=ACTIVE_STATES).exists():
             admission.release()
-    except _DATABASE_LOST as error:
+    except _DATABASE_ERRORS as error:
         logger.warning("The next run is left to the sweep: %s", error)
 
 
 def _perform(claim: Claim) -> None:
     stage = events.registry.functions[claim.run.function].stages[claim.stage]
-    if claim.run.video_id:
-        statuses.entered(claim.run.video_id, claim.stage)
     try:
-        claim.check()
+        if claim.run.video_id:
+            with claim.guard():
+                statuses.entered(claim.run.video_id, claim.stage)
         stage.perform(claim)
-    except (*ENDINGS, *_DATABASE_LOST):
+    except ENDINGS:
         raise
     except steps.StepFailed as failure:
         _settle(claim, stage, failure.failures)
     except Exception as error:
+        if _is_lost(error):
+            raise
         step = steps.begin(claim, [_STAGE_STEP])[_STAGE_STEP]
         _settle(claim, stage, [(step, error)])
     else:
@@ -139,7 +159,7 @@ def _settle(claim: Claim, stage: events.Stage, failures: Sequence[tuple[Step, Ex
     every failed step may be.
     """
     for _, error in failures:
-        if isinstance(error, (*ENDINGS, *_DATABASE_LOST)):
+        if isinstance(error, ENDINGS) or _is_lost(error):
             raise error
         if not isinstance(error, ChronosError):
             logger.error("Run %s failed in %s.", claim.run.pk, claim.stage, exc_info=error)

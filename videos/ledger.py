@@ -11,7 +11,7 @@ from django.db.models import QuerySet
 from django.db.models.functions import Now
 
 from videos.conf import conf
-from videos.exceptions import ChronosError, ServiceFault
+from videos.exceptions import ChronosError
 from videos.models import Call, Run, Step
 
 #: USD by model, as published by OpenAI: a minute of audio, or a million tokens.
@@ -77,12 +77,11 @@ def answer_call(
 def fail_call(call_id: UUID, error: BaseException) -> None:
     """Book a call without a usable answer: failed, or unknown when nobody can tell its cost.
 
-    A 4xx or 5xx is an answer of the service. A call that broke off may have been paid.
+    A status is an answer of the service. A call that broke off may have been paid.
     """
-    status = error.http_status if isinstance(error, ServiceFault) else None
-    answered = status is not None or (isinstance(error, ChronosError) and error.permanent)
+    status = error.http_status if isinstance(error, ChronosError) else None
     Call.objects.filter(pk=call_id).update(
-        state=Call.State.FAILED if answered else Call.State.UNKNOWN,
+        state=Call.State.FAILED if status else Call.State.UNKNOWN,
         http_status=status,
         error=str(error)[:_ERROR_MAX_LENGTH],
         settled_at=Now(),

@@ -6,8 +6,11 @@ import logging
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+from django.db import DatabaseError, InterfaceError
 from dramatiq import Broker, MessageProxy, Middleware, Worker
 from dramatiq.errors import ActorNotFound
+
+from videos.exceptions import ClaimLost, HandedOver
 
 if TYPE_CHECKING:
     from videos.workers import Pulse
@@ -37,7 +40,6 @@ class Durability(Middleware):
     def before_worker_shutdown(self, broker: Broker, worker: Worker) -> None:
         """Hand the runs of this process over to others, at their next look at their claim."""
         from videos import runs
-        from videos.exceptions import HandedOver
 
         for claim in runs.live_claims():
             claim.abort(HandedOver())
@@ -55,6 +57,8 @@ class Durability(Middleware):
         if run_id is None:
             return
         error = getattr(message, "_exception", None)
+        if isinstance(error, (DatabaseError, InterfaceError, ClaimLost)):
+            return  # Nobody's fault: the sweep sends the run again.
         if isinstance(error, ActorNotFound):
             reason = (
                 f"No worker has the function {message.actor_name}. Deploy the app that defines "

@@ -23,7 +23,7 @@ from videos import admission, events, ledger, runs, statuses
 from videos.conf import conf
 from videos.dispatching import dispatch
 from videos.events import Function, Stage
-from videos.models import ACTIVE_STATES, Chunk, Event, Revision, Run, Video
+from videos.models import ACTIVE_STATES, Chunk, Event, Revision, Run, Step, Video
 from videos.retries import EMBEDDING_RETRIES, TRANSCRIPTION_RETRIES
 from videos.stages.chunk import chunk
 from videos.stages.embed import embed
@@ -59,11 +59,11 @@ def start_processing(event: Event, function: Function) -> list[Run]:
     force = bool(event.data.get("force"))
     if video is None or (video.status == Video.Status.COMPLETED and not force):
         return []
-    if not force and _active(video):
-        return []
-    resumed = None if force else _unfinished(video)
-    if resumed is None:
+    if force:
         return [_start(video, event, function, "transcribe", Revision(video=video))]
+    if _active(video):
+        return []
+    resumed = _unfinished(video) or video.revision or Revision(video=video)
     return [_start(video, event, function, _first_unfinished(resumed), resumed)]
 
 
@@ -93,12 +93,44 @@ def _start_embedding(
     started = []
     for video_id in sorted(set(video_ids)):
         video = _locked(video_id)
-        revision = _unfinished(video) or video.revision if video else None
-        if video is None or revision is None or revision.chunked_at is None:
+        if video is None:
+            continue
+        candidates = [_unfinished(video), video.revision]
+        revision = next((each for each in candidates if each and each.chunked_at), None)
+        if revision is None:
             continue
         data = event.data | {"again": revision.pk == video.revision_id}
-        started.append(_start(video, event, function, "embed", revision, queue, data))
+        before = _failed_embedding(video, revision)
+        run = _start(video, event, function, "embed", revision, queue, data)
+        if before is not None:
+            _inherit_steps(run, before)
+        started.append(run)
     return started
+
+
+def _failed_embedding(video: Video, revision: Revision) -> Run | None:
+    """Return the run of a failed or cancelled embedding that a new one goes on with."""
+    if video.status not in (Video.Status.FAILED, Video.Status.CANCELLED):
+        return None
+    last = video.runs.order_by("-created_at").first()
+    return last if last and last.revision_id == revision.pk else None
+
+
+def _inherit_steps(run: Run, before: Run) -> None:
+    """Take over the batches that are done, so that they are not paid for again."""
+    done = before.steps.filter(stage="embed", state=Step.State.DONE)
+    Step.objects.bulk_create(
+        Step(
+            run=run,
+            stage=step.stage,
+            key=step.key,
+            state=step.state,
+            attempts=step.attempts,
+            started_at=step.started_at,
+            finished_at=step.finished_at,
+        )
+        for step in done
+    )
 
 
 def start_cancelling(event: Event, function: Function) -> list[Run]:
@@ -148,8 +180,7 @@ def resumable_stage(video: Video) -> str:
     """
     if video.status not in (Video.Status.FAILED, Video.Status.CANCELLED):
         raise ValueError(f"{video} is {video.status}: say from which stage to process it again.")
-    unfinished = _unfinished(video)
-    return "transcribe" if unfinished is None else _first_unfinished(unfinished)
+    return _first_unfinished(_unfinished(video) or video.revision or Revision(video=video))
 
 
 def transcribe_data(video: Video) -> dict[str, object]:

@@ -37,12 +37,22 @@ def dispatch_event(event: Event, **_: Any) -> None:
 
 @receiver(post_delete, sender=Video, dispatch_uid="videos.delete_files")
 def delete_files(instance: Video, **_: Any) -> None:
-    """Delete a video's file once its rows are gone; its worker finds that its claim is void."""
-    name = instance.file.name
-    if name:
-        storage = instance.file.storage
-        transaction.on_commit(partial(storage.delete, name), robust=True)
+    """Delete a video's files once its rows are gone; its worker finds that its claim is void."""
+    transaction.on_commit(partial(_delete_files, instance), robust=True)
     transaction.on_commit(admission.release, robust=True)
+
+
+def _delete_files(video: Video) -> None:
+    """Delete the file, and whatever a worker that was killed left beside it."""
+    storage = video.file.storage
+    if video.file.name:
+        storage.delete(video.file.name)
+    try:
+        _, left = storage.listdir(video.folder)
+    except (FileNotFoundError, NotImplementedError):
+        return
+    for name in left:
+        storage.delete(f"{video.folder}/{name}")
 
 
 @receiver(post_delete, sender=Transcript, dispatch_uid="videos.delete_audio")

@@ -23,7 +23,7 @@ from django.db.models.functions import Coalesce, Least, Now, Power
 from videos import events, ledger, statuses
 from videos.conf import conf
 from videos.exceptions import ClaimLost, RunCancelled, TimedOut
-from videos.models import ACTIVE_STATES, Run, Step
+from videos.models import ACTIVE_STATES, Run, Step, Video
 
 _ERROR_MAX_LENGTH = 2_000
 #: Fields of a run that has left its worker.
@@ -39,7 +39,7 @@ CHECK_S = 0.5
 Result = TypeVar("Result")
 
 #: The claims of this process, which the heartbeat renews.
-_live: dict[UUID, Claim] = {}
+_live: set[Claim] = set()
 _live_lock = threading.Lock()
 
 
@@ -72,13 +72,19 @@ class Claim:
             self._end = reason
 
     @contextmanager
-    def guard(self) -> Iterator[Run]:
+    def guard(self, *, cancelling: bool = False) -> Iterator[Run]:
         """Open a transaction in which the claim holds; its run is locked until the end.
+
+        The video is locked before its run, here and wherever both are, so that nobody waits
+        for each other.
 
         Raises:
             ClaimLost: if the run was claimed again, ended or deleted meanwhile.
+            RunCancelled: if somebody asked for that, unless the guard is there to do it.
         """
         with transaction.atomic():
+            if self.run.video_id:
+                Video.objects.select_for_update(no_key=True).filter(pk=self.run.video_id).first()
             run = (
                 Run.objects.select_for_update(of=("self",))
                 .filter(pk=self.run.pk, token=self.token, state=Run.State.RUNNING)
@@ -86,6 +92,8 @@ class Claim:
             )
             if run is None:
                 raise ClaimLost(f"run {self.run.pk} has another owner")
+            if run.cancel_requested and not cancelling:
+                raise RunCancelled
             yield run
 
     def extend_deadline(self, seconds: float) -> None:
@@ -139,19 +147,21 @@ def claimed(run_id: UUID, stage: str, worker_id: UUID | None) -> Iterator[Claim 
         yield None
         return
     claim = Claim(Run.objects.select_related("creator", "video").get(pk=run_id), stage, deadline_s)
+    if claim.run.cancel_requested:
+        claim.abort(RunCancelled())
     with _live_lock:
-        _live[run_id] = claim
+        _live.add(claim)
     try:
         yield claim
     finally:
         with _live_lock:
-            _live.pop(run_id, None)
+            _live.discard(claim)
 
 
 def live_claims() -> list[Claim]:
     """Return the claims of this process."""
     with _live_lock:
-        return list(_live.values())
+        return list(_live)
 
 
 def renew(claims: Sequence[Claim]) -> None:
@@ -162,16 +172,20 @@ def renew(claims: Sequence[Claim]) -> None:
     for claim in claims:
         owned |= Q(pk=claim.run.pk, token=claim.token)
     leased = Run.objects.filter(owned, state=Run.State.RUNNING)
-    leased.update(lease_until=Now() + timedelta(seconds=conf().lease_s))
+    with transaction.atomic():
+        # A run that a long transaction holds must not cost the others their leases.
+        free = leased.select_for_update(skip_locked=True, no_key=True)
+        ids = list(free.values_list("pk", flat=True))
+        Run.objects.filter(pk__in=ids).update(lease_until=Now() + timedelta(seconds=conf().lease_s))
     rows = {
-        row["pk"]: (row["cancel_requested"], row["late"])
-        for row in leased.values("pk", "cancel_requested", late=Q(deadline_at__lt=Now()))
+        (row["pk"], row["token"]): (row["cancel_requested"], row["late"])
+        for row in leased.values("pk", "token", "cancel_requested", late=Q(deadline_at__lt=Now()))
     }
     for claim in claims:
-        if claim.run.pk not in rows:
+        if (claim.run.pk, claim.token) not in rows:
             claim.abort(ClaimLost(f"run {claim.run.pk} has another owner"))
             continue
-        cancel_requested, late = rows[claim.run.pk]
+        cancel_requested, late = rows[claim.run.pk, claim.token]
         if cancel_requested:
             claim.abort(RunCancelled())
         elif late:
@@ -316,10 +330,10 @@ def queue_again(runs: Any, *, deaths: int = 0, requeues: int = 0) -> list[Run]:
     return list(Run.objects.filter(pk__in=ids))
 
 
-def lose_worker(runs: Sequence[Run]) -> list[Run]:
-    """Take runs from workers that died; return those that are queued again."""
+def lose_worker(runs: Sequence[Run], *, deaths: int) -> list[Run]:
+    """Take runs from workers that died or lost the database; return them, queued again."""
     ledger.forget_calls(run.pk for run in runs)
-    return queue_again(runs, deaths=1)
+    return queue_again(runs, deaths=deaths)
 
 
 def message_lost_at() -> Any:

@@ -25,6 +25,7 @@ from videos.exceptions import (
     Unauthorized,
 )
 
+_OPENAI_URL = "https://api.openai.com/v1"
 _CONNECT_TIMEOUT_S = 10.0
 _DEFAULT_RETRY_AFTER_S = 5.0
 _LONGEST_RETRY_AFTER_S = 3600.0
@@ -34,7 +35,8 @@ _SHOWN_CHARACTERS = 300
 def client(base_url: str | None, api_key: str | None) -> openai.OpenAI:
     """Return a client of one service; close it to end the calls that are under way."""
     return openai.OpenAI(
-        base_url=base_url or None,
+        # Named, because the SDK would look into the environment by itself.
+        base_url=base_url or _OPENAI_URL,
         # Servers of one's own often want no key, the SDK always wants a string.
         api_key=api_key or "none",
         max_retries=0,
@@ -80,13 +82,15 @@ def _translate_status(
     if status in (401, 403):
         return Unauthorized(
             f"The {service} service at {where} refused the API key (HTTP {status}: {said}). "
-            f"Correct {prefix}_API_KEY or OPENAI_API_KEY, then reprocess the video."
+            f"Correct {prefix}_API_KEY or OPENAI_API_KEY, then reprocess the video.",
+            http_status=status,
         )
     if status == 404 or getattr(error, "code", None) == "model_not_found":
         return Misconfigured(
             f"The {service} service at {where} does not know the model or the address "
             f"(HTTP {status}: {said}). Correct {prefix}_MODEL or {prefix}_BASE_URL, then "
-            "reprocess the video."
+            "reprocess the video.",
+            http_status=status,
         )
     if status == 429:
         return RateLimited(

@@ -14,6 +14,7 @@ from django.core.files.storage import Storage
 
 from videos.conf import GIB, conf
 from videos.exceptions import (
+    ENDINGS,
     ChronosError,
     DiskFull,
     MissingFile,
@@ -27,6 +28,7 @@ from videos.runs import Claim
 _BLOCK_BYTES = 1024 * 1024
 #: Room to leave on the worker's disk beside the file: parts and the whole audio.
 _SPARE_BYTES = GIB // 2
+_LOW_BYTES = GIB // 16
 
 
 def fetch(video: Video, folder: Path, claim: Claim) -> tuple[Path, str]:
@@ -46,8 +48,8 @@ def fetch(video: Video, folder: Path, claim: Claim) -> tuple[Path, str]:
                 f"The storage has no file {name!r}. It was deleted or never arrived: upload the "
                 "video again."
             )
-        _check_size(storage.size(name), folder)
         local = _local_path(storage, name)
+        _check_size(storage.size(name), folder, copied=local is None)
         with storage.open(name) as source:
             if local is not None:
                 return local, _copy(source, None, claim)
@@ -71,15 +73,24 @@ def fetch_audio(transcript: Transcript, folder: Path, claim: Claim) -> Path:
         return target
 
 
-def keep_audio(video: Video, transcript: Transcript, path: Path) -> str:
-    """Store the whole audio beside the video; return its name."""
-    name = f"videos/{video.creator_id}/{video.pk}/audio-{transcript.pk}.flac"
+def keep_audio(video: Video, claim: Claim, path: Path) -> str:
+    """Store the whole audio beside the video, under a name of this claim's own; return it."""
+    name = f"{video.folder}/audio-{claim.run.pk}-{claim.token}.flac"
     with _storage_errors(video), path.open("rb") as audio:
-        video.file.storage.delete(name)
         return video.file.storage.save(name, File(audio))
 
 
-def _check_size(size: int, folder: Path) -> None:
+def disk_full() -> DiskFull:
+    """Return the error of a worker whose disk has no room."""
+    return DiskFull("The worker's disk has no room for the file; trying again in a minute.")
+
+
+def is_disk_low(folder: Path) -> bool:
+    """Whether what failed to be written may have failed for want of room."""
+    return shutil.disk_usage(folder).free < _LOW_BYTES
+
+
+def _check_size(size: int, folder: Path, *, copied: bool) -> None:
     if size == 0:
         raise UnreadableMedia("The file is empty (0 bytes). Upload the original file again.")
     limit = conf().max_upload_bytes
@@ -88,8 +99,8 @@ def _check_size(size: int, folder: Path) -> None:
             f"The file has {size / GIB:.1f} GiB, the limit is {limit / GIB:.1f} GiB. Upload a "
             "smaller export, or have the operator raise CHRONOS_MAX_UPLOAD_BYTES."
         )
-    if shutil.disk_usage(folder).free < size + _SPARE_BYTES:
-        raise DiskFull("The worker's disk has no room for the file; trying again in a minute.")
+    if shutil.disk_usage(folder).free < (size if copied else 0) + _SPARE_BYTES:
+        raise disk_full()
 
 
 def _local_path(storage: Storage, name: str) -> Path | None:
@@ -114,13 +125,13 @@ def _storage_errors(video: Video) -> Iterator[None]:
     """Tell a missing file, a full disk and a failing storage apart."""
     try:
         yield
-    except ChronosError:
+    except (ChronosError, *ENDINGS):
         raise
     except FileNotFoundError as error:
         raise MissingFile(
             f"The storage has no file {error.filename or video.file.name!r}. Upload it again."
         ) from error
-    except OSError as error:
-        if error.errno == errno.ENOSPC:
-            raise DiskFull("The worker's disk is full; trying again in a minute.") from error
+    except Exception as error:  # What a storage raises is its own library's.
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            raise disk_full() from error
         raise ServiceUnavailable(f"The storage failed while reading the file: {error}.") from error

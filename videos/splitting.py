@@ -130,6 +130,8 @@ class Splitter:
     def _next_cut(self) -> int | None:
         """Return how many frames the next part has, or None while that can't be told."""
         for end_ms in self._committed:
+            if end_ms % FRAME_MS:
+                return None  # The end of the media, which `finish` takes.
             if end_ms > self._start_ms:
                 frames = (end_ms - self._start_ms) // FRAME_MS
                 return frames if frames <= len(self._levels) else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 
 from django.db import connection, transaction
@@ -12,6 +12,7 @@ from django.db.models import Q
 from django.db.models.functions import Now
 
 from videos import admission, dispatching, ledger, runs, transport
+from videos.conf import conf
 from videos.exceptions import WorkerLost
 from videos.models import Event, Run, Worker
 
@@ -67,16 +68,24 @@ def _dispatch_forgotten() -> int:
 
 
 def _leases_run_out() -> list[Run]:
-    """Take runs from dead workers; a run that ended several in a row is ended itself."""
+    """Take runs from dead workers; a run that ended several in a row is ended itself.
+
+    A lease that ran out because Postgres was restarted is no worker's death.
+    """
     expired = list(
         Run.objects.select_for_update(skip_locked=True, of=("self",)).filter(
             state=Run.State.RUNNING, lease_until__lt=Now()
         )[:_MOST_AT_ONCE]
     )
-    again = []
+    if not expired:
+        return []
+    restarted_at = _database_started_at() + timedelta(seconds=conf().lease_s)
+    innocent, suspects = [], []
     for run in expired:
         if run.cancel_requested:
             runs.cancel(run)
+        elif run.lease_until and run.lease_until < restarted_at:
+            innocent.append(run)
         elif run.deaths + 1 >= _MOST_DEATHS:
             runs.fail(
                 run,
@@ -86,8 +95,15 @@ def _leases_run_out() -> list[Run]:
                 "reprocess the video.",
             )
         else:
-            again.append(run)
-    return runs.lose_worker(again)
+            suspects.append(run)
+    return runs.lose_worker(innocent, deaths=0) + runs.lose_worker(suspects, deaths=1)
+
+
+def _database_started_at() -> datetime:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_postmaster_start_time()")
+        started_at: datetime = cursor.fetchone()[0]
+    return started_at
 
 
 def _due() -> list[Run]:

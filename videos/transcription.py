@@ -64,14 +64,16 @@ def client() -> openai.OpenAI:
     return services.client(conf().transcription_base_url, conf().transcription_api_key)
 
 
-def transcribe(api: openai.OpenAI, path: Path, *, language: str, duration_s: float) -> Heard:
+def transcribe(
+    api: openai.OpenAI, path: Path, *, model: str, language: str, duration_s: float
+) -> Heard:
     """Send one part and return what was heard.
 
     Raises:
         ServiceFault, ConfigurationFault: as `services` translates the service's errors.
     """
     settings = conf()
-    timed = capability(settings.transcription_model).timed
+    timed = capability(model).timed
     asked: dict[str, Any] = {"response_format": "verbose_json" if timed else "json"}
     if timed:
         asked["timestamp_granularities"] = ["segment"]
@@ -87,7 +89,7 @@ def transcribe(api: openai.OpenAI, path: Path, *, language: str, duration_s: flo
     ):
         answer = api.audio.transcriptions.with_raw_response.create(
             file=(path.name, audio, "audio/flac"),
-            model=settings.transcription_model,
+            model=model,
             **asked,
         )
         body = answer.http_response.json()

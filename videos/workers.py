@@ -46,17 +46,8 @@ class Pulse:
         ]
 
     def start(self) -> None:
-        """Register the worker and begin."""
+        """Register the worker and begin; without a database, the heartbeat goes on trying."""
         global _current
-        Worker.objects.create(
-            id=self.worker_id,
-            pid=os.getpid(),
-            host=socket.gethostname(),
-            queues=self._queues,
-            threads=self._threads,
-            last_seen=Now(),
-        )
-        connection.close()
         _current = self
         for member in self._members:
             member.start()
@@ -85,7 +76,7 @@ class Pulse:
         runs.renew(runs.live_claims())
         beaten = Worker.objects.filter(pk=self.worker_id).update(last_seen=Now())
         if not beaten:
-            # Another worker's sweep took us for dead, for example after a long pause.
+            # The first beat, or another worker's sweep took us for dead after a long pause.
             Worker.objects.create(
                 id=self.worker_id,
                 pid=os.getpid(),

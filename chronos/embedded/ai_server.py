@@ -19,10 +19,11 @@ import signal
 import socket
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from functools import cache
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
 from typing import Any
 
@@ -247,9 +248,23 @@ def _recognisers() -> ProcessPoolExecutor:
     )
 
 
+def _decoder_is_loaded() -> bool:
+    """Have the first recogniser start before the first request comes."""
+    return _decoder() is not None
+
+
 def _prepare_recogniser() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     _decoder()
+
+
+def _end_with_parent() -> None:
+    """End once the server has; the pool's own queue would keep this process for ever."""
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(0)
 
 
 @cache
@@ -282,7 +297,7 @@ def main() -> None:
         LOGGING_CONFIG=None,
     )
     django.setup()
-    _recognisers().submit(_prepare_recogniser)
+    _recognisers().submit(_decoder_is_loaded)
     _word_llama()
     listener = socket.socket(fileno=int(sys.argv[1]))
     waitress.serve(

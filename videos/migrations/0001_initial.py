@@ -532,6 +532,7 @@ class Migration(migrations.Migration):
             model_name="run",
             name="worker",
             field=models.ForeignKey(
+                db_constraint=False,
                 blank=True,
                 null=True,
                 on_delete=django.db.models.deletion.SET_NULL,

@@ -21,7 +21,7 @@ def source_path(video: Video, filename: str) -> str:
     ending = PurePosixPath(filename).suffix.lower()
     if not re.fullmatch(r"\.[a-z0-9]{1,5}", ending):
         ending = ""
-    return f"videos/{video.creator_id}/{video.pk}/source{ending}"
+    return f"{video.folder}/source{ending}"
 
 
 def plain_name(filename: str) -> str:
@@ -100,6 +100,11 @@ class Video(models.Model):
                 # A name that is all ending, such as ".mp4", is its own title.
                 self.title = PurePosixPath(self.original_filename).stem or self.original_filename
         super().save(*args, **kwargs)  # type: ignore[arg-type]
+
+    @property
+    def folder(self) -> str:
+        """Where the storage keeps the video's file and audio."""
+        return f"videos/{self.creator_id}/{self.pk}"
 
     def reprocess(self, from_stage: str | None = None, *, force: bool = False) -> Run:
         """Process again from `from_stage` ("transcribe", "chunk" or "embed").

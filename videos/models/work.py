@@ -119,7 +119,13 @@ class Run(models.Model):
     #: The fencing token: grows at every claim; a write with an older one is void.
     token = models.PositiveBigIntegerField(default=0)
     worker = models.ForeignKey(
-        Worker, null=True, blank=True, on_delete=models.SET_NULL, related_name="runs"
+        Worker,
+        null=True,
+        blank=True,
+        on_delete=models.SET_NULL,
+        related_name="runs",
+        # A worker may claim before its own row is there, or after it was taken for dead.
+        db_constraint=False,
     )
     lease_until = models.DateTimeField(null=True, blank=True)
     deadline_at = models.DateTimeField(null=True, blank=True)

@@ -52,17 +52,20 @@ def embed(claim: Claim) -> None:
     named = claim.run.data.get("chunk_ids")
     if named:
         chunks = [chunk for chunk in chunks if str(chunk.pk) in named]
+    have = _embedded_chunks(chunks)
+    done_before = _done_batches(claim)
     again = bool(claim.run.data.get("again"))
-    have = set() if again else _embedded_chunks(chunks)
     api = embedding.client()
     try:
         done = 0
         for batch in _batches(chunks, segments):
             claim.check()
-            if any(chunk.pk not in have for chunk in batch.chunks):
+            lacking = any(chunk.pk not in have for chunk in batch.chunks)
+            if lacking or (again and batch.key not in done_before):
                 _embed_batch(claim, api, batch)
             done += len(batch.chunks)
-            statuses.progressed(video.pk, claim.stage, done / len(chunks))
+            with claim.guard():
+                statuses.progressed(video.pk, claim.stage, done / len(chunks))
     finally:
         api.close()
     with claim.guard() as run:
@@ -79,6 +82,11 @@ def _embedded_chunks(chunks: list[Chunk]) -> set[object]:
             dimensions=settings.embedding_dimensions,
         ).values_list("chunk_id", flat=True)
     )
+
+
+def _done_batches(claim: Claim) -> set[str]:
+    done = Step.objects.filter(run=claim.run, stage=claim.stage, state=Step.State.DONE)
+    return set(done.values_list("key", flat=True))
 
 
 def _batches(chunks: list[Chunk], segments: list[Segment]) -> Iterator[_Batch]:
@@ -124,13 +132,17 @@ def _targets(chunk: Chunk, segments: list[Segment]) -> list[_Target]:
 
 def _embed_batch(claim: Claim, api: openai.OpenAI, batch: _Batch) -> None:
     with steps.step(claim, batch.key) as step:
-        if step.state == Step.State.DONE:
-            return
         with claim.guard() as run:
             (call,) = ledger.send_calls(run, [step], Call.Service.EMBEDDING, conf().embedding_model)
         try:
             texts = [target.text for target in batch.targets]
-            embedded = claim.await_call(embedding.embed, api, texts)
+            embedded = claim.await_call(
+                embedding.embed,
+                api,
+                texts,
+                model=call.model,
+                dimensions=conf().embedding_dimensions,
+            )
         except Exception as error:
             ledger.fail_call(call.pk, error)
             raise

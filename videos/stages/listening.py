@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import soundfile
 
-from videos import media
+from videos import media, sources
 from videos.conf import conf
 from videos.exceptions import TimedOut, TooLong, UnreadableMedia
 from videos.splitting import SAMPLE_RATE, Limits, Part, Splitter, levels_db
@@ -74,7 +74,7 @@ def cut_media(source: Path, folder: Path, limits: Limits, committed: Sequence[in
             listening.put(CutPart(part, writer.write(part)))
         return AudioEnd(end_ms, broken)
 
-    return Listening(produce)
+    return Listening(folder, produce)
 
 
 def cut_audio(audio: Path, folder: Path, parts: Sequence[Part], end: AudioEnd) -> Listening:
@@ -90,18 +90,19 @@ def cut_audio(audio: Path, folder: Path, parts: Sequence[Part], end: AudioEnd) -
                 listening.put(CutPart(part, _write_flac(folder, part, samples)))
         return end
 
-    return Listening(produce)
+    return Listening(folder, produce)
 
 
-def nothing_to_cut(end: AudioEnd) -> Listening:
+def nothing_to_cut(folder: Path, end: AudioEnd) -> Listening:
     """Return the end alone, for media all of whose parts are transcribed."""
-    return Listening(lambda _: end)
+    return Listening(folder, lambda _: end)
 
 
 class Listening:
     """A thread that produces parts. Iterate over `messages`, then look at what it ended with."""
 
-    def __init__(self, produce: Callable[[Listening], AudioEnd]) -> None:
+    def __init__(self, folder: Path, produce: Callable[[Listening], AudioEnd]) -> None:
+        self._folder = folder
         self._messages: queue.SimpleQueue[CutPart | AudioEnd | BaseException] = queue.SimpleQueue()
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, args=[produce], daemon=True)
@@ -155,6 +156,10 @@ class Listening:
             self._messages.put(produce(self))
         except _Stopped:
             return
+        except (soundfile.SoundFileError, AssertionError) as error:
+            # libsndfile does not say why it could not write.
+            low = sources.is_disk_low(self._folder)
+            self._messages.put(sources.disk_full() if low else error)
         except BaseException as error:
             self._messages.put(error)
         self._wake()

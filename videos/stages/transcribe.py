@@ -95,6 +95,8 @@ class _Transcribing:
     def _open(self) -> tuple[Transcript, Listening]:
         """Find where an earlier attempt ended, and go on from there."""
         transcript = self._revision.transcript
+        if transcript is not None and _is_outdated(transcript):
+            transcript = None
         if transcript is not None and transcript.cut_at is not None and transcript.audio:
             self._allow_time(transcript.duration_ms)
             undone = transcript.parts.filter(result__isnull=True)
@@ -102,12 +104,13 @@ class _Transcribing:
             self._done_ms = transcript.duration_ms - sum(p.end_ms - p.start_ms for p in parts)
             end = AudioEnd(transcript.duration_ms, transcript.truncated)
             if not parts:
-                return transcript, nothing_to_cut(end)
+                return transcript, nothing_to_cut(self._folder, end)
             audio = sources.fetch_audio(transcript, self._folder, self._claim)
             return transcript, cut_audio(audio, self._folder, parts, end)
         source, source_hash = sources.fetch(self._video, self._folder, self._claim)
         if transcript is None or transcript.source_hash != source_hash:
             transcript = self._begin_transcript(source, source_hash)
+        self._allow_time(transcript.duration_ms or conf().max_duration_s * 1000)
         limits = Limits.from_name(transcript.splitter)
         ends = list(transcript.parts.values_list("end_ms", flat=True))
         return transcript, cut_media(source, self._folder, limits, ends)
@@ -120,7 +123,6 @@ class _Transcribing:
                 f"The media lasts {found.duration_ms / 3_600_000:.1f} h, the limit is "
                 f"{limit / 3600:g} h. Cut it, or have the operator raise CHRONOS_MAX_DURATION_S."
             )
-        self._allow_time(found.duration_ms or limit * 1000)
         model = conf().transcription_model
         limits = Limits.for_duration(
             found.duration_ms,
@@ -196,18 +198,19 @@ class _Transcribing:
                 ignore_conflicts=True,
             )
             undone = set(
-                self._transcript.parts.filter(result__isnull=True).values_list(
-                    "start_ms", flat=True
-                )
+                self._transcript.parts.filter(result__isnull=True).values_list("start_ms", "end_ms")
             )
+            self._done_ms += sum(
+                part.end_ms - part.start_ms
+                for part in (entry.part for entry in cut)
+                if (part.start_ms, part.end_ms) not in undone
+            )
+            self._show_progress()
         for entry in cut:
-            if entry.part.start_ms in undone:
+            if (entry.part.start_ms, entry.part.end_ms) in undone:
                 self._ready.append(entry)
-            else:
-                self._done_ms += entry.part.end_ms - entry.part.start_ms
-                if entry.path is not None:
-                    entry.path.unlink()
-        self._show_progress()
+            elif entry.path is not None:
+                entry.path.unlink()
 
     def _send(self, api: OpenAI) -> None:
         """Book the next calls as sent, then send them."""
@@ -228,6 +231,7 @@ class _Transcribing:
                 transcription.transcribe,
                 api,
                 entry.path,
+                model=self._transcript.model,
                 language=self._video.language,
                 duration_s=(entry.part.end_ms - entry.part.start_ms) / 1000,
             )
@@ -259,12 +263,12 @@ class _Transcribing:
                 ).update(result=result)
                 steps.finish(run, sent.step)
                 self._book(sent, heard, used=True)
+                self._done_ms += sent.part.end_ms - sent.part.start_ms
+                self._show_progress()
         except ClaimLost:
             # The answer was paid, whether or not it could be kept.
             self._book(sent, heard, used=False)
             raise
-        self._done_ms += sent.part.end_ms - sent.part.start_ms
-        self._show_progress()
 
     def _book(self, sent: _Sent, heard: Heard, *, used: bool) -> None:
         ledger.answer_call(
@@ -300,8 +304,17 @@ class _Transcribing:
         """Keep the whole audio, so that no later run decodes the video again."""
         assert self._end is not None
         name = self._transcript.audio or sources.keep_audio(
-            self._video, self._transcript, self._folder / "audio.flac"
+            self._video, self._claim, self._folder / "audio.flac"
         )
+        try:
+            self._note_end(audio_step, name)
+        except ClaimLost:
+            if name != self._transcript.audio:
+                self._video.file.storage.delete(name)
+            raise
+
+    def _note_end(self, audio_step: Step, name: str) -> None:
+        assert self._end is not None
         with self._claim.guard() as run:
             Transcript.objects.filter(pk=self._transcript.pk).update(
                 audio=name,
@@ -359,6 +372,13 @@ class _Transcribing:
             segment_count=segment_count,
             duration_s=self._end.duration_ms / 1000,
         )
+
+
+def _is_outdated(transcript: Transcript) -> bool:
+    """Whether the configured model has changed before the one that was asked gave an answer."""
+    if transcript.model == conf().transcription_model:
+        return False
+    return not transcript.parts.exclude(speech=[]).filter(result__isnull=False).exists()
 
 
 def _key(part: Part) -> str:
