@@ -8,7 +8,7 @@ from django.db import connection, transaction
 from django.utils import timezone
 
 from tests.conftest import eventually
-from videos import admission, runs
+from videos import admission, runs, sweeping
 from videos.exceptions import ClaimLost, RunCancelled, TimedOut
 from videos.models import Call, Run, Video, Worker
 from videos.sweeping import sweep
@@ -21,6 +21,17 @@ def queued(upload):
     upload()
     Run.objects.update(state="queued", holds_slot=True, message_lost_at=timezone.now())
     return Run.objects.get()
+
+
+@pytest.fixture(autouse=True)
+def database_started_at(monkeypatch):
+    """Postgres has been up for an hour, unless a test says otherwise."""
+
+    def started(at):
+        monkeypatch.setattr(sweeping, "_database_started_at", lambda: at)
+
+    started(timezone.now() - timedelta(hours=1))
+    return started
 
 
 def test_of_many_workers_one_gets_the_run(queued):
@@ -101,6 +112,15 @@ def test_a_run_that_ends_its_workers_again_and_again_fails(queued):
     run = Run.objects.get()
     assert (run.state, run.error_code, run.holds_slot) == ("failed", "worker_lost", False)
     assert Video.objects.get().error_code == "worker_lost"
+
+
+def test_leases_that_a_restart_of_postgres_cost_are_no_deaths(queued, database_started_at):
+    database_started_at(timezone.now())
+    with runs.claimed(queued.pk, "transcribe", None):
+        Run.objects.update(lease_until=timezone.now() - timedelta(seconds=1))
+        sweep()
+
+    assert (Run.objects.get().state, Run.objects.get().deaths) == ("queued", 0)
 
 
 def test_a_new_request_replaces_the_run_and_voids_its_claim(queued):
