@@ -33,10 +33,13 @@ def main() -> None:
         # The command becomes Dramatiq's program, which needs the services as well.
         held.survive_exec()
 
+    from django.core.exceptions import ImproperlyConfigured
     from django.core.management import execute_from_command_line
 
     try:
         execute_from_command_line(sys.argv)
+    except ImproperlyConfigured as error:
+        sys.exit(str(error))
     finally:
         if held is not None:
             held.release()

@@ -58,6 +58,16 @@ def test_a_creator_has_so_many_starts_a_minute_and_is_told_the_time(creators, se
     assert 55 < wait_s <= 60
 
 
+def test_all_runs_of_a_creator_are_told_the_same_reason(creators, settings):
+    settings.CHRONOS_CREATOR_CONCURRENCY = 1
+    live_worker()
+    wait_runs(creators[0], 20)
+
+    admission.release()
+
+    assert states() == [("ada", "queued", "")] + [("ada", "waiting", "concurrency")] * 19
+
+
 def test_no_creator_takes_all_the_room(creators):
     live_worker(threads=2)
     wait_runs(creators[0], 10)

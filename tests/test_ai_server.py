@@ -10,6 +10,7 @@ import openai
 import pytest
 
 from tests.conftest import PROJECT
+from tests.media import run_ffmpeg
 from videos.media import ffmpeg_path
 
 
@@ -52,6 +53,18 @@ def test_speech_becomes_words_with_times(api, speech):
     assert heard.segments[1].start == pytest.approx(3.1, abs=0.3)
     assert [word.word for word in heard.words][:3] == ["welcome", "to", "this"]
     assert heard.duration == pytest.approx(7, abs=0.1)
+
+
+def test_speech_that_ends_on_a_whole_frame_is_heard_to_its_end(api, speech, tmp_path):
+    exact = tmp_path / "exact.wav"
+    frame = 480  # 30 ms, the recogniser's own
+    samples = 75 * frame
+    cut = f"aresample=16000,atrim=end_sample={samples}"
+    run_ffmpeg("-i", speech, "-ac", 1, "-af", cut, exact)
+
+    heard = api.audio.transcriptions.create(file=exact, model="chronos-local-stt")
+
+    assert heard.text.endswith("lecture")
 
 
 @pytest.mark.parametrize("form", ["json", "text"])

@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+from django.db import connection
 
 from tests.conftest import PROJECT, ended, worker_environment
 from tests.media import make_audio
@@ -14,12 +15,12 @@ from videos.models import Event, Run, Video
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-def manage(*arguments, code=0):
+def manage(*arguments, code=0, **environment):
     """Run manage.py in a process of its own; return its output, as JSON if it was asked for."""
     done = subprocess.run(
         [sys.executable, "manage.py", *map(str, arguments)],
         cwd=PROJECT,
-        env=worker_environment(),
+        env=worker_environment() | environment,
         capture_output=True,
         text=True,
         timeout=120,
@@ -77,6 +78,7 @@ def test_ingest_without_a_worker_warns_and_returns(tmp_path, creator):
         (("ingest", "/no/such/file.mp4", "--creator", "ada"), "path"),
         (("ingest", PROJECT / "README.md", "/no/such", "--creator", "ada"), "path"),
         (("ingest", PROJECT / "README.md", "--creator", "nobody"), "creator"),
+        (("ingest", "", "--creator", "ada"), "path"),
         (("status", "no-id"), "video"),
         (("transcript", "0193a5c2-0000-7000-8000-000000000000"), "video"),
         (("search", "x", "--creator", "nobody"), "creator"),
@@ -103,10 +105,28 @@ def test_what_is_unknown_is_told_by_code_and_field(creator, arguments, field):
         ("reprocess", "--status", "failed"),
         ("search", "x", "--mode", "psychic"),
         ("usage", "--since", "yesterday"),
+        ("status", "--limit", "-1"),
+        ("search", "  "),
+        ("up", "--port", "99999"),
+        ("ingest", "README.md", "--creator", "ada", "--language", "klingon"),
+        ("ingest", "README.md", "--creator", "", "--create-creator"),
     ],
 )
 def test_wrong_usage_exits_with_two(arguments):
     manage(*arguments, code=2)
+
+
+def test_a_database_without_tables_is_told_in_a_sentence(creator):
+    with connection.cursor() as cursor:
+        cursor.execute("CREATE DATABASE empty_one")
+    url = worker_environment()["DATABASE_URL"].replace("@/test_chronos?", "@/empty_one?")
+    try:
+        document = manage("status", "--json", code=1, DATABASE_URL=url)
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute("DROP DATABASE empty_one WITH (FORCE)")
+
+    assert "manage.py migrate" in document["error"]["message"]
 
 
 def test_reprocessing_a_completed_video_needs_a_stage(creator):

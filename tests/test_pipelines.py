@@ -53,6 +53,7 @@ def test_run_steps_and_events_tell_what_happened(upload, worker):
 
     run = Run.objects.get(video=video)
     assert (run.state, run.holds_slot, run.lease_until) == ("completed", False, None)
+    assert run.attempt == 1
     assert list(run.steps.values_list("stage", "key", "state", "attempts")) == [
         ("transcribe", "audio", "done", 1),
         ("transcribe", "0-8000 ms", "done", 1),
@@ -187,6 +188,16 @@ def test_a_wrong_key_fails_at_once_and_is_not_shown(upload, worker, openai, sett
     assert video.error_code == "unauthorized"
     assert len(openai.heard()) == 1
     assert "sk-secret" not in video.error + Call.objects.get().error
+
+
+def test_an_account_without_quota_fails_instead_of_waiting(upload, worker, openai):
+    said = {"error": {"message": "You exceeded your quota", "code": "insufficient_quota"}}
+    openai.faults.append(Fault(status=429, path="transcriptions", body=said))
+
+    video = ended(upload())
+
+    assert video.error_code == "unauthorized"
+    assert "quota" in video.error
 
 
 def test_an_unknown_model_is_a_misconfiguration(upload, worker, openai, settings):

@@ -5,9 +5,17 @@ import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 from tests.conftest import PROJECT
 from tests.services import clean
+
+
+def names(environ: Path, folder: str) -> bool:
+    try:
+        return folder.encode() in environ.read_bytes()
+    except OSError:
+        return False
 
 
 def test_up_answers_a_search_on_the_sample_and_leaves_nothing_running(tmp_path):
@@ -37,6 +45,11 @@ def test_up_answers_a_search_on_the_sample_and_leaves_nothing_running(tmp_path):
     second = manage("up", "--once", "--no-web")
     assert second.returncode == 0, second.stderr
     assert "Processing" not in second.stdout
+
+    survivors = [
+        entry.name for entry in Path("/proc").glob("[0-9]*/environ") if names(entry, str(tmp_path))
+    ]
+    assert survivors == []
 
     for query, least, most in [
         ("water for the city of Rome", 31, 61),

@@ -84,7 +84,9 @@ def _release_bulk() -> list[Run]:
     room = max(0, conf().bulk_concurrency - held)
     ordered = list(waiting.order_by("-priority", "created_at")[: room + _MOST_AT_ONCE])
     released = _mark_released(ordered[:room])
-    _note_reasons({"concurrency": ordered[room:]})
+    late = [run.pk for run in ordered[room:] if run.waiting_reason != "concurrency"]
+    if late:
+        _waiting().filter(pk__in=late).update(waiting_reason="concurrency")
     return released
 
 
@@ -134,21 +136,24 @@ def _blocked_by(run: Run, held: Counter[Any], starts: Counter[Any]) -> str | Non
 
 
 def _note_reasons(blocked: dict[str, list[Run]]) -> None:
-    """Write why runs wait, for those of which it is news; a rate says when it ends."""
-    for reason, runs in blocked.items():
-        changed = [run for run in runs if run.waiting_reason != reason or reason == "rate"]
-        if not changed:
-            continue
-        rows = Run.objects.filter(
-            pk__in=[run.pk for run in changed], state=Run.State.WAITING, holds_slot=False
-        )
-        if reason != "rate":
-            rows.update(waiting_reason=reason)
-            continue
-        for creator_id, until in _rate_ends(run.creator_id for run in changed):
-            rows.filter(creator=creator_id).update(
-                waiting_reason=reason, next_attempt_at=until + _MINUTE
-            )
+    """Write why runs wait, where it is news: a creator's limit on all that the creator has.
+
+    A limit of starts says when it ends, and the runs are not looked at until then.
+    """
+    waiting = Run.objects.filter(state=Run.State.WAITING, holds_slot=False)
+    full = [run.pk for run in blocked.get("capacity", []) if run.waiting_reason != "capacity"]
+    if full:
+        waiting.filter(pk__in=full).update(waiting_reason="capacity")
+    for reason in ("concurrency", "rate"):
+        creators = {run.creator_id for run in blocked.get(reason, [])}
+        theirs = waiting.filter(creator__in=creators).exclude(queue=BULK)
+        if creators and reason == "concurrency":
+            theirs.exclude(waiting_reason=reason).update(waiting_reason=reason)
+        elif creators:
+            for creator_id, first in _rate_ends(creators):
+                theirs.filter(creator=creator_id).update(
+                    waiting_reason=reason, next_attempt_at=first + _MINUTE
+                )
 
 
 def _rate_ends(creator_ids: Iterable[Any]) -> list[tuple[Any, Any]]:

@@ -240,6 +240,8 @@ def advance(run: Run, stage: str) -> None:
         stage=stage,
         message_lost_at=message_lost_at(),
         deaths=0,
+        # The next stage's first claim is no new attempt at anything.
+        attempt=F("attempt") - 1,
         **_RELEASED,
     )
 

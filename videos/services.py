@@ -62,7 +62,10 @@ def _translate(
 ) -> ChronosError:
     where = base_url or "api.openai.com"
     if isinstance(error, openai.APITimeoutError):
-        return ServiceUnavailable(f"The {service} service at {where} did not answer in time.")
+        return ServiceUnavailable(
+            f"The {service} service at {where} did not answer in time. Reprocess the video once it "
+            "is well again."
+        )
     if isinstance(error, openai.APIStatusError):
         return _translate_status(error, service, where, api_key)
     if isinstance(error, openai.APIConnectionError):
@@ -92,6 +95,12 @@ def _translate_status(
             "reprocess the video.",
             http_status=status,
         )
+    if getattr(error, "code", None) == "insufficient_quota":
+        return Unauthorized(
+            f"The account at {where} has no quota left for {service} (HTTP {status}: {said}). Top "
+            "it up, then reprocess the video.",
+            http_status=status,
+        )
     if status == 429:
         return RateLimited(
             f"The {service} service at {where} asks to wait: {said}.",
@@ -99,7 +108,8 @@ def _translate_status(
         )
     if status == 408 or status == 409 or status >= 500:
         return ServiceUnavailable(
-            f"The {service} service at {where} failed (HTTP {status}: {said}).",
+            f"The {service} service at {where} failed (HTTP {status}: {said}). Reprocess the video "
+            "once it is well again.",
             http_status=status,
         )
     return Rejected(

@@ -169,7 +169,9 @@ def embeddings(request: HttpRequest) -> HttpResponse:
         }
         for index, vector in enumerate(vectors)
     ]
-    tokens = sum(len(encoding.ids) for encoding in _word_llama().tokenizer.encode_batch(texts))
+    # The ids are padded to the longest text; the mask tells which are there.
+    encodings = _word_llama().tokenizer.encode_batch(texts)
+    tokens = sum(sum(encoding.attention_mask) for encoding in encodings)
     usage = {"prompt_tokens": tokens, "total_tokens": tokens}
     return JsonResponse({"object": "list", "data": data, "model": _EMBED, "usage": usage})
 
@@ -196,7 +198,11 @@ def _recognise(samples: Any) -> Iterator[dict[str, Any]]:
     from pocketsphinx import Segmenter
 
     segmenter = Segmenter(window=_ENDPOINT_WINDOW_S)
-    spans = list(segmenter.segment(io.BytesIO(samples.tobytes())))
+    pcm = samples.tobytes()
+    if len(pcm) % segmenter.frame_bytes == 0:
+        # It ends an utterance only at a last frame that is short.
+        pcm += bytes(2)
+    spans = list(segmenter.segment(io.BytesIO(pcm)))
     heard = _recognisers().map(_recognise_utterance, [span.pcm for span in spans])
     for span, words in zip(spans, heard, strict=True):
         placed = [

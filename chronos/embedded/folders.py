@@ -23,9 +23,15 @@ def private_folder(path: Path) -> Path:
     """Make a folder that only its owner may enter, and return it.
 
     Raises:
-        SystemExit: if the folder belongs to somebody else.
+        SystemExit: if the folder belongs to somebody else, or cannot be made.
     """
-    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise SystemExit(
+            f"The folder {path} cannot be made: {error.strerror}. Set CHRONOS_DATA_DIR to a folder "
+            "of your own."
+        ) from None
     if path.stat().st_uid != os.geteuid():
         raise SystemExit(
             f"The folder {path} belongs to another user. Run Chronos as that user, or set "

@@ -17,10 +17,14 @@ from django.core.management.base import (
     CommandParser,
     DjangoHelpFormatter,
 )
+from django.db import OperationalError, ProgrammingError
 from django.db.models import QuerySet
 
 from videos.documents import with_runs
 from videos.models import Video
+
+#: SQLSTATE of a table that does not exist.
+_UNDEFINED_TABLE = "42P01"
 
 
 class Failed(CommandError):
@@ -44,6 +48,13 @@ class WrongUsage(Failed):
 
     def __init__(self, message: str) -> None:
         super().__init__(message, code="usage", returncode=2)
+
+
+def count(text: str) -> int:
+    """Return a whole number of 0 or more, for argparse to refuse anything else."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of 0 or more")
+    return int(text)
 
 
 class _Formatter(DjangoHelpFormatter, argparse.RawDescriptionHelpFormatter):
@@ -79,7 +90,7 @@ class ReportingCommand(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         """Perform the command and print its document, or its failure."""
         try:
-            document = self.perform(**options)
+            document = self._perform_with_database(**options)
         except Failed as failure:
             if options["as_json"]:
                 error = {
@@ -94,6 +105,17 @@ class ReportingCommand(BaseCommand):
         elif document is not None:
             self.show(document, **options)
         self.conclude(document, **options)
+
+    def _perform_with_database(self, **options: Any) -> Any:
+        try:
+            return self.perform(**options)
+        except ProgrammingError as error:
+            if getattr(error.__cause__, "sqlstate", "") != _UNDEFINED_TABLE:
+                raise
+            raise Failed("The database has no tables yet: run `manage.py migrate`.") from None
+        except OperationalError as error:
+            said = " ".join(str(error).split())
+            raise Failed(f"The database cannot be reached: {said}") from None
 
     @abstractmethod
     def perform(self, **options: Any) -> Any:

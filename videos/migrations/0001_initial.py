@@ -2,6 +2,7 @@
 
 import django.contrib.postgres.indexes
 import django.contrib.postgres.search
+import django.core.validators
 import django.db.models.deletion
 import pgvector.django.halfvec
 import uuid6
@@ -448,6 +449,11 @@ class Migration(migrations.Migration):
                         blank=True,
                         help_text="ISO 639-1, such as en; empty: detected.",
                         max_length=16,
+                        validators=[
+                            django.core.validators.RegexValidator(
+                                "^[a-z]{2}$", "Two letters of ISO 639-1, such as en."
+                            )
+                        ],
                     ),
                 ),
                 (

@@ -7,6 +7,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from django.conf import settings
+from django.core.validators import RegexValidator
 from django.db import models
 from uuid6 import uuid7
 
@@ -53,7 +54,10 @@ class Video(models.Model):
     file = models.FileField(upload_to=source_path, max_length=500)
     original_filename = models.CharField(max_length=_TITLE_MAX_LENGTH, blank=True)
     language = models.CharField(
-        max_length=16, blank=True, help_text="ISO 639-1, such as en; empty: detected."
+        max_length=16,
+        blank=True,
+        validators=[RegexValidator(r"^[a-z]{2}$", "Two letters of ISO 639-1, such as en.")],
+        help_text="ISO 639-1, such as en; empty: detected.",
     )
 
     status = models.CharField(max_length=16, choices=Status, default=Status.PENDING)

@@ -76,8 +76,8 @@ def _warnings(transcript: Transcript) -> list[dict[str, Any]]:
     """Return what a viewer should know; start and end are seconds, or None for the whole."""
     warnings = []
     if not transcript.segments.exists():
-        warnings.append(_warning("no_speech", "No speech was found, so the transcript is empty."))
-    elif (transcript.coverage or 0) < _LEAST_COVERAGE:
+        warnings.append(_warning("no_speech", "No words were found, so the transcript is empty."))
+    if (transcript.coverage or 0) < _LEAST_COVERAGE:
         warnings.append(
             _warning(
                 "low_coverage",

@@ -21,6 +21,8 @@ _SAMPLES_PER_MS = SAMPLE_RATE // 1000
 #: ffmpeg decodes audio at several hundred times real time (docs/figures.md).
 _DECODE_CPU_PER_MEDIA_S = 0.2
 _DECODE_CPU_S = 120
+#: Less than this, decoded from a file that breaks off, is noise of something else.
+_LEAST_OF_BROKEN_MS = 1_000
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,7 @@ def cut_media(source: Path, folder: Path, limits: Limits, committed: Sequence[in
             if decoding.was_killed():
                 raise TimedOut("Decoding the file took too much CPU time or memory and was ended.")
         end_ms = samples_seen // _SAMPLES_PER_MS
-        if not end_ms:
+        if not end_ms or (broken and end_ms < _LEAST_OF_BROKEN_MS):
             raise UnreadableMedia(
                 "The audio track holds nothing that can be decoded. Export the video again."
             )

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+from argparse import ArgumentTypeError
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -41,7 +42,7 @@ class Command(BaseCommand):
     help = "Run Chronos on this machine: services, worker, web server; try it on a sample video."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--port", type=int, default=int(os.environ.get("PORT") or 8000))
+        parser.add_argument("--port", type=port_number, default=os.environ.get("PORT") or "8000")
         parser.add_argument("--once", action="store_true", help="Stop after the search.")
         parser.add_argument("--no-sample", action="store_true", help="Do not try the sample.")
         parser.add_argument("--no-web", action="store_true", help="No web server.")
@@ -140,6 +141,13 @@ class Command(BaseCommand):
     def _say(self, text: str) -> None:
         self.stdout.write(text)
         self.stdout.flush()
+
+
+def port_number(text: str) -> int:
+    """Return a port that a server can listen on, for argparse to refuse anything else."""
+    if not (text.isdecimal() and 0 < int(text) < 2**16):
+        raise ArgumentTypeError(f"{text!r} is no port: a number from 1 to 65535")
+    return int(text)
 
 
 def _stop_all(processes: dict[str, subprocess.Popen[bytes]]) -> None:

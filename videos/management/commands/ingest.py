@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
+from argparse import ArgumentTypeError
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 from django.contrib.auth import get_user_model
+from django.core.exceptions import ValidationError
 from django.core.files import File
 from django.core.management.base import CommandParser
 
@@ -15,6 +18,7 @@ from videos.documents import video_document
 from videos.management.reporting import (
     Failed,
     ReportingCommand,
+    WrongUsage,
     find_creator,
     find_videos,
 )
@@ -36,7 +40,7 @@ class Command(ReportingCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)
-        parser.add_argument("paths", nargs="+", metavar="PATH", type=Path)
+        parser.add_argument("paths", nargs="+", metavar="PATH")
         parser.add_argument("--creator", required=True, help="The creator's username.")
         parser.add_argument(
             "--create-creator",
@@ -44,7 +48,7 @@ class Command(ReportingCommand):
             help="Create the creator if there is none.",
         )
         parser.add_argument("--title", help="Default: the file's name without its ending.")
-        parser.add_argument("--language", default="", help="ISO 639-1; default: detected.")
+        parser.add_argument("--language", type=language, help="ISO 639-1; default: detected.")
         parser.add_argument(
             "--wait",
             action="store_true",
@@ -68,7 +72,7 @@ class Command(ReportingCommand):
                 creator=creator,
                 file=File(content, name=path.name),
                 title=(options["title"] or "")[:255],
-                language=options["language"],
+                language=options["language"] or "",
             )
 
     def show(self, document: Any, **options: Any) -> None:
@@ -85,20 +89,28 @@ class Command(ReportingCommand):
             )
 
 
-def _files(path: Path) -> list[Path]:
+def _files(named: str) -> list[Path]:
     """Return a file, or all files of a folder.
 
     Raises:
         Failed: if there is nothing at the path, or nothing in the folder.
     """
+    path = Path(named)
     if path.is_file():
         return [path]
-    if not path.is_dir():
-        raise Failed(f"There is no file or folder {str(path)!r}.", code="not_found", field="path")
+    if not path.is_dir() or not named:
+        raise Failed(f"There is no file or folder {named!r}.", code="not_found", field="path")
     files = sorted(entry for entry in path.rglob("*") if entry.is_file())
     if not files:
-        raise Failed(f"The folder {str(path)!r} is empty.", code="not_found", field="path")
+        raise Failed(f"The folder {named!r} is empty.", code="not_found", field="path")
     return files
+
+
+def language(text: str) -> str:
+    """Return an ISO 639-1 code, for argparse to refuse anything else."""
+    if not re.fullmatch(r"[a-z]{2}", text):
+        raise ArgumentTypeError(f"{text!r} is no ISO 639-1 code, such as en")
+    return text
 
 
 def _creator(name: str, *, create: bool) -> Any:
@@ -112,4 +124,9 @@ def _creator(name: str, *, create: bool) -> Any:
                 field="creator",
             ) from None
     users = get_user_model()
+    user = users(**{users.USERNAME_FIELD: name})
+    try:
+        user.clean_fields(exclude=["password"])
+    except ValidationError as error:
+        raise WrongUsage(f"{name!r} is no username: {'; '.join(error.messages)}") from None
     return users._default_manager.create_user(**{users.USERNAME_FIELD: name})

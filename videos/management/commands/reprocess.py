@@ -50,7 +50,9 @@ class Command(ReportingCommand):
     def perform(self, **options: Any) -> Any:
         videos = self._selected(options)
         if not videos:
-            raise WrongUsage("No video is selected.")
+            raise WrongUsage(
+                "No video is selected. Without --from, only failed and cancelled ones are."
+            )
         stage: str | None = options["from_stage"]
         if stage is None and options["videos"]:
             for video in videos:

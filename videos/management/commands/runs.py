@@ -7,7 +7,7 @@ from typing import Any
 from django.core.management.base import CommandParser
 
 from videos.documents import run_document
-from videos.management.reporting import ReportingCommand, find_videos
+from videos.management.reporting import ReportingCommand, count, find_videos
 from videos.models import Run
 
 
@@ -20,7 +20,7 @@ class Command(ReportingCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)
         parser.add_argument("video", nargs="?", metavar="VIDEO")
-        parser.add_argument("--limit", type=int, default=20)
+        parser.add_argument("--limit", type=count, default=20)
 
     def perform(self, **options: Any) -> Any:
         newest = Run.objects.prefetch_related("steps").order_by("-created_at", "-pk")

@@ -10,6 +10,8 @@ from videos.exceptions import ChronosError
 from videos.management.reporting import (
     Failed,
     ReportingCommand,
+    WrongUsage,
+    count,
     find_creator,
     find_videos,
 )
@@ -31,10 +33,12 @@ class Command(ReportingCommand):
         parser.add_argument("query", metavar="QUERY")
         parser.add_argument("--creator", help="Only this creator's videos.")
         parser.add_argument("--video", help="Only this video.")
-        parser.add_argument("--limit", type=int, default=10)
+        parser.add_argument("--limit", type=count, default=10)
         parser.add_argument("--mode", choices=MODES, default="hybrid")
 
     def perform(self, **options: Any) -> Any:
+        if not options["query"].strip():
+            raise WrongUsage("There is nothing to search for.")
         videos = Video.objects.all()
         if options["creator"]:
             videos = videos.filter(creator=find_creator(options["creator"]))

@@ -9,7 +9,7 @@ from django.core.management.base import CommandParser
 from django.db.models import Count
 
 from videos.documents import video_document
-from videos.management.reporting import ReportingCommand, all_videos, find_videos
+from videos.management.reporting import ReportingCommand, all_videos, count, find_videos
 from videos.models import Run, Worker
 
 
@@ -22,7 +22,7 @@ class Command(ReportingCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)
         parser.add_argument("videos", nargs="*", metavar="VIDEO")
-        parser.add_argument("--limit", type=int, default=50, help="Newest first; 0: all.")
+        parser.add_argument("--limit", type=count, default=50, help="Newest first; 0: all.")
 
     def perform(self, **options: Any) -> Any:
         if options["videos"]:
