@@ -25,6 +25,7 @@ from videos.models import (
     Worker,
 )
 from videos.search import SearchText
+from videos.stages.chunk import chunk_rows
 
 SEGMENT_S = 5.0
 
@@ -79,20 +80,9 @@ def spoken_video(
 
 def embed_chunks(revision: Revision, segments: list[Segment], config: str) -> None:
     settings = conf()
-    for index, text in enumerate(chunking.chunk(segments)):
-        chunk = Chunk.objects.create(
-            revision=revision,
-            index=index,
-            start=text.start,
-            end=text.end,
-            first_segment=text.first_segment,
-            last_segment=text.last_segment,
-            text=text.text,
-            word_count=text.word_count,
-            token_count=text.token_count,
-            content_hash=text.content_hash,
-            text_config=config,
-        )
+    texts = chunking.chunk(segments)
+    chunks = Chunk.objects.bulk_create(chunk_rows(revision, texts, config))
+    for chunk, text in zip(chunks, texts, strict=True):
         inside = segments[text.first_segment : text.last_segment + 1]
         targets = [(None, text.text), *chunking.passages(inside)]
         Embedding.objects.bulk_create(

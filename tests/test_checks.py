@@ -5,7 +5,7 @@ import pytest
 from django.core.checks import run_checks
 
 from tests.rows import completed_video
-from videos import checks
+from videos import checks, launcher
 from videos.models import ServingModel
 
 pytestmark = pytest.mark.django_db
@@ -45,6 +45,14 @@ def test_a_broker_without_our_middleware_is_an_error(monkeypatch):
 
     assert message.id == "videos.E001"
     assert "videos.middleware.Durability" in message.msg
+
+
+def test_a_kernel_without_network_namespaces_is_told_to_who_deploys(monkeypatch):
+    monkeypatch.setattr(launcher, "can_leave_network", lambda: False)
+
+    ours = {message.id for message in run_checks(include_deployment_checks=True)}
+
+    assert "videos.I001" in ours
 
 
 def test_a_model_that_does_not_serve_yet_is_told(settings, creator):

@@ -41,16 +41,21 @@ def services(data, action):
 
 
 def processes_of(data):
-    """The command lines in which the data folder is named."""
-    found = []
-    for entry in Path("/proc").glob("[0-9]*/cmdline"):
+    """The command lines in which the data folder is named, by process id."""
+    found = {}
+    for entry in Path("/proc").glob("[0-9]*"):
         try:
-            line = entry.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            line = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
         except OSError:
             continue
         if str(data) in line:
-            found.append(line)
+            found[int(entry.name)] = line
     return found
+
+
+def process_of(data, name):
+    (pid,) = [pid for pid, line in processes_of(data).items() if name in line]
+    return pid
 
 
 @pytest.fixture
@@ -114,13 +119,8 @@ def test_a_crash_of_all_of_it_does_not_block_the_next_start(data):
     services(data, "start")
     with psycopg.connect(services(data, "status")["postgres"]["url"], autocommit=True) as database:
         database.execute("CREATE TABLE kept (id int)")
-    for entry in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            line = entry.read_bytes()
-        except OSError:
-            continue
-        if str(data).encode() in line:
-            os.kill(int(entry.parent.name), signal.SIGKILL)
+    for pid in processes_of(data):
+        os.kill(pid, signal.SIGKILL)
 
     started = services(data, "start")
 
@@ -130,7 +130,7 @@ def test_a_crash_of_all_of_it_does_not_block_the_next_start(data):
 
 def test_a_killed_keeper_takes_its_services_with_it(data):
     services(data, "start")
-    pid = int(subprocess.check_output(["pgrep", "-f", f"keeper {data}"]).split()[0])
+    pid = process_of(data, "embedded.keeper")
 
     os.kill(pid, signal.SIGKILL)
 
@@ -157,9 +157,8 @@ def test_a_killed_command_lets_the_services_go(data):
 
 def test_a_server_that_dies_is_started_again(data):
     started = services(data, "start")
-    pids = subprocess.check_output(["pgrep", "-f", "redis-server"], text=True).split()
-    (server,) = [pid for pid in pids if str(data) in os.readlink(f"/proc/{pid}/cwd")]
-    os.kill(int(server), signal.SIGKILL)
+    server = process_of(data, "redis-server")
+    os.kill(server, signal.SIGKILL)
 
     def answers():
         client = redis.Redis.from_url(started["redis"]["url"])

@@ -8,7 +8,7 @@ from django.db import connection, transaction
 from django.utils import timezone
 
 from tests.conftest import eventually
-from videos import admission, runs, sweeping
+from videos import admission, claims, sweeping
 from videos.exceptions import ClaimLost, RunCancelled, TimedOut
 from videos.models import Call, Run, Video, Worker
 from videos.sweeping import sweep
@@ -39,7 +39,7 @@ def test_of_many_workers_one_gets_the_run(queued):
 
     def claim():
         try:
-            with runs.claimed(queued.pk, "transcribe", None) as claim:
+            with claims.claimed(queued.pk, "transcribe", None) as claim:
                 if claim is not None:
                     won.append(claim.token)
                     barrier.wait()
@@ -58,43 +58,43 @@ def test_of_many_workers_one_gets_the_run(queued):
 
 @pytest.mark.parametrize("stage", ["chunk", "finish"])
 def test_a_message_for_another_stage_claims_nothing(queued, stage):
-    with runs.claimed(queued.pk, stage, None) as claim:
+    with claims.claimed(queued.pk, stage, None) as claim:
         assert claim is None
 
 
 def test_a_stale_worker_cannot_write(queued):
-    with runs.claimed(queued.pk, "transcribe", None) as stale:
+    with claims.claimed(queued.pk, "transcribe", None) as stale:
         Run.objects.update(lease_until=timezone.now() - timedelta(seconds=1))
         assert sweep().requeued == 1
-        with runs.claimed(queued.pk, "transcribe", None) as fresh:
+        with claims.claimed(queued.pk, "transcribe", None) as fresh:
             assert fresh.token == stale.token + 1
             with pytest.raises(ClaimLost), stale.guard():
                 raise AssertionError("a stale worker got in")
-            runs.renew([stale])
+            claims.renew([stale])
             with pytest.raises(ClaimLost):
                 stale.check()
-            runs.renew([fresh])
+            claims.renew([fresh])
             fresh.check()
 
 
 def test_the_heartbeat_tells_of_a_deadline_that_passed(queued):
-    with runs.claimed(queued.pk, "transcribe", None) as claim:
+    with claims.claimed(queued.pk, "transcribe", None) as claim:
         claim.extend_deadline(-1)
-        runs.renew([claim])
+        claims.renew([claim])
         with pytest.raises(TimedOut):
             claim.check()
 
 
 def test_the_heartbeat_tells_of_a_cancellation(queued):
-    with runs.claimed(queued.pk, "transcribe", None) as claim:
+    with claims.claimed(queued.pk, "transcribe", None) as claim:
         Video.objects.get().cancel()
-        runs.renew([claim])
+        claims.renew([claim])
         with pytest.raises(RunCancelled):
             claim.check()
 
 
 def test_a_lost_worker_leaves_its_calls_unknown(queued):
-    with runs.claimed(queued.pk, "transcribe", None):
+    with claims.claimed(queued.pk, "transcribe", None):
         Call.objects.create(run_id=queued.pk, service="transcription", model="whisper-1")
         Run.objects.update(lease_until=timezone.now() - timedelta(seconds=1))
         sweep()
@@ -105,7 +105,7 @@ def test_a_lost_worker_leaves_its_calls_unknown(queued):
 
 def test_a_run_that_ends_its_workers_again_and_again_fails(queued):
     for _ in range(3):
-        with runs.claimed(queued.pk, "transcribe", None):
+        with claims.claimed(queued.pk, "transcribe", None):
             Run.objects.update(lease_until=timezone.now() - timedelta(seconds=1))
             sweep()
 
@@ -116,7 +116,7 @@ def test_a_run_that_ends_its_workers_again_and_again_fails(queued):
 
 def test_leases_that_a_restart_of_postgres_cost_are_no_deaths(queued, database_started_at):
     database_started_at(timezone.now())
-    with runs.claimed(queued.pk, "transcribe", None):
+    with claims.claimed(queued.pk, "transcribe", None):
         Run.objects.update(lease_until=timezone.now() - timedelta(seconds=1))
         sweep()
 
@@ -124,7 +124,7 @@ def test_leases_that_a_restart_of_postgres_cost_are_no_deaths(queued, database_s
 
 
 def test_a_new_request_replaces_the_run_and_voids_its_claim(queued):
-    with runs.claimed(queued.pk, "transcribe", None) as claim:
+    with claims.claimed(queued.pk, "transcribe", None) as claim:
         Video.objects.get().reprocess(from_stage="transcribe")
         with pytest.raises(ClaimLost), claim.guard():
             pass
@@ -165,12 +165,12 @@ def test_a_run_cancelled_while_it_is_released_stays_cancelled(upload, creator):
 
 
 def test_a_late_thread_does_not_end_the_newer_claim_of_its_process(queued):
-    with runs.claimed(queued.pk, "transcribe", None) as stale:
+    with claims.claimed(queued.pk, "transcribe", None) as stale:
         Run.objects.update(lease_until=timezone.now() - timedelta(seconds=1))
         sweep()
-        with runs.claimed(queued.pk, "transcribe", None) as fresh:
-            assert set(runs.live_claims()) == {stale, fresh}
-            runs.renew(runs.live_claims())
+        with claims.claimed(queued.pk, "transcribe", None) as fresh:
+            assert set(claims.live_claims()) == {stale, fresh}
+            claims.renew(claims.live_claims())
             with pytest.raises(ClaimLost):
                 stale.check()
             fresh.check()
@@ -180,10 +180,10 @@ def test_a_run_that_a_long_transaction_holds_costs_no_other_lease(queued, upload
     other = Run.objects.get(video=upload())
     Run.objects.update(state="queued", holds_slot=True)
     with (
-        runs.claimed(queued.pk, "transcribe", None) as held,
-        runs.claimed(other.pk, "transcribe", None) as free,
+        claims.claimed(queued.pk, "transcribe", None) as held,
+        claims.claimed(other.pk, "transcribe", None) as free,
     ):
-        renewed = threading.Thread(target=lambda: (runs.renew([held, free]), connection.close()))
+        renewed = threading.Thread(target=lambda: (claims.renew([held, free]), connection.close()))
         with held.guard():
             renewed.start()
             renewed.join(10)

@@ -17,7 +17,7 @@ LAYERS = [
     | {"retries"},
     {"conf", "models"},
     {"events", "media", "services", "transcription", "embedding", "ledger", "access", "usage"},
-    {"statuses", "runs", "search"},
+    {"statuses", "claims", "runs", "search"},
     {"steps", "sources", "transport"},
     {"admission"},
     {"dispatching"},

@@ -7,9 +7,10 @@ from typing import Any
 
 import dramatiq
 from django.apps import AppConfig
-from django.core.checks import CheckMessage, Error, Tags, Warning, register
+from django.core.checks import CheckMessage, Error, Info, Tags, Warning, register
 from django.db import connections
 
+from videos import launcher
 from videos.conf import conf
 from videos.middleware import Durability
 from videos.models import Embedding, ServingModel
@@ -79,6 +80,20 @@ def check_transcription_model(
             hint="Set TRANSCRIPTION_MODEL=gpt-transcribe (times are then those of our cuts), or "
             "TRANSCRIPTION_BASE_URL to a faster-whisper server.",
             id="videos.W001",
+        )
+    ]
+
+
+@register(Tags.security, deploy=True)
+def check_cage(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[CheckMessage]:
+    """Where ffmpeg keeps its network, only its list of protocols keeps uploads from using it."""
+    if launcher.can_leave_network():
+        return []
+    return [
+        Info(
+            "The kernel allows no network namespaces, so ffmpeg runs with this machine's network.",
+            hint="Allow unprivileged user namespaces, or keep workers away from inner networks.",
+            id="videos.I001",
         )
     ]
 

@@ -33,9 +33,9 @@ from videos.models import Event, Video
 from videos.retries import DEFAULT_RETRIES
 
 if TYPE_CHECKING:
+    from videos.claims import Claim
     from videos.functions import RunContext
     from videos.models import Run
-    from videos.runs import Claim
 
 #: Sent with `event` once the transaction that wrote it is committed.
 event_recorded = Signal()

@@ -11,7 +11,8 @@ from django.db import close_old_connections, transaction
 from django.db.utils import InterfaceError, OperationalError
 from dramatiq.middleware import SkipMessage
 
-from videos import admission, events, runs, statuses, steps, transport
+from videos import admission, claims, events, runs, statuses, steps, transport
+from videos.claims import Claim
 from videos.exceptions import (
     ENDINGS,
     ChronosError,
@@ -22,7 +23,6 @@ from videos.exceptions import (
     RunCancelled,
 )
 from videos.models import ACTIVE_STATES, Run, Step
-from videos.runs import Claim
 from videos.workers import current_worker_id
 
 logger = logging.getLogger(__name__)
@@ -80,7 +80,7 @@ def execute(run_id: UUID, stage: str) -> None:
     """
     close_old_connections()
     try:
-        with runs.claimed(run_id, stage, current_worker_id()) as claim:
+        with claims.claimed(run_id, stage, current_worker_id()) as claim:
             if claim is None:
                 raise SkipMessage(f"run {run_id} is not waiting for {stage}")
             _perform_or_end(claim)

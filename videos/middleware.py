@@ -39,9 +39,9 @@ class Durability(Middleware):
 
     def before_worker_shutdown(self, broker: Broker, worker: Worker) -> None:
         """Hand the runs of this process over to others, at their next look at their claim."""
-        from videos import runs
+        from videos import claims
 
-        for claim in runs.live_claims():
+        for claim in claims.live_claims():
             claim.abort(HandedOver())
 
     def after_worker_shutdown(self, broker: Broker, worker: Worker) -> None:

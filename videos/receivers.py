@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from functools import partial
 from typing import Any
 
@@ -15,8 +14,6 @@ from videos.dispatching import dispatch
 from videos.events import event_recorded
 from videos.models import Event, Transcript, Video
 from videos.pipelines import transcribe_data
-
-logger = logging.getLogger(__name__)
 
 
 @receiver(post_save, sender=Video, dispatch_uid="videos.request_transcription")

@@ -12,6 +12,7 @@ from pathlib import Path
 from django.core.files import File
 from django.core.files.storage import Storage
 
+from videos.claims import Claim
 from videos.conf import GIB, conf
 from videos.exceptions import (
     ENDINGS,
@@ -23,7 +24,6 @@ from videos.exceptions import (
     UnreadableMedia,
 )
 from videos.models import Transcript, Video
-from videos.runs import Claim
 
 _BLOCK_BYTES = 1024 * 1024
 #: Room to leave on the worker's disk beside the file: parts and the whole audio.

@@ -10,11 +10,11 @@ from typing import Any
 from django.db.models import F
 from django.db.models.functions import Coalesce, Now
 
+from videos.claims import Claim
 from videos.conf import conf
 from videos.exceptions import ENDINGS, ChronosError, DiskFull, RateLimited
 from videos.models import Run, Step
 from videos.retries import retry_delay_s
-from videos.runs import Claim
 
 _ERROR_MAX_LENGTH = 2_000
 _DISK_WAIT_S = 60.0

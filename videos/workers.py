@@ -15,7 +15,7 @@ from django.db.models.functions import Now
 from django.db.utils import Error as DatabaseError
 from uuid6 import uuid7
 
-from videos import runs, sweeping
+from videos import claims, sweeping
 from videos.conf import conf
 from videos.models import Worker
 
@@ -73,7 +73,7 @@ class Pulse:
         self._repeat(sweeping.sweep, lambda: conf().sweep_s)
 
     def _beat(self) -> None:
-        runs.renew(runs.live_claims())
+        claims.renew(claims.live_claims())
         beaten = Worker.objects.filter(pk=self.worker_id).update(last_seen=Now())
         if not beaten:
             # The first beat, or another worker's sweep took us for dead after a long pause.

@@ -23,7 +23,8 @@ from pathlib import Path
 from typing import Any
 
 from chronos.embedded.folders import private_folder, socket_folder
-from chronos.embedded.programs import AIServer, Postgres, Program, Redis
+from chronos.embedded.postgres import Postgres
+from chronos.embedded.programs import AIServer, Program, Redis
 
 logger = logging.getLogger("chronos.keeper")
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from django.contrib.postgres.search import SearchVector
 from django.db.models.functions import Now
 
 from videos import chunking, runs, steps
+from videos.chunking import ChunkText
+from videos.claims import Claim
 from videos.models import Chunk, Revision
-from videos.runs import Claim
 from videos.search import SearchText, text_config
 
 _CHUNKS_PER_STATEMENT = 500
@@ -23,25 +26,29 @@ def chunk(claim: Claim) -> None:
         with claim.guard() as run:
             revision.chunks.all().delete()
             Chunk.objects.bulk_create(
-                [
-                    Chunk(
-                        revision=revision,
-                        index=index,
-                        start=text.start,
-                        end=text.end,
-                        first_segment=text.first_segment,
-                        last_segment=text.last_segment,
-                        text=text.text,
-                        word_count=text.word_count,
-                        token_count=text.token_count,
-                        content_hash=text.content_hash,
-                        text_config=config,
-                    )
-                    for index, text in enumerate(texts)
-                ],
-                batch_size=_CHUNKS_PER_STATEMENT,
+                chunk_rows(revision, texts, config), batch_size=_CHUNKS_PER_STATEMENT
             )
             revision.chunks.update(search=SearchVector(SearchText("text"), config=config))
             Revision.objects.filter(pk=revision.pk).update(chunked_at=Now())
             steps.finish(run, step, {"chunks": len(texts)})
             runs.advance(run, "embed")
+
+
+def chunk_rows(revision: Revision, texts: Sequence[ChunkText], config: str) -> list[Chunk]:
+    """Return the rows of a revision's chunks, to be stored; `config` is that of the words."""
+    return [
+        Chunk(
+            revision=revision,
+            index=index,
+            start=text.start,
+            end=text.end,
+            first_segment=text.first_segment,
+            last_segment=text.last_segment,
+            text=text.text,
+            word_count=text.word_count,
+            token_count=text.token_count,
+            content_hash=text.content_hash,
+            text_config=config,
+        )
+        for index, text in enumerate(texts)
+    ]

@@ -13,11 +13,11 @@ import openai
 from pgvector import HalfVector
 
 from videos import chunking, embedding, ledger, runs, statuses, steps
+from videos.claims import Claim
 from videos.conf import conf
 from videos.embedding import MAX_INPUTS, MAX_REQUEST_TOKENS, Embedded
 from videos.exceptions import ClaimLost
 from videos.models import Call, Chunk, Embedding, Segment, Step
-from videos.runs import Claim
 
 CHUNKS_PER_CALL = 20
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from videos import events, runs, statuses, steps
+from videos.claims import Claim
 from videos.conf import conf
 from videos.exceptions import ChronosError
 from videos.models import (
@@ -17,7 +18,6 @@ from videos.models import (
     Transcript,
     Video,
 )
-from videos.runs import Claim
 
 #: Speech that no segment covers beyond this share is worth a warning.
 _LEAST_COVERAGE = 0.5

@@ -20,6 +20,7 @@ from django.db.models.functions import Now
 from openai import OpenAI
 
 from videos import events, ledger, media, runs, sources, statuses, steps, transcription
+from videos.claims import CHECK_S, Claim, start_call
 from videos.conf import conf
 from videos.exceptions import ClaimLost, TooLong
 from videos.models import (
@@ -32,7 +33,6 @@ from videos.models import (
     Transcript,
     Video,
 )
-from videos.runs import CHECK_S, Claim, start_call
 from videos.splitting import Limits, Part
 from videos.stages.listening import (
     AudioEnd,
