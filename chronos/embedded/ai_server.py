@@ -115,7 +115,7 @@ def transcriptions(request: HttpRequest) -> HttpResponse:
     seconds = len(samples) / SAMPLE_RATE
     body: dict[str, Any] = {
         "text": text,
-        "usage": {"type": "duration", "seconds": round(seconds)},
+        "usage": {"type": "duration", "seconds": round(seconds, 3)},
     }
     if response_format == "verbose_json":
         granularities = request.POST.getlist("timestamp_granularities[]") or ["segment"]
