@@ -102,8 +102,21 @@ dramatiq.set_broker(broker)
 settings.configure(
     INSTALLED_APPS=[
         "django.contrib.auth", "django.contrib.contenttypes", "django.contrib.postgres",
+        "django.contrib.admin", "django.contrib.messages", "django.contrib.sessions",
         "accounts", "videos",
     ],
+    MIDDLEWARE=[
+        "django.contrib.sessions.middleware.SessionMiddleware",
+        "django.contrib.auth.middleware.AuthenticationMiddleware",
+        "django.contrib.messages.middleware.MessageMiddleware",
+    ],
+    TEMPLATES=[{"BACKEND": "django.template.backends.django.DjangoTemplates", "APP_DIRS": True,
+        "OPTIONS": {"context_processors": [
+            "django.template.context_processors.request",
+            "django.contrib.auth.context_processors.auth",
+            "django.contrib.messages.context_processors.messages",
+        ]}}],
+    SECRET_KEY="k",
     AUTH_USER_MODEL="accounts.Member",
     DATABASES={"default": {"ENGINE": "django.db.backends.postgresql", "NAME": %(name)r,
         "USER": "chronos", "PASSWORD": %(password)r, "HOST": %(host)r}},
@@ -117,6 +130,7 @@ from django.core.checks import run_checks
 from django.core.files.base import ContentFile
 from django.core.management import call_command
 from django.contrib.auth import get_user_model
+from django.template.loader import get_template
 from videos.models import Run, Video
 
 print([message.id for message in run_checks()])
@@ -126,6 +140,8 @@ member = get_user_model().objects.create(email="ada@example.com")
 video = Video.objects.create(creator=member, file=ContentFile(b"x", "x.mp4"))
 print(Run.objects.get(video=video).waiting_for["reason"], video.creator_id == member.pk)
 video.delete()
+for name in ("change_form", "transcript", "chunks", "reprocess"):
+    get_template(f"admin/videos/video/{name}.html")
 """
 
 ACCOUNTS = """

@@ -7,6 +7,7 @@ from uuid import UUID
 
 from django.contrib import admin, messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
+from django.contrib.auth import get_user_model
 from django.core.exceptions import PermissionDenied
 from django.db.models import Count, QuerySet, Sum
 from django.http import HttpRequest, HttpResponse
@@ -44,13 +45,20 @@ class VideoAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     date_hierarchy = "created_at"
     list_per_page = 50
     show_full_result_count = False
-    autocomplete_fields = ("creator",)
+    raw_id_fields = ("creator",)
     actions = ("reprocess", "cancel")
     change_form_template = "admin/videos/video/change_form.html"
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Video]:
         """Load creators and active runs at once, so that a page has a constant cost."""
         return with_runs(super().get_queryset(request))
+
+    def get_autocomplete_fields(self, request: HttpRequest) -> Any:
+        """Offer a search for the creator where the project's admin has one."""
+        users = get_user_model()
+        registered = self.admin_site.is_registered(users)
+        found = registered and self.admin_site.get_model_admin(users).search_fields
+        return ("creator",) if found else ()
 
     def get_fields(self, request: HttpRequest, obj: Video | None = None) -> Any:
         """Show the form for an upload, or all there is to know."""
