@@ -41,7 +41,7 @@ def test_the_child_cannot_write_files_beyond_its_limit(tmp_path):
 
 
 @pytest.mark.skipif(
-    not launcher.can_leave_network(),
+    not media.can_leave_network(),
     reason="the kernel allows no network namespace",
 )
 def test_the_child_has_no_network():

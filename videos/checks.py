@@ -10,7 +10,7 @@ from django.apps import AppConfig
 from django.core.checks import CheckMessage, Error, Info, Tags, Warning, register
 from django.db import connections
 
-from videos import launcher
+from videos import media
 from videos.conf import conf
 from videos.middleware import Durability
 from videos.models import Embedding, ServingModel
@@ -87,7 +87,7 @@ def check_transcription_model(
 @register(Tags.security, deploy=True)
 def check_cage(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[CheckMessage]:
     """Where ffmpeg keeps its network, only its list of protocols keeps uploads from using it."""
-    if launcher.can_leave_network():
+    if media.can_leave_network():
         return []
     return [
         Info(

@@ -76,7 +76,8 @@ class Claim:
         """
         with transaction.atomic():
             if self.run.video_id:
-                Video.objects.select_for_update(no_key=True).filter(pk=self.run.video_id).first()
+                videos = Video.objects.select_for_update(no_key=True)
+                videos.filter(pk=self.run.video_id).values_list("pk").first()
             run = (
                 Run.objects.select_for_update(of=("self",))
                 .filter(pk=self.run.pk, token=self.token, state=Run.State.RUNNING)

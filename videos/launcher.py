@@ -13,14 +13,14 @@ import json
 import os
 import resource
 import signal
-import subprocess
 import sys
 from collections.abc import Sequence
 
 _CLONE_NEWUSER = 0x10000000
 _CLONE_NEWNET = 0x40000000
 _PR_SET_PDEATHSIG = 1
-_PROBE = "--can-leave-network"
+#: Instead of limits: exit with 0 where a program can be left without network.
+PROBE = "--can-leave-network"
 
 
 def command(
@@ -44,15 +44,9 @@ def command(
     return [sys.executable, "-I", "-S", __file__, json.dumps(limits), "--", *program]
 
 
-def can_leave_network() -> bool:
-    """Tell, by a child process, whether the kernel lets programs have no network at all."""
-    probe = subprocess.run([sys.executable, "-I", "-S", __file__, _PROBE], check=False)
-    return probe.returncode == 0
-
-
 def main(arguments: list[str]) -> None:
     """Set the limits, then become the program."""
-    if arguments == [_PROBE]:
+    if arguments == [PROBE]:
         sys.exit(not leave_network())
     limits, program = json.loads(arguments[0]), arguments[2:]
     _limit(resource.RLIMIT_CPU, limits.get("cpu_s"))

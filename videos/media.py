@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+import sys
 import threading
 from collections import deque
 from collections.abc import Iterator
@@ -66,6 +67,12 @@ def ffmpeg_path() -> str:
         raise Misconfigured(
             "No ffmpeg was found: install the imageio-ffmpeg package, or set CHRONOS_FFMPEG."
         ) from error
+
+
+def can_leave_network() -> bool:
+    """Tell, by a child process, whether the kernel lets ffmpeg have no network at all."""
+    tried = [sys.executable, "-I", "-S", launcher.__file__, launcher.PROBE]
+    return subprocess.run(tried, check=False).returncode == 0
 
 
 def probe(path: Path) -> Probe:

@@ -7,17 +7,13 @@ import pwd
 import secrets
 import shutil
 import signal
-import stat
 import subprocess
-import sys
-from contextlib import suppress
 from pathlib import Path
 from urllib.parse import quote
 
 import psycopg
 
 from chronos.embedded.programs import Program
-from videos import launcher
 
 #: The user that Postgres runs as when Chronos runs as root, which Postgres refuses.
 _UNPRIVILEGED_USER = "nobody"
@@ -52,7 +48,8 @@ class Postgres(Program):
         return True
 
     def prepare(self) -> None:
-        _own(private_folder_of_ours(self._socket))
+        self._socket.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _own(self._socket)
         if (self._cluster / "PG_VERSION").exists() and (self.data / "postgres.password").exists():
             return
         shutil.rmtree(self._cluster, ignore_errors=True)
@@ -122,9 +119,8 @@ class Postgres(Program):
     def _unprivileged(self, command: list[str]) -> list[str]:
         """Run a command as another user where we are root.
 
-        That user may enter neither a folder under /root nor a virtual environment there. Rather
-        than open folders that are not ours, its process keeps one capability of root's, that of
-        passing folders and files; only where it needs to.
+        That user may not enter the data folder, nor often the virtual environment. Rather than
+        open folders, its process keeps one capability of root's, that of passing folders and files.
         """
         if os.geteuid() != 0:
             return command
@@ -135,24 +131,9 @@ class Postgres(Program):
                 "Started by root, Postgres needs the program setpriv (util-linux) to run as "
                 "another user. Install it, run Chronos as an ordinary user, or set DATABASE_URL."
             )
-        privileges = ["--clear-groups"]
-        needed = (
-            self.data,
-            self.sockets,
-            Path(launcher.__file__),
-            Path(sys.executable),
-            _postgres_program("."),
-        )
-        if not all(_open_to_all(path) for path in needed):
-            privileges += ["--inh-caps=+dac_override", "--ambient-caps=+dac_override"]
+        privileges = ["--clear-groups", "--inh-caps=+dac_override", "--ambient-caps=+dac_override"]
         identity = [f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}"]
         return [setpriv, *identity, *privileges, "--", *command]
-
-
-def private_folder_of_ours(path: Path) -> Path:
-    """Make a private folder that is about to be given to the unprivileged user."""
-    path.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return path
 
 
 def _postgres_program(name: str) -> Path:
@@ -166,11 +147,3 @@ def _own(path: Path) -> None:
     if os.geteuid() == 0:
         user = pwd.getpwnam(_UNPRIVILEGED_USER)
         os.chown(path, user.pw_uid, user.pw_gid)
-
-
-def _open_to_all(path: Path) -> bool:
-    """Whether every user may pass all folders on the way to a path, and the path itself."""
-    with suppress(OSError):
-        real = path.resolve()
-        return all(bool(each.stat().st_mode & stat.S_IXOTH) for each in (real, *real.parents))
-    return False

@@ -186,11 +186,6 @@ class Run(models.Model):
         return f"{self.function} {self.state}"
 
     @property
-    def is_active(self) -> bool:
-        """Whether the run has not ended yet."""
-        return self.state in ACTIVE_STATES
-
-    @property
     def waiting_for(self) -> dict[str, str | None] | None:
         """Why the run waits and until when, or None."""
         if self.state != self.State.WAITING:
