@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 from urllib.parse import urlencode
 
 from chronos.environment import Environment
-
-#: Milliseconds after which an idle worker looks for messages again. Read by Dramatiq when it
-#: is imported; idle hops take about half of it.
-os.environ.setdefault("dramatiq_worker_timeout", "100")
 
 _MIDDLEWARE = [
     "dramatiq.middleware.Pipelines",
@@ -37,7 +32,7 @@ def broker_settings(environment: Environment) -> dict[str, Any]:
         }
     timeout = urlencode({"socket_timeout": _SOCKET_TIMEOUT_S})
     return {
-        "BROKER": "dramatiq.brokers.redis.RedisBroker",
+        "BROKER": "videos.brokers.WakingRedisBroker",
         "OPTIONS": {
             "url": f"{url}{'&' if '?' in url else '?'}{timeout}",
             "heartbeat_timeout": _HEARTBEAT_TIMEOUT_MS,

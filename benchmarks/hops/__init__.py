@@ -1,0 +1,1 @@
+"""An app with an actor that measures how long its message took."""

@@ -1,0 +1,111 @@
+"""How long a message waits for an idle worker, and what the idle worker costs.
+
+`.venv/bin/python benchmarks/idle_hops.py [HOPS]` starts one worker process of 8 threads for each
+broker, leaves it idle for a while, reads its CPU time from /proc, and then sends HOPS messages
+(100), half a second to a second and a half apart. It prints what docs/figures.md holds.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+PROJECT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(PROJECT))
+IDLE_S = 20
+BROKERS = {
+    "Dramatiq's, as it comes": {"BENCHMARK_PLAIN_BROKER": "1"},
+    "Dramatiq's, looking every 100 ms": {
+        "BENCHMARK_PLAIN_BROKER": "1",
+        "dramatiq_worker_timeout": "100",
+    },
+    "WakingRedisBroker": {},
+}
+
+
+def cpu_s(root: int) -> float:
+    """Return the CPU seconds of a process and its children so far."""
+    ticks = 0
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            fields = (entry / "stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if os.getpgid(int(entry.name)) == root:
+            ticks += int(fields[11]) + int(fields[12])
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def measure(hops: int) -> tuple[float, list[float]]:
+    """Return the share of a core that an idle process takes, and the hops' seconds."""
+    import django
+
+    django.setup()
+    import dramatiq
+
+    from benchmarks.hops.actors import ARRIVED, hop
+    from videos.admission import live_slots
+    from videos.management.waiting import start_worker, stop
+
+    client = dramatiq.get_broker().client
+    client.flushall()
+    worker = start_worker(1, 8, subprocess.DEVNULL)
+    try:
+        while not live_slots():
+            time.sleep(0.1)
+        begun = cpu_s(worker.pid)
+        time.sleep(IDLE_S)
+        idle = (cpu_s(worker.pid) - begun) / IDLE_S
+        for _ in range(hops):
+            time.sleep(random.uniform(0.5, 1.5))
+            hop.send(time.time())
+        while client.llen(ARRIVED) < hops:
+            time.sleep(0.1)
+        return idle, sorted(float(value) for value in client.lrange(ARRIVED, 0, -1))
+    finally:
+        stop(worker)
+
+
+def child(hops: int) -> None:
+    idle, seconds = measure(hops)
+    ms = [value * 1000 for value in seconds]
+    p50, p90 = ms[len(ms) // 2], ms[len(ms) * 9 // 10]
+    print(f"{p50:.1f} | {p90:.1f} | {ms[-1]:.1f} | {idle:.2%} |")
+
+
+def main() -> None:
+    hops = int(sys.argv[1]) if len(sys.argv) > 1 else 100
+    if os.environ.get("BENCHMARK_CHILD"):
+        child(hops)
+        return
+    with tempfile.TemporaryDirectory(prefix="chronos-benchmark-") as folder:
+        os.environ.update({"CHRONOS_DATA_DIR": folder, "CHRONOS_ENV_FILE": os.devnull})
+        from chronos.embedded.client import hold
+
+        held = hold(["postgres", "redis"])
+        environment = os.environ | {
+            "DATABASE_URL": held.services["postgres"]["url"],
+            "REDIS_URL": held.services["redis"]["url"],
+            "OPENAI_BASE_URL": "http://127.0.0.1:9/v1",
+            "DJANGO_SETTINGS_MODULE": "benchmarks.settings",
+            "BENCHMARK_CHILD": "1",
+        }
+        migrate = [sys.executable, "-m", "django", "migrate", "-v", "0"]
+        subprocess.run(migrate, cwd=PROJECT, env=environment, check=True)
+        print(
+            "| broker | p50, ms | p90, ms | longest, ms | idle, of a core |\n|---|---|---|---|---|"
+        )
+        for name, options in BROKERS.items():
+            print(f"| {name} | ", end="", flush=True)
+            command = [sys.executable, __file__, str(hops)]
+            subprocess.run(command, cwd=PROJECT, env=environment | options, check=True)
+        held.release()
+
+
+if __name__ == "__main__":
+    main()
