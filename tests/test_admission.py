@@ -4,6 +4,7 @@ import pytest
 from django.utils import timezone
 
 from videos import admission
+from videos.exceptions import Yielded
 from videos.models import Run, Worker
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -82,13 +83,29 @@ def test_no_creator_takes_all_the_room(creators):
 def test_bulk_work_has_a_pool_of_its_own(creators, settings):
     settings.CHRONOS_BULK_CONCURRENCY = 2
     settings.CHRONOS_CREATOR_CONCURRENCY = 1
-    live_worker(threads=1)
+    live_worker(threads=8)
     wait_runs(creators[0], 5, queue="bulk")
     wait_runs(creators[0], 1)
 
     assert admission.release() == 3
     assert Run.objects.filter(queue="bulk", state="queued").count() == 2
     assert Run.objects.filter(queue="default", state="queued").count() == 1
+
+
+def test_bulk_work_takes_only_threads_that_nothing_else_wants(creators):
+    live_worker(threads=4)
+    wait_runs(creators[0], 3)
+    wait_runs(creators[0], 5, queue="bulk")
+
+    admission.release()
+    assert Run.objects.filter(queue="bulk", state="queued").count() == 1
+    bulk = Run.objects.get(queue="bulk", state="queued")
+    Run.objects.filter(state="queued").update(state="running", lease_until=timezone.now())
+    admission.make_way(bulk)
+
+    wait_runs(creators[1], 1, state="queued")
+    with pytest.raises(Yielded):
+        admission.make_way(bulk)
 
 
 def test_priority_goes_first(creators, settings):

@@ -16,9 +16,10 @@ LAYERS = [
     {"exceptions", "launcher", "splitting", "stitching", "captions", "chunking", "ranking"}
     | {"retries"},
     {"conf", "models"},
-    {"events", "media", "services", "transcription", "embedding", "ledger", "access", "usage"},
+    {"events", "media", "services", "transcription", "embedding", "ledger", "access", "usage"}
+    | {"brokers", "scratch", "breaker", "budget"},
     {"statuses", "claims", "runs", "search"},
-    {"steps", "sources", "transport"},
+    {"steps", "sources", "transport", "calls", "isolation"},
     {"admission"},
     {"dispatching"},
     {"sweeping", "stages"},

@@ -7,10 +7,11 @@ run before any creator's second, counting what they have running already.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from functools import partial
 from typing import Any
+from uuid import UUID
 
 from django.db import connection, transaction
 from django.db.models import Count, F, Min, Q, QuerySet, Sum, Window
@@ -19,6 +20,7 @@ from django.db.models.functions import Now, RowNumber
 from videos import runs as lifecycle
 from videos import transport
 from videos.conf import conf
+from videos.exceptions import Yielded
 from videos.models import Run, Worker
 
 BULK = "bulk"
@@ -26,7 +28,7 @@ BULK = "bulk"
 _RELEASED_PER_SLOT = 2
 _WORKER_FRESH = timedelta(seconds=10)
 _MINUTE = timedelta(seconds=60)
-_MOST_AT_ONCE = 1_000
+_BUSY = (Run.State.QUEUED, Run.State.RUNNING)
 #: Keys of the advisory locks; any two numbers that nothing else in the database uses.
 RELEASE_LOCK = 0x6368726F6E01
 SWEEP_LOCK = 0x6368726F6E02
@@ -40,9 +42,16 @@ def release() -> int:
     with transaction.atomic():
         with connection.cursor() as cursor:
             cursor.execute("SELECT pg_advisory_xact_lock(%s)", [RELEASE_LOCK])
-        released = _release_default() + _release_bulk()
-        transaction.on_commit(partial(transport.enqueue, released), robust=True)
+        slots = live_slots()
+        released = _release_default(slots) + _release_bulk(slots)
+        if released:
+            transaction.on_commit(partial(_enqueue, released), robust=True)
     return len(released)
+
+
+def _enqueue(run_ids: Sequence[UUID]) -> None:
+    rows = Run.objects.in_bulk(run_ids)
+    transport.enqueue(rows[run_id] for run_id in run_ids if run_id in rows)
 
 
 def live_slots() -> int:
@@ -51,62 +60,80 @@ def live_slots() -> int:
     return fresh.aggregate(slots=Sum("threads"))["slots"] or 0
 
 
-def _release_default() -> list[Run]:
-    waiting = _waiting().exclude(queue=BULK)
-    if not waiting.exists():
+def make_way(run: Run) -> None:
+    """Look, between two steps of bulk work, whether an upload waits for its thread.
+
+    Raises:
+        Yielded: if so; the run goes on once a thread is free.
+    """
+    if run.queue != BULK:
+        return
+    uploads = Run.objects.exclude(queue=BULK).filter(
+        Q(state=Run.State.QUEUED)
+        | Q(state=Run.State.WAITING, waiting_reason=Run.Waiting.CAPACITY, holds_slot=False)
+    )
+    if Run.objects.filter(state=Run.State.RUNNING).count() >= live_slots() and uploads.exists():
+        raise Yielded
+
+
+def _release_default(slots: int) -> list[UUID]:
+    due = waiting().exclude(queue=BULK)
+    if not due.exists():
         return []
-    busy = Run.objects.filter(state__in=[Run.State.QUEUED, Run.State.RUNNING]).exclude(queue=BULK)
-    room = _RELEASED_PER_SLOT * live_slots() - busy.count()
+    busy = Run.objects.filter(state__in=_BUSY).exclude(queue=BULK).count()
+    room = _RELEASED_PER_SLOT * slots - busy
     held, starts = _held_slots(), _recent_starts()
-    chosen: list[Run] = []
-    blocked: dict[str, list[Any]] = {"concurrency": [], "rate": [], "capacity": []}
-    for run in _in_rounds(waiting, held):
-        reason = _blocked_by(run, held, starts)
-        if reason is None and room <= 0:
-            reason = "capacity"
-        if reason is not None:
-            blocked[reason].append(run)
-            continue
-        chosen.append(run)
-        held[run.creator_id] += 1
-        starts[run.creator_id] += 1
-        room -= 1
+    chosen: list[UUID] = []
+    for run_id, creator_id in _in_rounds(due, held, room):
+        if len(chosen) >= room:
+            break
+        if _blocked_by(creator_id, held, starts) is None:
+            chosen.append(run_id)
+            held[creator_id] += 1
+            starts[creator_id] += 1
     released = _mark_released(chosen)
-    _note_reasons(blocked)
+    _note_reasons(held, starts)
     return released
 
 
-def _release_bulk() -> list[Run]:
-    waiting = _waiting().filter(queue=BULK)
-    if not waiting.exists() or not live_slots():
+def _release_bulk(slots: int) -> list[UUID]:
+    """Release bulk runs to threads that nothing else wants now."""
+    due = waiting().filter(queue=BULK)
+    if not due.exists():
         return []
     held = Run.objects.filter(holds_slot=True, queue=BULK).count()
-    room = max(0, conf().bulk_concurrency - held)
-    ordered = list(waiting.order_by("-priority", "created_at")[: room + _MOST_AT_ONCE])
-    released = _mark_released(ordered[:room])
-    late = [run.pk for run in ordered[room:] if run.waiting_reason != "concurrency"]
-    if late:
-        _waiting().filter(pk__in=late).update(waiting_reason="concurrency")
+    idle = slots - Run.objects.filter(state__in=_BUSY).count()
+    pool = conf().bulk_concurrency - held
+    room = max(0, min(pool, idle))
+    ordered = due.order_by("-priority", "created_at").values_list("pk", flat=True)
+    released = _mark_released(list(ordered[:room]))
+    reason = Run.Waiting.CONCURRENCY if pool <= idle else Run.Waiting.CAPACITY
+    due.exclude(waiting_reason=reason).update(waiting_reason=reason)
     return released
 
 
-def _waiting() -> QuerySet[Run]:
+def waiting() -> QuerySet[Run]:
+    """Return the runs that may be released as soon as limits and capacity allow."""
     due = Q(next_attempt_at__isnull=True) | Q(next_attempt_at__lte=Now())
     return Run.objects.filter(due, state=Run.State.WAITING, holds_slot=False)
 
 
-def _in_rounds(waiting: QuerySet[Run], held: Counter[Any]) -> list[Run]:
-    ranked = waiting.annotate(
+def _in_rounds(due: QuerySet[Run], held: Counter[Any], room: int) -> list[tuple[UUID, Any]]:
+    """Return (run, creator) in the order of release, as far as there may be room for them."""
+    if room <= 0:
+        return []
+    ranked = due.annotate(
         turn=Window(
             RowNumber(),
             partition_by="creator",
             order_by=[F("priority").desc(), F("created_at").asc(), F("id").asc()],
         )
     )
-    limit = conf().creator_concurrency or _MOST_AT_ONCE
-    runs = list(ranked.filter(turn__lte=limit + 1).order_by("turn", "created_at")[:_MOST_AT_ONCE])
-    turns = {run.pk: run.turn + held[run.creator_id] for run in runs}
-    return sorted(runs, key=lambda run: (-run.priority, turns[run.pk], run.created_at))
+    most = min(room, conf().creator_concurrency or room)
+    rows = ranked.filter(turn__lte=most).order_by("-priority", "turn", "created_at")
+    listed = list(rows.values_list("pk", "creator_id", "priority", "turn", "created_at"))
+    listed.sort(key=lambda row: (-row[2], row[3] + held[row[1]], row[4]))
+    return [(row[0], row[1]) for row in listed]
 
 
 def _held_slots() -> Counter[Any]:
@@ -120,53 +147,50 @@ def _recent_starts() -> Counter[Any]:
     return Counter({row["creator"]: row["started"] for row in rows})
 
 
-def _blocked_by(run: Run, held: Counter[Any], starts: Counter[Any]) -> str | None:
-    """Return the limit that keeps a creator's run waiting; runs of nobody have none."""
-    if run.creator_id is None:
+def _blocked_by(creator_id: Any, held: Counter[Any], starts: Counter[Any]) -> Run.Waiting | None:
+    """Return the limit that keeps a creator's runs waiting; runs of nobody have none."""
+    if creator_id is None:
         return None
-    concurrency, per_minute = (
-        conf().creator_concurrency,
-        conf().creator_starts_per_minute,
-    )
-    if concurrency and held[run.creator_id] >= concurrency:
-        return "concurrency"
-    if per_minute and starts[run.creator_id] >= per_minute:
-        return "rate"
+    concurrency, per_minute = conf().creator_concurrency, conf().creator_starts_per_minute
+    if concurrency and held[creator_id] >= concurrency:
+        return Run.Waiting.CONCURRENCY
+    if per_minute and starts[creator_id] >= per_minute:
+        return Run.Waiting.RATE
     return None
 
 
-def _note_reasons(blocked: dict[str, list[Run]]) -> None:
+def _note_reasons(held: Counter[Any], starts: Counter[Any]) -> None:
     """Write why runs wait, where it is news: a creator's limit on all that the creator has.
 
     A limit of starts says when it ends, and the runs are not looked at until then.
     """
-    waiting = Run.objects.filter(state=Run.State.WAITING, holds_slot=False)
-    full = [run.pk for run in blocked.get("capacity", []) if run.waiting_reason != "capacity"]
-    if full:
-        waiting.filter(pk__in=full).update(waiting_reason="capacity")
-    for reason in ("concurrency", "rate"):
-        creators = {run.creator_id for run in blocked.get(reason, [])}
-        theirs = waiting.filter(creator__in=creators).exclude(queue=BULK)
-        if creators and reason == "concurrency":
-            theirs.exclude(waiting_reason=reason).update(waiting_reason=reason)
-        elif creators:
-            for creator_id, first in _rate_ends(creators):
-                theirs.filter(creator=creator_id).update(
-                    waiting_reason=reason, next_attempt_at=first + _MINUTE
-                )
+    blocked = {creator_id: _blocked_by(creator_id, held, starts) for creator_id in held | starts}
+    full = [each for each, reason in blocked.items() if reason == Run.Waiting.CONCURRENCY]
+    late = [each for each, reason in blocked.items() if reason == Run.Waiting.RATE]
+    due = waiting().exclude(queue=BULK)
+    theirs = due.filter(creator__in=full).exclude(waiting_reason=Run.Waiting.CONCURRENCY)
+    theirs.update(waiting_reason=Run.Waiting.CONCURRENCY)
+    for creator_id, first in _rate_ends(late) if late else []:
+        due.filter(creator=creator_id).update(
+            waiting_reason=Run.Waiting.RATE, next_attempt_at=first + _MINUTE
+        )
+    others = due.exclude(creator__in=[*full, *late])
+    others.exclude(waiting_reason=Run.Waiting.CAPACITY).update(waiting_reason=Run.Waiting.CAPACITY)
 
 
 def _rate_ends(creator_ids: Iterable[Any]) -> list[tuple[Any, Any]]:
-    recent = Run.objects.filter(
-        creator__in=set(creator_ids), released_at__gt=Now() - _MINUTE
-    ).exclude(queue=BULK)
+    recent = Run.objects.filter(creator__in=creator_ids, released_at__gt=Now() - _MINUTE).exclude(
+        queue=BULK
+    )
     return list(recent.values_list("creator").annotate(first=Min("released_at")))
 
 
-def _mark_released(chosen: list[Run]) -> list[Run]:
+def _mark_released(chosen: Sequence[UUID]) -> list[UUID]:
     """Mark runs as queued, unless they were cancelled or replaced meanwhile; return those."""
+    if not chosen:
+        return []
     waiting = Run.objects.select_for_update(skip_locked=True, of=("self",)).filter(
-        pk__in=[run.pk for run in chosen], state=Run.State.WAITING, holds_slot=False
+        pk__in=chosen, state=Run.State.WAITING, holds_slot=False
     )
     still = set(waiting.values_list("pk", flat=True))
     Run.objects.filter(pk__in=still).update(
@@ -177,4 +201,4 @@ def _mark_released(chosen: list[Run]) -> list[Run]:
         waiting_reason="",
         next_attempt_at=None,
     )
-    return [run for run in chosen if run.pk in still]
+    return [run_id for run_id in chosen if run_id in still]

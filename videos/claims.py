@@ -20,10 +20,10 @@ from django.db import transaction
 from django.db.models import F, Q
 from django.db.models.functions import Coalesce, Now
 
-from videos import events
+from videos import events, runs
 from videos.conf import conf
 from videos.exceptions import ClaimLost, RunCancelled, TimedOut
-from videos.models import Run, Video
+from videos.models import Run
 
 #: Seconds between two looks of a waiting stage at its claim.
 CHECK_S = 0.5
@@ -67,22 +67,12 @@ class Claim:
     def guard(self, *, cancelling: bool = False) -> Iterator[Run]:
         """Open a transaction in which the claim holds; its run is locked until the end.
 
-        The video is locked before its run, here and wherever both are, so that nobody waits
-        for each other.
-
         Raises:
             ClaimLost: if the run was claimed again, ended or deleted meanwhile.
             RunCancelled: if somebody asked for that, unless the guard is there to do it.
         """
         with transaction.atomic():
-            if self.run.video_id:
-                videos = Video.objects.select_for_update(no_key=True)
-                videos.filter(pk=self.run.video_id).values_list("pk").first()
-            run = (
-                Run.objects.select_for_update(of=("self",))
-                .filter(pk=self.run.pk, token=self.token, state=Run.State.RUNNING)
-                .first()
-            )
+            run = runs.locked(self.run, token=self.token, state=Run.State.RUNNING)
             if run is None:
                 raise ClaimLost(f"run {self.run.pk} has another owner")
             if run.cancel_requested and not cancelling:

@@ -50,6 +50,19 @@ class Conf:
     #: Seconds until a failed step is tried again; doubled each time up to the cap.
     retry_backoff_s: float = 1.0
     retry_backoff_cap_s: float = 60.0
+    #: Seconds until a run that found the worker's disk full looks again.
+    disk_wait_s: float = 60.0
+    #: Calls in any 60 seconds, all processes together; 0 means no limit.
+    transcription_requests_per_minute: int = 0
+    embedding_requests_per_minute: int = 0
+    #: Tokens of the calls of any 60 seconds; 0 means no limit.
+    transcription_tokens_per_minute: int = 0
+    embedding_tokens_per_minute: int = 0
+    #: Failures of a service in a row, after which no call is sent for a while.
+    breaker_failures: int = 5
+    #: Seconds that the breaker stays open the first time; doubled each time up to the cap.
+    breaker_open_s: float = 5.0
+    breaker_open_cap_s: float = 60.0
     #: Seconds without bytes from a service before the call counts as failed.
     service_timeout_s: float = 300.0
 

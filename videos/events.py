@@ -62,6 +62,9 @@ class TranscribeRequested(VideoData):
     storage_path: str = Field(min_length=1, max_length=500)
     original_filename: str = Field(max_length=1000)
     language: str | None = Field(default=None, max_length=16)
+    #: Transcribe a completed video again; vectors of texts that stay the same are kept.
+    again: bool = False
+    #: The same, and pay again for equal content.
     force: bool = False
 
 
@@ -70,6 +73,12 @@ class TranscriptionCompleted(VideoData):
 
     segment_count: int
     duration_s: float
+
+
+class ChunkRequested(VideoData):
+    """`video/chunk.requested`: from chunking."""
+
+    force: bool = False
 
 
 class EmbedRequested(VideoData):
@@ -174,7 +183,7 @@ registry = Registry()
 for _name, _type, _emitted in [
     ("video/transcribe.requested", TranscribeRequested, False),
     ("video/transcription.completed", TranscriptionCompleted, True),
-    ("video/chunk.requested", VideoData, False),
+    ("video/chunk.requested", ChunkRequested, False),
     ("video/embed.requested", EmbedRequested, False),
     ("video/embeddings.batch-reprocess", BatchReprocess, False),
     ("video/cancel.requested", VideoData, False),

@@ -7,7 +7,8 @@
     ├── RunFault             the machine: TimedOut, WorkerLost, DiskFull
     └── EventRefused         the caller's event; nothing was stored
 
-ClaimLost, HandedOver and RunCancelled end a stage early; they are no errors of the run.
+Errors with `waits_for` are nobody's fault in the run: it waits, visibly, and spends no retry.
+ClaimLost, HandedOver, Yielded and RunCancelled end a stage early; they are no errors of the run.
 """
 
 from __future__ import annotations
@@ -21,11 +22,17 @@ class ChronosError(Exception):
     code: ClassVar[str] = "internal"
     #: A permanent error fails the run at once; any other is tried again.
     permanent: ClassVar[bool] = True
+    #: Why a run waits after this error (a `Run.Waiting`) instead of failing or being tried again.
+    waits_for: ClassVar[str] = ""
 
-    def __init__(self, message: str, *, http_status: int | None = None) -> None:
+    def __init__(
+        self, message: str, *, http_status: int | None = None, retry_after_s: float = 0.0
+    ) -> None:
         super().__init__(message)
         #: The status of a service's answer, where the error is one.
         self.http_status = http_status
+        #: Seconds that a run waits after an error with `waits_for`.
+        self.retry_after_s = retry_after_s
 
 
 class FileFault(ChronosError):
@@ -78,6 +85,12 @@ class Unauthorized(ConfigurationFault):
     code = "unauthorized"
 
 
+class OverBudget(ConfigurationFault):
+    """Raised when one call needs more tokens than a whole minute's budget."""
+
+    code = "over_budget"
+
+
 class ServiceFault(ChronosError):
     """Raised when a paid service answered badly, late or not at all."""
 
@@ -106,11 +119,24 @@ class BadResponse(ServiceFault):
 
 
 class RateLimited(ServiceFault):
-    """Raised when the service asks us to wait (HTTP 429); it costs no retry."""
+    """Raised when the service asks us to wait (HTTP 429)."""
+
+    waits_for = "service"
 
     def __init__(self, message: str, *, retry_after_s: float) -> None:
-        super().__init__(message, http_status=429)
-        self.retry_after_s = retry_after_s
+        super().__init__(message, http_status=429, retry_after_s=retry_after_s)
+
+
+class CircuitOpen(ServiceFault):
+    """Raised instead of a call to a service that has failed too often in a row."""
+
+    waits_for = "service"
+
+
+class BudgetSpent(ServiceFault):
+    """Raised instead of a call for which this minute's budget has no room."""
+
+    waits_for = "budget"
 
 
 class RunFault(ChronosError):
@@ -130,9 +156,17 @@ class WorkerLost(RunFault):
 
 
 class DiskFull(RunFault):
-    """Raised when the worker's disk has no room; the run waits and costs no retry."""
+    """Raised when the worker's disk has no room."""
 
     permanent = False
+    waits_for = "disk"
+
+
+class SameContent(RunFault):
+    """Raised when the same file of the same creator is being transcribed by another run."""
+
+    permanent = False
+    waits_for = "paused"
 
 
 class EventRefused(ChronosError):
@@ -153,9 +187,13 @@ class HandedOver(Exception):
     """Raised between steps once the worker is asked to end; another goes on with the run."""
 
 
+class Yielded(Exception):
+    """Raised between steps of bulk work when an upload waits for the thread that it uses."""
+
+
 class RunCancelled(Exception):
     """Raised between steps once somebody asked to cancel the run."""
 
 
 #: What ends a stage early without being an error of its run.
-ENDINGS = (ClaimLost, HandedOver, RunCancelled)
+ENDINGS = (ClaimLost, HandedOver, Yielded, RunCancelled)

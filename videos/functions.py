@@ -11,18 +11,17 @@ from django.db import close_old_connections, transaction
 from django.db.utils import InterfaceError, OperationalError
 from dramatiq.middleware import SkipMessage
 
-from videos import admission, claims, events, runs, statuses, steps, transport
+from videos import admission, claims, events, isolation, runs, statuses, steps, transport
 from videos.claims import Claim
 from videos.exceptions import (
     ENDINGS,
     ChronosError,
     ClaimLost,
-    DiskFull,
     HandedOver,
-    RateLimited,
     RunCancelled,
+    Yielded,
 )
-from videos.models import ACTIVE_STATES, Run, Step
+from videos.models import Run, Step
 from videos.workers import current_worker_id
 
 logger = logging.getLogger(__name__)
@@ -73,14 +72,30 @@ def call(callee: Callable[[RunContext, Any], object], data_type: Any, claim: Cla
 
 
 def execute(run_id: UUID, stage: str) -> None:
-    """Claim the run, perform the stage, and write down how it went.
+    """Perform a stage of a run here, or apart if workers died under it.
 
     Raises:
         SkipMessage: whenever the pipeline must not go on to the next stage.
     """
     close_old_connections()
     try:
-        with claims.claimed(run_id, stage, current_worker_id()) as claim:
+        apart = isolation.is_needed(run_id)
+    except _DATABASE_ERRORS as error:
+        raise SkipMessage(str(error)) from None
+    if apart:
+        isolation.perform(run_id, stage, current_worker_id())
+    else:
+        perform(run_id, stage, current_worker_id())
+
+
+def perform(run_id: UUID, stage: str, worker_id: UUID | None) -> None:
+    """Claim the run, perform the stage, and write down how it went.
+
+    Raises:
+        SkipMessage: whenever the pipeline must not go on to the next stage.
+    """
+    try:
+        with claims.claimed(run_id, stage, worker_id) as claim:
             if claim is None:
                 raise SkipMessage(f"run {run_id} is not waiting for {stage}")
             _perform_or_end(claim)
@@ -109,23 +124,27 @@ def _perform_or_end(claim: Claim) -> None:
             handed = runs.hand_over(run)
         transport.enqueue(handed)
         raise SkipMessage(f"run {claim.run.pk} was handed over") from None
+    except Yielded:
+        with claim.guard() as run:
+            runs.yield_slot(run)
+        raise SkipMessage(f"run {claim.run.pk} lets uploads go first") from None
 
 
 def _is_lost(error: BaseException) -> bool:
-    """Whether the database is gone or full, for which no run is to blame.
+    """Whether the database is gone, full or broke a deadlock, for which no run is to blame.
 
-    SQLSTATE classes 08 (connection), 53 (resources) and 57P (shutdown), or none at all.
+    SQLSTATE classes 08 (connection), 40 (rollback), 53 (resources), 57P (shutdown), or none.
     """
     if not isinstance(error, _DATABASE_ERRORS):
         return False
     state = getattr(error.__cause__, "sqlstate", None)
-    return state is None or state.startswith(("08", "53", "57P"))
+    return state is None or state.startswith(("08", "40", "53", "57P"))
 
 
 def _admit_next(run_id: UUID) -> None:
-    """Give an ended run's slot to the next at once; without a database the sweep will."""
+    """Give the slot that a run has left to the next at once; without a database the sweep will."""
     try:
-        if not Run.objects.filter(pk=run_id, state__in=ACTIVE_STATES).exists():
+        if not Run.objects.filter(pk=run_id, holds_slot=True).exists():
             admission.release()
     except _DATABASE_ERRORS as error:
         logger.warning("The next run is left to the sweep: %s", error)
@@ -145,6 +164,10 @@ def _perform(claim: Claim) -> None:
     except Exception as error:
         if _is_lost(error):
             raise
+        if isinstance(error, ChronosError) and error.waits_for:
+            with claim.guard() as run:
+                _put_off(run, error)
+            raise SkipMessage(f"run {claim.run.pk} waits") from None
         step = steps.begin(claim, [_STAGE_STEP])[_STAGE_STEP]
         _settle(claim, stage, [(step, error)])
     else:
@@ -170,13 +193,15 @@ def _settle(claim: Claim, stage: events.Stage, failures: Sequence[tuple[Step, Ex
                 runs.fail(run, *_said(error))
                 return
         delay, error = max(delays, key=lambda entry: entry[0] or 0)
-        code, message = _said(error)
-        if isinstance(error, DiskFull):
-            runs.wait(run, Run.Waiting.DISK, delay or 0, message)
-        elif isinstance(error, RateLimited):
-            runs.wait(run, Run.Waiting.SERVICE, delay or 0, message)
+        if isinstance(error, ChronosError) and error.waits_for:
+            _put_off(run, error)
         else:
+            code, message = _said(error)
             runs.retry(run, delay or 0, message, code)
+
+
+def _put_off(run: Run, error: ChronosError) -> None:
+    runs.wait(run, Run.Waiting(error.waits_for), error.retry_after_s, str(error))
 
 
 def _said(error: Exception) -> tuple[str, str]:
@@ -192,11 +217,8 @@ def _said(error: Exception) -> tuple[str, str]:
 def message_died(run_id: UUID, message_id: str, reason: str) -> None:
     """End a run whose message died; one that another message serves is left alone."""
     with transaction.atomic():
-        run = (
-            Run.objects.select_for_update(of=("self",))
-            .filter(pk=run_id, state=Run.State.QUEUED)
-            .first()
-        )
+        found = Run.objects.filter(pk=run_id).first()
+        run = runs.locked(found, state=Run.State.QUEUED) if found else None
         if run is None:
             return
         logger.error("Message %s of run %s died: %s", message_id, run_id, reason)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from decimal import Decimal
 from uuid import UUID
 
-from django.db.models import QuerySet
+from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.db.models.functions import Now
 
 from videos.conf import conf
@@ -28,6 +28,7 @@ _PRICES: dict[str, dict[str, float]] = {
 }
 _ERROR_MAX_LENGTH = 1_000
 _LONGEST_CALL = timedelta(minutes=15)
+_ORPHANED_AFTER = timedelta(seconds=20)
 
 
 def cost_usd(model: str, *, audio_seconds: float = 0.0, tokens: int = 0) -> Decimal:
@@ -38,8 +39,13 @@ def cost_usd(model: str, *, audio_seconds: float = 0.0, tokens: int = 0) -> Deci
     return Decimal(str(round(cost, 8)))
 
 
-def send_calls(run: Run, steps: Iterable[Step], service: Call.Service, model: str) -> list[Call]:
-    """Book one call for each step as sent; commit it before the request leaves."""
+def send_calls(
+    run: Run, steps: Sequence[Step], service: str, model: str, tokens: Sequence[int]
+) -> list[Call]:
+    """Book one call for each step as sent; commit it before the request leaves.
+
+    `tokens` are estimates, for the budget.
+    """
     return Call.objects.bulk_create(
         Call(
             creator_id=run.creator_id,
@@ -49,8 +55,9 @@ def send_calls(run: Run, steps: Iterable[Step], service: Call.Service, model: st
             step_id=step.pk,
             service=service,
             model=model,
+            reserved_tokens=reserved,
         )
-        for step in steps
+        for step, reserved in zip(steps, tokens, strict=False)
     )
 
 
@@ -94,10 +101,19 @@ def forget_calls(run_ids: Iterable[UUID]) -> int:
 
 
 def forget_orphans() -> int:
-    """Book open calls as unknown that no running run waits for any more; return how many."""
-    running = Run.objects.filter(state=Run.State.RUNNING).values("pk")
-    long_ago = Call.objects.filter(sent_at__lt=Now() - _LONGEST_CALL)
-    return _forget(long_ago.exclude(run_id__in=running) | long_ago.filter(run_id=None))
+    """Book open calls as unknown that nobody waits for any more; return how many."""
+    return _forget(orphans())
+
+
+def orphans() -> QuerySet[Call]:
+    """Return the open calls whose run has another owner or has ended; and searches' old ones.
+
+    A worker that is alive after all still writes down what it learns.
+    """
+    running = Run.objects.filter(pk=OuterRef("run_id"), state=Run.State.RUNNING)
+    left = Q(sent_at__lt=Now() - _ORPHANED_AFTER, run_id__isnull=False) & ~Exists(running)
+    unanswered = Q(sent_at__lt=Now() - _LONGEST_CALL, run_id__isnull=True)
+    return Call.objects.filter(left | unanswered, state=Call.State.SENT)
 
 
 def _forget(calls: QuerySet[Call]) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -27,6 +28,15 @@ class Durability(Middleware):
 
     def __init__(self) -> None:
         self._pulse: Pulse | None = None
+        self._owns_process = False
+
+    def after_process_boot(self, broker: Broker) -> None:
+        """Note that this process is a worker's and may be ended for its sake."""
+        self._owns_process = True
+
+    def before_worker_boot(self, broker: Broker, worker: Worker) -> None:
+        """Fetch no more messages than there are threads: any other may wait here for nothing."""
+        worker.queue_prefetch = worker.worker_threads
 
     def after_worker_boot(self, broker: Broker, worker: Worker) -> None:
         """Register the worker; start its heartbeat and its sweep."""
@@ -34,13 +44,16 @@ class Durability(Middleware):
         from videos.workers import Pulse
 
         queues = sorted(worker.consumer_whitelist or broker.get_declared_queues())
-        self._pulse = Pulse(worker.worker_threads, queues)
+        self._pulse = Pulse(worker, queues, owns_process=self._owns_process)
         self._pulse.start()
 
     def before_worker_shutdown(self, broker: Broker, worker: Worker) -> None:
         """Hand the runs of this process over to others, at their next look at their claim."""
-        from videos import claims
+        from videos import claims, isolation, workers
 
+        if self._owns_process:
+            workers.end_within(workers.END_WITHIN_S, os.EX_TEMPFAIL)
+        isolation.stop()
         for claim in claims.live_claims():
             claim.abort(HandedOver())
 

@@ -56,10 +56,12 @@ class Estimate:
 def start_processing(event: Event, function: Function) -> list[Run]:
     """Start the whole pipeline; nothing for a completed video, unless forced."""
     video = _locked(event.data["video_id"])
-    force = bool(event.data.get("force"))
-    if video is None or (video.status == Video.Status.COMPLETED and not force):
+    again = bool(event.data.get("force") or event.data.get("again"))
+    if video is None or (video.status == Video.Status.COMPLETED and not again):
         return []
-    if force:
+    if again:
+        if _is_joined(video, function, event.data):
+            return []
         return [_start(video, event, function, "transcribe", Revision(video=video))]
     if _active(video):
         return []
@@ -71,7 +73,7 @@ def start_chunking(event: Event, function: Function) -> list[Run]:
     """Chunk the newest complete transcript again, into a revision of its own."""
     video = _locked(event.data["video_id"])
     base = _newest_transcribed(video) if video else None
-    if video is None or base is None:
+    if video is None or base is None or _is_joined(video, function, event.data):
         return []
     revision = Revision(video=video, transcript=base.transcript)
     return [_start(video, event, function, "chunk", revision)]
@@ -100,6 +102,8 @@ def _start_embedding(
         if revision is None:
             continue
         data = event.data | {"again": revision.pk == video.revision_id}
+        if _is_joined(video, function, data):
+            continue
         before = _failed_embedding(video, revision)
         run = _start(video, event, function, "embed", revision, queue, data)
         if before is not None:
@@ -163,7 +167,9 @@ def reprocess(video: Video, from_stage: str | None, *, force: bool = False) -> R
     data: dict[str, object] = {"video_id": video.pk, "creator_id": video.creator_id}
     if stage == "transcribe":
         data |= transcribe_data(video)
-        data["force"] = force or from_stage is not None
+        data |= {"again": from_stage is not None, "force": force}
+    elif stage == "chunk":
+        data["force"] = force
     event = events.send(EVENT_OF_STAGE[stage], data)
     started = Run.objects.filter(event=event).first() or next(iter(dispatch(event.pk)), None)
     run = started or _active(video)
@@ -217,6 +223,12 @@ def _locked(video_id: UUID | str) -> Video | None:
 
 def _active(video: Video) -> Run | None:
     return Run.objects.filter(video=video, state__in=ACTIVE_STATES).first()
+
+
+def _is_joined(video: Video, function: Function, data: dict[str, object]) -> bool:
+    """Whether the video's run does just what is asked for, so that no other is needed."""
+    run = _active(video)
+    return run is not None and (run.function, run.data) == (function.name, data)
 
 
 def _start(

@@ -11,7 +11,7 @@ from django.db.models import DurationField, ExpressionWrapper, F, Value
 from django.db.models.functions import Least, Now, Power
 
 from videos import events, ledger, statuses
-from videos.models import ACTIVE_STATES, Run, Step
+from videos.models import ACTIVE_STATES, Run, Step, Video
 
 _ERROR_MAX_LENGTH = 2_000
 #: Fields of a run that has left its worker.
@@ -101,6 +101,30 @@ def wait(run: Run, reason: Run.Waiting, delay_s: float, message: str) -> None:
         error=message[:_ERROR_MAX_LENGTH],
         **_RELEASED,
     )
+
+
+def yield_slot(run: Run) -> None:
+    """Have a claimed run of bulk work wait for a free thread again; call it inside `guard`."""
+    Run.objects.filter(pk=run.pk).update(
+        state=Run.State.WAITING,
+        waiting_reason=Run.Waiting.CAPACITY,
+        holds_slot=False,
+        **_RELEASED,
+    )
+
+
+def locked(run: Run, *, skip: bool = False, **still: Any) -> Run | None:
+    """Lock a run in the transaction that is open, and return it if it is `still` so.
+
+    Its video is locked before it, here and wherever both are, so that nobody waits for each
+    other. With `skip`, a run or video that somebody else has locked is None as well.
+    """
+    if run.video_id:
+        videos = Video.objects.select_for_update(no_key=True, skip_locked=skip)
+        if not videos.filter(pk=run.video_id).values_list("pk").first():
+            return None
+    runs = Run.objects.select_for_update(of=("self",), skip_locked=skip)
+    return runs.filter(pk=run.pk, **still).first()
 
 
 def fail(run: Run, code: str, message: str) -> None:

@@ -29,6 +29,7 @@ _BLOCK_BYTES = 1024 * 1024
 #: Room to leave on the worker's disk beside the file: parts and the whole audio.
 _SPARE_BYTES = GIB // 2
 _LOW_BYTES = GIB // 16
+_AUDIO = "audio-"
 
 
 def fetch(video: Video, folder: Path, claim: Claim) -> tuple[Path, str]:
@@ -75,14 +76,31 @@ def fetch_audio(transcript: Transcript, folder: Path, claim: Claim) -> Path:
 
 def keep_audio(video: Video, claim: Claim, path: Path) -> str:
     """Store the whole audio beside the video, under a name of this claim's own; return it."""
-    name = f"{video.folder}/audio-{claim.run.pk}-{claim.token}.flac"
+    name = f"{video.folder}/{_AUDIO}{claim.run.pk}-{claim.token}.flac"
     with _storage_errors(video), path.open("rb") as audio:
         return video.file.storage.save(name, File(audio))
 
 
+def drop_strays(video: Video) -> None:
+    """Delete audio that a worker stored and could not note any more before it died."""
+    with _storage_errors(video):
+        storage = video.file.storage
+        try:
+            _, names = storage.listdir(video.folder)
+        except (FileNotFoundError, NotImplementedError):
+            return
+        noted = set(video.transcripts.values_list("audio", flat=True))
+        for name in (f"{video.folder}/{name}" for name in names if name.startswith(_AUDIO)):
+            if name not in noted:
+                storage.delete(name)
+
+
 def disk_full() -> DiskFull:
     """Return the error of a worker whose disk has no room."""
-    return DiskFull("The worker's disk has no room for the file; trying again in a minute.")
+    return DiskFull(
+        "The worker's disk has no room for the file; trying again in a minute.",
+        retry_after_s=conf().disk_wait_s,
+    )
 
 
 def is_disk_low(folder: Path) -> bool:

@@ -12,12 +12,11 @@ from django.db.models.functions import Coalesce, Now
 
 from videos.claims import Claim
 from videos.conf import conf
-from videos.exceptions import ENDINGS, ChronosError, DiskFull, RateLimited
+from videos.exceptions import ENDINGS, ChronosError
 from videos.models import Run, Step
 from videos.retries import retry_delay_s
 
 _ERROR_MAX_LENGTH = 2_000
-_DISK_WAIT_S = 60.0
 
 
 class StepFailed(Exception):
@@ -42,6 +41,12 @@ def begin(claim: Claim, keys: Sequence[str]) -> dict[str, Step]:
             started_at=Coalesce("started_at", Now()),
         )
         return {step.key: step for step in rows}
+
+
+def put_back(begun: Sequence[Step]) -> None:
+    """Mark steps that were begun, and then could not be tried, as if they never were."""
+    rows = Step.objects.filter(pk__in=[step.pk for step in begun], state=Step.State.RUNNING)
+    rows.update(state=Step.State.PENDING, attempts=F("attempts") - 1)
 
 
 def finish(run: Run, step: Step, result: Any = None) -> None:
@@ -72,12 +77,11 @@ def step(claim: Claim, key: str) -> Iterator[Step]:
 def fail(step: Step, error: Exception, retries: int) -> float | None:
     """Note a failed attempt, inside a guard; return the seconds until the next one, or None.
 
-    Waiting for a service that asks for it, or for room on a disk, costs no retry; a permanent
-    error has none.
+    Waiting for what is nobody's fault in the run costs no retry; a permanent error has none.
     """
-    if isinstance(error, (RateLimited, DiskFull)):
+    if isinstance(error, ChronosError) and error.waits_for:
         _note(step, Step.State.PENDING, error)
-        return error.retry_after_s if isinstance(error, RateLimited) else _DISK_WAIT_S
+        return error.retry_after_s
     step.failures += 1
     delay = retry_delay_s(
         step.failures,

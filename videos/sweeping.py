@@ -6,9 +6,10 @@ import logging
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
+from typing import Any
 
 from django.db import connection, transaction
-from django.db.models import Q
+from django.db.models import Q, QuerySet, Value
 from django.db.models.functions import Now
 
 from videos import admission, dispatching, ledger, runs, transport
@@ -18,8 +19,9 @@ from videos.models import Event, Run, Worker
 
 logger = logging.getLogger(__name__)
 
-#: Deaths of workers under one run, with no step finished in between, that end it.
-_MOST_DEATHS = 3
+#: Deaths under one run, with no step finished in between, that end it. After two, a child process
+#: performs it, and its end is told by its worker; here are those that took their worker along.
+_MOST_DEATHS = 10
 _UNDISPATCHED_S = 1
 _WORKER_GONE = timedelta(minutes=1)
 _MOST_AT_ONCE = 500
@@ -45,48 +47,76 @@ def sweep() -> Swept:
             cursor.execute("SELECT pg_try_advisory_xact_lock(%s)", [admission.SWEEP_LOCK])
             if not cursor.fetchone()[0]:
                 return swept
+        found = _look()
+        if not found:
+            return swept
+        _end_hopeless()
         stuck = _leases_run_out() + runs.queue_again(_due()) + _messages_lost()
         swept.requeued = len(stuck)
-        Worker.objects.filter(last_seen__lt=Now() - _WORKER_GONE).delete()
+        _gone().delete()
         ledger.forget_orphans()
         transaction.on_commit(partial(transport.enqueue, stuck), robust=True)
-    swept.redispatched = _dispatch_forgotten()
-    swept.released = admission.release()
+    if "events" in found:
+        swept.redispatched = _dispatch_forgotten()
+    if "waiting" in found:
+        swept.released = admission.release()
     return swept
+
+
+def _look() -> set[str]:
+    """Look by one query, over partial indexes, for what there is to do."""
+    looked_for: dict[str, QuerySet[Any]] = {
+        "leases": _expired(),
+        "due": _retries(),
+        "messages": _without_message(),
+        "waiting": admission.waiting(),
+        "events": _forgotten(),
+        "workers": _gone(),
+        "calls": ledger.orphans(),
+    }
+    first, *others = (
+        rows.order_by().annotate(found=Value(name)).values_list("found", flat=True)[:1]
+        for name, rows in looked_for.items()
+    )
+    return set(first.union(*others, all=True))
+
+
+def _forgotten() -> QuerySet[Event]:
+    late = Now() - timedelta(seconds=_UNDISPATCHED_S)
+    return Event.objects.filter(dispatched_at__isnull=True, created_at__lt=late)
+
+
+def _gone() -> QuerySet[Worker]:
+    return Worker.objects.filter(last_seen__lt=Now() - _WORKER_GONE)
+
+
+def _expired() -> QuerySet[Run]:
+    return Run.objects.filter(state=Run.State.RUNNING, lease_until__lt=Now())
+
+
+def _without_message() -> QuerySet[Run]:
+    return Run.objects.filter(state=Run.State.QUEUED, message_lost_at__lt=Now())
 
 
 def _dispatch_forgotten() -> int:
     """Dispatch events whose process died between commit and dispatch."""
-    forgotten = Event.objects.filter(
-        dispatched_at__isnull=True,
-        created_at__lt=Now() - timedelta(seconds=_UNDISPATCHED_S),
-    ).order_by("created_at")
-    ids = list(forgotten.values_list("pk", flat=True)[:_MOST_AT_ONCE])
+    ids = list(_forgotten().order_by("created_at").values_list("pk", flat=True)[:_MOST_AT_ONCE])
     for event_id in ids:
         dispatching.dispatch(event_id)
     return len(ids)
 
 
-def _leases_run_out() -> list[Run]:
-    """Take runs from dead workers; a run that ended several in a row is ended itself.
-
-    A lease that ran out because Postgres was restarted is no worker's death.
-    """
-    expired = list(
-        Run.objects.select_for_update(skip_locked=True, of=("self",)).filter(
-            state=Run.State.RUNNING, lease_until__lt=Now()
-        )[:_MOST_AT_ONCE]
-    )
-    if not expired:
-        return []
-    restarted_at = _database_started_at() + timedelta(seconds=conf().lease_s)
-    innocent, suspects = [], []
-    for run in expired:
+def _end_hopeless() -> None:
+    """End the runs of dead workers that were cancelled, or that took worker after worker along."""
+    hopeless = Q(cancel_requested=True) | Q(deaths__gte=_MOST_DEATHS - 1)
+    for found in _expired().filter(hopeless)[:_MOST_AT_ONCE]:
+        run = runs.locked(found, skip=True, state=Run.State.RUNNING, token=found.token)
+        if run is None or not (run.cancel_requested or _is_death(run, _database_started_at())):
+            continue
+        ledger.forget_calls([run.pk])
         if run.cancel_requested:
             runs.cancel(run)
-        elif run.lease_until and run.lease_until < restarted_at:
-            innocent.append(run)
-        elif run.deaths + 1 >= _MOST_DEATHS:
+        else:
             runs.fail(
                 run,
                 WorkerLost.code,
@@ -94,9 +124,25 @@ def _leases_run_out() -> list[Run]:
                 "it finished a step. Most often it ran out of memory: look at its log, then "
                 "reprocess the video.",
             )
-        else:
-            suspects.append(run)
-    return runs.lose_worker(innocent, deaths=0) + runs.lose_worker(suspects, deaths=1)
+
+
+def _leases_run_out() -> list[Run]:
+    """Take runs from dead workers."""
+    expired = list(
+        _expired().select_for_update(skip_locked=True, of=("self",), no_key=True)[:_MOST_AT_ONCE]
+    )
+    if not expired:
+        return []
+    started_at = _database_started_at()
+    deaths = [run for run in expired if _is_death(run, started_at)]
+    others = [run for run in expired if run not in deaths]
+    return runs.lose_worker(others, deaths=0) + runs.lose_worker(deaths, deaths=1)
+
+
+def _is_death(run: Run, database_started_at: datetime) -> bool:
+    """Whether a lease ran out for another reason than a restart of Postgres."""
+    assert run.lease_until is not None
+    return run.lease_until >= database_started_at + timedelta(seconds=conf().lease_s)
 
 
 def _database_started_at() -> datetime:
@@ -106,18 +152,16 @@ def _database_started_at() -> datetime:
     return started_at
 
 
-def _due() -> list[Run]:
+def _retries() -> QuerySet[Run]:
     """Retries whose time has come, and started runs that waited for a service or a disk."""
     started = Q(state=Run.State.RETRYING) | Q(state=Run.State.WAITING, holds_slot=True)
-    return list(
-        Run.objects.select_for_update(skip_locked=True, of=("self",)).filter(
-            started, next_attempt_at__lte=Now()
-        )[:_MOST_AT_ONCE]
-    )
+    return Run.objects.filter(started, next_attempt_at__lte=Now())
+
+
+def _due() -> list[Run]:
+    return list(_retries().select_for_update(skip_locked=True, of=("self",))[:_MOST_AT_ONCE])
 
 
 def _messages_lost() -> list[Run]:
-    lost = Run.objects.select_for_update(skip_locked=True, of=("self",)).filter(
-        state=Run.State.QUEUED, message_lost_at__lt=Now()
-    )
+    lost = _without_message().select_for_update(skip_locked=True, of=("self",))
     return runs.queue_again(lost[:_MOST_AT_ONCE], requeues=1)

@@ -1,13 +1,15 @@
-"""What runs beside the actors in every worker process: heartbeat, sweep, end of the process."""
+"""What runs beside the actors in every worker process: heartbeat, sweep, watchdog."""
 
 from __future__ import annotations
 
 import logging
 import os
+import signal
 import socket
 import threading
 import time
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 from django.db import close_old_connections, connection
@@ -15,11 +17,19 @@ from django.db.models.functions import Now
 from django.db.utils import Error as DatabaseError
 from uuid6 import uuid7
 
-from videos import claims, sweeping
+from videos import claims, runs, scratch, sweeping, transport
 from videos.conf import conf
+from videos.exceptions import ClaimLost, HandedOver, RunCancelled
 from videos.models import Worker
 
+if TYPE_CHECKING:
+    import dramatiq
+
 logger = logging.getLogger(__name__)
+
+#: Seconds within which a worker that was asked to end has ended.
+END_WITHIN_S = 9.0
+_EXIT_DEAD_THREAD = 70
 
 _current: Pulse | None = None
 
@@ -29,51 +39,69 @@ def current_worker_id() -> UUID | None:
     return _current.worker_id if _current else None
 
 
-class Pulse:
-    """Two threads: one renews the claims and the worker's row, the other sweeps.
+class Repeating(threading.Thread):
+    """Does something at an interval until it is stopped, whatever happens to the database."""
 
-    The heartbeat has a thread of its own, so that a slow sweep never costs a lease.
-    """
-
-    def __init__(self, threads: int, queues: list[str]) -> None:
-        self.worker_id = uuid7()
-        self._threads = threads
-        self._queues = queues
+    def __init__(self, name: str, act: Callable[[], object], interval_s: float) -> None:
+        super().__init__(name=name, daemon=True)
+        self._act = act
+        self._interval_s = interval_s
         self._stopping = threading.Event()
-        self._members = [
-            threading.Thread(target=self._beat_on, name="chronos-heartbeat", daemon=True),
-            threading.Thread(target=self._sweep_on, name="chronos-sweep", daemon=True),
-        ]
-
-    def start(self) -> None:
-        """Register the worker and begin; without a database, the heartbeat goes on trying."""
-        global _current
-        _current = self
-        for member in self._members:
-            member.start()
 
     def stop(self) -> None:
-        """Stop both threads and sign the worker off."""
-        global _current
+        """Stop, and wait until the thread has ended."""
         self._stopping.set()
-        for member in self._members:
-            member.join()
-        try:
-            Worker.objects.filter(pk=self.worker_id).delete()
-        except DatabaseError as error:
-            logger.warning("The worker could not sign off, its row will expire: %s", error)
-        finally:
-            connection.close()
-            _current = None
+        self.join()
 
-    def _beat_on(self) -> None:
-        self._repeat(self._beat, lambda: conf().heartbeat_s)
+    def run(self) -> None:
+        """Act, wait for what is left of the interval, and again."""
+        while not self._stopping.is_set():
+            begun = time.monotonic()
+            try:
+                close_old_connections()
+                self._act()
+            except DatabaseError as error:
+                logger.warning("The database did not answer, trying again: %s", error)
+                connection.close()
+            except Exception:
+                logger.exception("%s failed, trying again.", self.name)
+            self._stopping.wait(max(0.0, self._interval_s - (time.monotonic() - begun)))
+        connection.close()
 
-    def _sweep_on(self) -> None:
-        self._repeat(sweeping.sweep, lambda: conf().sweep_s)
 
-    def _beat(self) -> None:
+class Heartbeat(Repeating):
+    """Renews the leases of this process's claims."""
+
+    def __init__(self) -> None:
+        super().__init__("chronos-heartbeat", self.beat, conf().heartbeat_s)
+
+    def beat(self) -> None:
+        """Renew them once."""
         claims.renew(claims.live_claims())
+
+
+class WorkerHeartbeat(Heartbeat):
+    """Renews the leases and the worker's row, and looks after the worker's threads."""
+
+    def __init__(self, worker: dramatiq.Worker, queues: list[str], *, owns_process: bool) -> None:
+        super().__init__()
+        self.worker_id = uuid7()
+        self._worker = worker
+        self._queues = queues
+        self._owns_process = owns_process
+
+    def beat(self) -> None:
+        """Renew them once.
+
+        The process ends if one of Dramatiq's threads is dead: it would look alive, and never
+        again take a message or give one back.
+        """
+        if dead := _dead_threads(self._worker):
+            logger.critical("The worker's %s died: ending the process.", dead)
+            if self._owns_process:
+                end_process()
+            return
+        super().beat()
         beaten = Worker.objects.filter(pk=self.worker_id).update(last_seen=Now())
         if not beaten:
             # The first beat, or another worker's sweep took us for dead after a long pause.
@@ -82,20 +110,83 @@ class Pulse:
                 pid=os.getpid(),
                 host=socket.gethostname(),
                 queues=self._queues,
-                threads=self._threads,
+                threads=self._worker.worker_threads,
                 last_seen=Now(),
             )
 
-    def _repeat(self, act: Any, interval_s: Any) -> None:
-        while not self._stopping.is_set():
-            begun = time.monotonic()
+
+def _dead_threads(worker: dramatiq.Worker) -> str:
+    consumers = [name for name, thread in worker.consumers.items() if not thread.is_alive()]
+    if consumers:
+        return f"consumer of {', '.join(consumers)}"
+    return "" if all(thread.is_alive() for thread in worker.workers) else "worker thread"
+
+
+def end_process() -> None:
+    """Ask Dramatiq to end this process well, and insist after a while."""
+    end_within(END_WITHIN_S, _EXIT_DEAD_THREAD)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def end_within(seconds: float, code: int) -> None:
+    """End the process after so many seconds, if it still lives; its runs go to others at once.
+
+    What does not look at its claim, such as a long call of a function of another app, cannot be
+    ended in any other way.
+    """
+
+    def insist() -> None:
+        logger.warning("The worker did not end within %s s: its runs go to others.", seconds)
+        for claim in claims.live_claims():
             try:
-                close_old_connections()
-                act()
-            except DatabaseError as error:
-                logger.warning("The database did not answer, trying again: %s", error)
-                connection.close()
-            except Exception:
-                logger.exception("The worker's %s failed, trying again.", act.__name__)
-            self._stopping.wait(max(0.0, interval_s() - (time.monotonic() - begun)))
-        connection.close()
+                with claim.guard() as run:
+                    handed = runs.hand_over(run)
+                transport.enqueue(handed)
+            except (DatabaseError, ClaimLost, HandedOver, RunCancelled) as error:
+                logger.warning("Run %s is left to the sweep: %s", claim.run.pk, error)
+        os._exit(code)
+
+    timer = threading.Timer(seconds, insist)
+    timer.daemon = True
+    timer.start()
+
+
+class Pulse:
+    """The threads beside a worker's: one beats, the other sweeps.
+
+    The heartbeat has a thread of its own, so that a slow sweep never costs a lease.
+    """
+
+    def __init__(self, worker: dramatiq.Worker, queues: list[str], *, owns_process: bool) -> None:
+        self._heartbeat = WorkerHeartbeat(worker, queues, owns_process=owns_process)
+        self._sweep = Repeating("chronos-sweep", _sweep, conf().sweep_s)
+
+    @property
+    def worker_id(self) -> UUID:
+        """The id of the worker's row."""
+        return self._heartbeat.worker_id
+
+    def start(self) -> None:
+        """Register the worker and begin; without a database, the heartbeat goes on trying."""
+        global _current
+        _current = self
+        self._heartbeat.start()
+        self._sweep.start()
+
+    def stop(self) -> None:
+        """Stop both threads and sign the worker off."""
+        global _current
+        self._sweep.stop()
+        self._heartbeat.stop()
+        try:
+            Worker.objects.filter(pk=self.worker_id).delete()
+        except DatabaseError as error:
+            logger.warning("The worker could not sign off, its row will expire: %s", error)
+        finally:
+            connection.close()
+            _current = None
+
+
+def _sweep() -> None:
+    scratch.sweep()
+    sweeping.sweep()

@@ -9,13 +9,14 @@ from videos.models.knowledge import (
     ServingModel,
     Transcript,
 )
-from videos.models.ledger import Call
+from videos.models.ledger import Breaker, Call
 from videos.models.video import Video
 from videos.models.work import ACTIVE_STATES, Event, Run, Step, Worker
 
 __all__ = [
     "ACTIVE_STATES",
     "AudioPart",
+    "Breaker",
     "Call",
     "Chunk",
     "Embedding",

@@ -6,6 +6,7 @@ from django.contrib.postgres.indexes import GinIndex
 from django.contrib.postgres.search import SearchVectorField
 from django.db import models
 from django.db.models import F, Q
+from django.db.models.functions import Now
 from pgvector.django import HalfVectorField
 from uuid6 import uuid7
 
@@ -26,7 +27,7 @@ class Transcript(models.Model):
     truncated = models.BooleanField(default=False)
     language = models.CharField(max_length=16, blank=True)
     coverage = models.FloatField(null=True, blank=True)
-    created_at = models.DateTimeField(auto_now_add=True)
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
     #: Set once every part has been cut from the audio.
     cut_at = models.DateTimeField(null=True, blank=True)
     completed_at = models.DateTimeField(null=True, blank=True)
@@ -94,7 +95,7 @@ class Revision(models.Model):
         Transcript, null=True, on_delete=models.SET_NULL, related_name="revisions"
     )
     chunked_at = models.DateTimeField(null=True, blank=True)
-    created_at = models.DateTimeField(auto_now_add=True)
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
 
     def __str__(self) -> str:
         return f"revision of {self.video_id}"
@@ -140,8 +141,11 @@ class Embedding(models.Model):
     model = models.CharField(max_length=100)
     dimensions = models.PositiveIntegerField()
     vector = HalfVectorField()
+    #: sha256 of the text; the same text of the same creator is embedded once.
+    text_hash = models.CharField(max_length=64, default="")
 
     class Meta:
+        indexes = [models.Index(fields=["text_hash"], name="embedding_text")]
         constraints = [
             models.UniqueConstraint(
                 fields=["chunk", "segment_index", "model", "dimensions"],

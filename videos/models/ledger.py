@@ -1,10 +1,11 @@
-"""The ledger: one row for every request to a paid service."""
+"""The ledger: one row for every request to a paid service; and the services' breakers."""
 
 from __future__ import annotations
 
 from django.conf import settings
 from django.db import models
 from django.db.models import Q
+from django.db.models.functions import Now
 from uuid6 import uuid7
 
 
@@ -45,9 +46,11 @@ class Call(models.Model):
     used = models.BooleanField(default=False)
     audio_seconds = models.FloatField(default=0.0)
     tokens = models.PositiveBigIntegerField(default=0)
+    #: What the budget of tokens was charged with before the answer told the truth.
+    reserved_tokens = models.PositiveBigIntegerField(default=0)
     cost_usd = models.DecimalField(max_digits=14, decimal_places=8, default=0)
     error = models.TextField(blank=True)
-    sent_at = models.DateTimeField(auto_now_add=True)
+    sent_at = models.DateTimeField(db_default=Now(), editable=False)
     settled_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:
@@ -66,7 +69,33 @@ class Call(models.Model):
         indexes = [
             models.Index(fields=["creator", "sent_at"]),
             models.Index(fields=["sent_at"], condition=Q(state="sent"), name="call_open"),
+            models.Index(fields=["service", "sent_at"], name="call_recent"),
+            models.Index(fields=["run_id"], condition=Q(state="sent"), name="call_open_of_run"),
         ]
 
     def __str__(self) -> str:
         return f"{self.service} call, {self.state}"
+
+
+class Breaker(models.Model):
+    """The circuit breaker of a service: closed while `open_until` is null."""
+
+    service = models.CharField(max_length=16, choices=Call.Service, primary_key=True)
+    #: Failures in a row; any answer of the service ends the row.
+    failures = models.PositiveIntegerField(default=0)
+    #: How often it opened since the service answered last; the pause doubles each time.
+    openings = models.PositiveIntegerField(default=0)
+    #: No call is sent before; after it, one call at a time tries whether the service is back.
+    open_until = models.DateTimeField(null=True, blank=True)
+    probing_until = models.DateTimeField(null=True, blank=True)
+    last_error = models.TextField(blank=True)
+
+    def __str__(self) -> str:
+        return f"{self.service}: {self.state}"
+
+    @property
+    def state(self) -> str:
+        """`closed`, `failing` (still closed) or `open`."""
+        if self.open_until is not None:
+            return "open"
+        return "failing" if self.failures else "closed"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.conf import settings
 from django.db import models
 from django.db.models import Q
+from django.db.models.functions import Now
 from uuid6 import uuid7
 
 
@@ -17,7 +18,7 @@ class Event(models.Model):
     key = models.CharField(max_length=255, null=True, unique=True)  # noqa: DJ001
     data = models.JSONField()
     video_id = models.UUIDField(null=True, db_index=True)
-    created_at = models.DateTimeField(auto_now_add=True)
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
     dispatched_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:
@@ -42,7 +43,7 @@ class Worker(models.Model):
     host = models.CharField(max_length=255)
     queues = models.JSONField(default=list)
     threads = models.PositiveIntegerField()
-    started_at = models.DateTimeField(auto_now_add=True)
+    started_at = models.DateTimeField(db_default=Now(), editable=False)
     last_seen = models.DateTimeField()
 
     def __str__(self) -> str:
@@ -138,7 +139,7 @@ class Run(models.Model):
     requeues = models.PositiveIntegerField(default=0)
     error = models.TextField(blank=True)
     error_code = models.CharField(max_length=32, blank=True)
-    created_at = models.DateTimeField(auto_now_add=True)
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
     started_at = models.DateTimeField(null=True, blank=True)
     finished_at = models.DateTimeField(null=True, blank=True)
 

@@ -6,20 +6,25 @@ same call, and a search can tell at which second of the chunk something was said
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import hashlib
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import openai
 from pgvector import HalfVector
 
-from videos import chunking, embedding, ledger, runs, statuses, steps
+from videos import admission, calls, chunking, embedding, runs, statuses, steps
 from videos.claims import Claim
 from videos.conf import conf
-from videos.embedding import MAX_INPUTS, MAX_REQUEST_TOKENS, Embedded
-from videos.exceptions import ClaimLost
+from videos.embedding import MAX_INPUTS, MAX_REQUEST_TOKENS
+from videos.exceptions import ClaimLost, RunCancelled
 from videos.models import Call, Chunk, Embedding, Segment, Step
 
 CHUNKS_PER_CALL = 20
+
+#: Vectors by the hashes of their texts.
+Vectors = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -30,14 +35,25 @@ class _Target:
     segment_index: int | None
     text: str
 
+    @property
+    def text_hash(self) -> str:
+        """What tells this text from any other."""
+        return hashlib.sha256(self.text.encode()).hexdigest()
+
 
 @dataclass(frozen=True)
 class _Batch:
     """The targets of one call: up to 20 chunks with their passages."""
 
-    key: str
     chunks: list[Chunk]
     targets: list[_Target]
+    #: An estimate, on the high side.
+    tokens: int
+
+    @property
+    def key(self) -> str:
+        """The name of its step."""
+        return f"chunks {self.chunks[0].index}-{self.chunks[-1].index}"
 
 
 def embed(claim: Claim) -> None:
@@ -60,6 +76,7 @@ def embed(claim: Claim) -> None:
         done = 0
         for batch in _batches(chunks, segments):
             claim.check()
+            admission.make_way(claim.run)
             lacking = any(chunk.pk not in have for chunk in batch.chunks)
             if lacking or (again and batch.key not in done_before):
                 _embed_batch(claim, api, batch)
@@ -104,17 +121,13 @@ def _batches(chunks: list[Chunk], segments: list[Segment]) -> Iterator[_Batch]:
             or tokens + cost > MAX_REQUEST_TOKENS
         )
         if group and full:
-            yield _batch(group, targets)
+            yield _Batch(group, targets, tokens)
             group, targets, tokens = [], [], 0
         group.append(chunk)
         targets += added
         tokens += cost
     if group:
-        yield _batch(group, targets)
-
-
-def _batch(group: list[Chunk], targets: list[_Target]) -> _Batch:
-    return _Batch(f"chunks {group[0].index}-{group[-1].index}", list(group), targets)
+        yield _Batch(group, targets, tokens)
 
 
 def _targets(chunk: Chunk, segments: list[Segment]) -> list[_Target]:
@@ -132,33 +145,69 @@ def _targets(chunk: Chunk, segments: list[Segment]) -> list[_Target]:
 
 def _embed_batch(claim: Claim, api: openai.OpenAI, batch: _Batch) -> None:
     with steps.step(claim, batch.key) as step:
-        with claim.guard() as run:
-            (call,) = ledger.send_calls(run, [step], Call.Service.EMBEDDING, conf().embedding_model)
-        try:
-            texts = [target.text for target in batch.targets]
-            embedded = claim.await_call(
-                embedding.embed,
-                api,
-                texts,
-                model=call.model,
-                dimensions=conf().embedding_dimensions,
-            )
-        except Exception as error:
-            ledger.fail_call(call.pk, error)
-            raise
-        booked = {"model": call.model, "tokens": embedded.tokens}
-        try:
+        known: dict[str, Any] = {} if _pays_again(claim) else _known_vectors(claim, batch)
+        unknown = [target for target in batch.targets if target.text_hash not in known]
+        if not unknown:
             with claim.guard() as run:
-                _store(batch, embedded)
-                steps.finish(run, step)
-                ledger.answer_call(call.pk, used=True, **booked)  # type: ignore[arg-type]
-        except ClaimLost:
-            # The answer was paid, whether or not it could be kept.
-            ledger.answer_call(call.pk, used=False, **booked)  # type: ignore[arg-type]
-            raise
+                _store(batch.targets, known)
+                steps.finish(run, step, {"reused": len(batch.targets)})
+            return
+        _call(claim, api, step, batch, unknown, known)
 
 
-def _store(batch: _Batch, embedded: Embedded) -> None:
+def _call(
+    claim: Claim,
+    api: openai.OpenAI,
+    step: Step,
+    batch: _Batch,
+    unknown: list[_Target],
+    known: dict[str, Any],
+) -> None:
+    """Have the texts embedded whose vectors are not known, and store all of the batch."""
+    model = conf().embedding_model
+    (call,) = calls.book(claim, [step], Call.Service.EMBEDDING, model, [batch.tokens])
+    try:
+        embedded = claim.await_call(
+            embedding.embed,
+            api,
+            [target.text for target in unknown],
+            model=model,
+            dimensions=conf().embedding_dimensions,
+        )
+    except Exception as error:
+        raise calls.fail(call, error) from None
+    new = {
+        target.text_hash: vector for target, vector in zip(unknown, embedded.vectors, strict=True)
+    }
+    try:
+        with claim.guard() as run:
+            _store(batch.targets, known | new)
+            steps.finish(run, step)
+            calls.answer(call, used=True, tokens=embedded.tokens)
+    except (ClaimLost, RunCancelled):
+        # The answer was paid, whether or not it could be kept.
+        calls.answer(call, used=False, tokens=embedded.tokens)
+        raise
+
+
+def _pays_again(claim: Claim) -> bool:
+    """Whether the run was asked to embed again what has vectors."""
+    return bool(claim.run.data.get("again") or claim.run.data.get("force"))
+
+
+def _known_vectors(claim: Claim, batch: _Batch) -> dict[str, Any]:
+    """Return the vectors that texts of this creator have already, by the texts' hashes."""
+    settings = conf()
+    rows = Embedding.objects.filter(
+        text_hash__in={target.text_hash for target in batch.targets},
+        model=settings.embedding_model,
+        dimensions=settings.embedding_dimensions,
+        chunk__revision__video__creator=claim.run.creator_id,
+    )
+    return dict(rows.distinct("text_hash").values_list("text_hash", "vector"))
+
+
+def _store(targets: list[_Target], vectors: Vectors) -> None:
     """Write all vectors of a batch in one statement, over older ones of the same model."""
     settings = conf()
     Embedding.objects.bulk_create(
@@ -168,11 +217,12 @@ def _store(batch: _Batch, embedded: Embedded) -> None:
                 segment_index=target.segment_index,
                 model=settings.embedding_model,
                 dimensions=settings.embedding_dimensions,
-                vector=HalfVector(vector),
+                vector=HalfVector(vectors[target.text_hash]),
+                text_hash=target.text_hash,
             )
-            for target, vector in zip(batch.targets, embedded.vectors, strict=True)
+            for target in targets
         ],
         update_conflicts=True,
         unique_fields=["chunk", "segment_index", "model", "dimensions"],
-        update_fields=["vector"],
+        update_fields=["vector", "text_hash"],
     )

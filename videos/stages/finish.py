@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from videos import events, runs, statuses, steps
+from videos import events, runs, sources, statuses, steps
 from videos.claims import Claim
 from videos.conf import conf
 from videos.exceptions import ChronosError
@@ -28,6 +28,7 @@ def finish(claim: Claim) -> None:
     revision, video = claim.run.revision, claim.run.video
     assert revision is not None and revision.transcript is not None and video is not None
     with steps.step(claim, "revision") as step:
+        sources.drop_strays(video)
         with claim.guard() as run:
             chunk_count = _check_complete(run, revision, revision.transcript)
             statuses.completed(video.pk, revision, _warnings(revision.transcript))

@@ -1,39 +1,25 @@
 """The stage `transcribe`: file → audio parts → what was heard → segments.
 
 Three kinds of threads meet here: one decodes and cuts, up to CHRONOS_PARTS_IN_FLIGHT call the
-service, and the stage's own thread does all the writing: a part and its ledger row before a
-call, the result and the ledger row after it, each in one transaction that checks the claim.
+service, and the stage's own thread does all the writing.
 """
 
 from __future__ import annotations
 
 import queue
-import tempfile
-from collections import Counter, deque
-from concurrent.futures import Future
+from collections import Counter
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
-from uuid import UUID
 
 from django.db.models.functions import Now
-from openai import OpenAI
 
-from videos import events, ledger, media, runs, sources, statuses, steps, transcription
-from videos.claims import CHECK_S, Claim, start_call
+from videos import events, media, runs, scratch, sources, statuses, steps, transcription
+from videos.claims import CHECK_S, Claim
 from videos.conf import conf
-from videos.exceptions import ClaimLost, TooLong
-from videos.models import (
-    AudioPart,
-    Call,
-    Revision,
-    Run,
-    Segment,
-    Step,
-    Transcript,
-    Video,
-)
+from videos.exceptions import ENDINGS, TooLong
+from videos.models import AudioPart, Revision, Run, Segment, Step, Transcript, Video
 from videos.splitting import Limits, Part
+from videos.stages import same_content
 from videos.stages.listening import (
     AudioEnd,
     CutPart,
@@ -42,8 +28,8 @@ from videos.stages.listening import (
     cut_media,
     nothing_to_cut,
 )
+from videos.stages.recognising import Recognising
 from videos.stitching import HeardSegment, coverage, stitch
-from videos.transcription import Heard
 
 _DEADLINE_S = 1800.0
 _DEADLINE_PER_MEDIA_S = 2.0
@@ -51,22 +37,12 @@ _SEGMENTS_PER_STATEMENT = 1_000
 _AUDIO_STEP = "audio"
 
 
-@dataclass(frozen=True)
-class _Sent:
-    """A call that is under way."""
-
-    call_id: UUID
-    step: Step
-    part: Part
-    path: Path
-
-
 def transcribe(claim: Claim) -> None:
     """Make the run's transcript complete, and pass the run on to `chunk`."""
     video, revision = claim.run.video, claim.run.revision
     assert video is not None and revision is not None
-    with tempfile.TemporaryDirectory(prefix="chronos-") as folder:
-        _Transcribing(claim, video, revision, Path(folder)).perform()
+    with scratch.folder() as folder:
+        _Transcribing(claim, video, revision, folder).perform()
 
 
 class _Transcribing:
@@ -76,44 +52,73 @@ class _Transcribing:
         self._revision = revision
         self._folder = folder
         self._wake: queue.SimpleQueue[None] = queue.SimpleQueue()
-        self._ready: deque[CutPart] = deque()
-        self._under_way: dict[Future[Heard], _Sent] = {}
-        self._failures: list[tuple[Step, Exception]] = []
+        self._reuses = not (claim.run.data.get("force") or claim.run.data.get("again"))
         self._done_ms = 0
         self._end: AudioEnd | None = None
 
     def perform(self) -> None:
         with steps.step(self._claim, _AUDIO_STEP) as audio_step:
-            self._transcript, listening = self._open()
-            self._call_while_listening(listening)
+            self._transcript, source, complete = self._begin()
+            if complete is not None:
+                self._take_over(complete, audio_step)
+                return
+            recognising = self._call_while_listening(self._listen(source))
             if self._end is not None:
                 self._keep_audio(audio_step)
-        if self._failures:
-            raise steps.StepFailed(self._failures)
+        if recognising.failures:
+            raise steps.StepFailed(recognising.failures)
+        if recognising.held_back is not None:
+            raise recognising.held_back
         self._store_segments()
 
-    def _open(self) -> tuple[Transcript, Listening]:
-        """Find where an earlier attempt ended, and go on from there."""
+    def _begin(self) -> tuple[Transcript, Path | None, Transcript | None]:
+        """Return the run's transcript, the local source, and an equal transcript to copy.
+
+        There is no need for the source where its audio was kept, nor where there is one to copy.
+        """
         transcript = self._revision.transcript
         if transcript is not None and _is_outdated(transcript):
             transcript = None
-        if transcript is not None and transcript.cut_at is not None and transcript.audio:
-            self._allow_time(transcript.duration_ms)
-            undone = transcript.parts.filter(result__isnull=True)
-            parts = [Part(row.start_ms, row.end_ms, row.speech) for row in undone]
-            self._done_ms = transcript.duration_ms - sum(p.end_ms - p.start_ms for p in parts)
-            end = AudioEnd(transcript.duration_ms, transcript.truncated)
-            if not parts:
-                return transcript, nothing_to_cut(self._folder, end)
-            audio = sources.fetch_audio(transcript, self._folder, self._claim)
-            return transcript, cut_audio(audio, self._folder, parts, end)
+        if transcript is not None:
+            if transcript.cut_at is not None and transcript.audio:
+                return transcript, None, None
+            if complete := self._find_equal(transcript):
+                return transcript, None, complete
         source, source_hash = sources.fetch(self._video, self._folder, self._claim)
-        if transcript is None or transcript.source_hash != source_hash:
-            transcript = self._begin_transcript(source, source_hash)
+        if transcript is not None and transcript.source_hash == source_hash:
+            return transcript, source, None
+        transcript = self._begin_transcript(source, source_hash)
+        return transcript, source, self._find_equal(transcript)
+
+    def _find_equal(self, transcript: Transcript) -> Transcript | None:
+        if not self._reuses or transcript.parts.exists():
+            return None
+        return same_content.find(transcript, self._video)
+
+    def _take_over(self, complete: Transcript, audio_step: Step) -> None:
+        with self._claim.guard() as run:
+            segment_count = same_content.copy(complete, self._transcript)
+            steps.finish(run, audio_step, {"taken_from": str(complete.video_id)})
+            statuses.measured(self._video.pk, duration_ms=complete.duration_ms)
+            self._announce(run, segment_count, complete.duration_ms)
+            runs.advance(run, "chunk")
+
+    def _listen(self, source: Path | None) -> Listening:
+        """Find where an earlier attempt ended, and go on from there."""
+        transcript = self._transcript
         self._allow_time(transcript.duration_ms or conf().max_duration_s * 1000)
-        limits = Limits.from_name(transcript.splitter)
-        ends = list(transcript.parts.values_list("end_ms", flat=True))
-        return transcript, cut_media(source, self._folder, limits, ends)
+        if source is not None:
+            limits = Limits.from_name(transcript.splitter)
+            ends = list(transcript.parts.values_list("end_ms", flat=True))
+            return cut_media(source, self._folder, limits, ends)
+        undone = transcript.parts.filter(result__isnull=True)
+        parts = [Part(row.start_ms, row.end_ms, row.speech) for row in undone]
+        self._done_ms = transcript.duration_ms - sum(part.end_ms - part.start_ms for part in parts)
+        end = AudioEnd(transcript.duration_ms, transcript.truncated)
+        if not parts:
+            return nothing_to_cut(self._folder, end)
+        audio = sources.fetch_audio(transcript, self._folder, self._claim)
+        return cut_audio(audio, self._folder, parts, end)
 
     def _begin_transcript(self, source: Path, source_hash: str) -> Transcript:
         found = media.probe(source)
@@ -129,7 +134,8 @@ class _Transcribing:
             conf().parts_in_flight,
             transcription.capability(model).longest_ms,
         )
-        with self._claim.guard():
+        with self._claim.guard() as run:
+            same_content.take_turn(source_hash, run.creator_id)
             transcript = Transcript.objects.create(
                 video=self._video,
                 source_hash=source_hash,
@@ -145,43 +151,48 @@ class _Transcribing:
     def _allow_time(self, duration_ms: int) -> None:
         self._claim.extend_deadline(_DEADLINE_S + _DEADLINE_PER_MEDIA_S * duration_ms / 1000)
 
-    def _call_while_listening(self, listening: Listening) -> None:
-        api = transcription.client()
+    def _call_while_listening(self, listening: Listening) -> Recognising:
+        recognising = Recognising(
+            self._claim,
+            self._transcript,
+            self._video.language,
+            wake=lambda: self._wake.put(None),
+            stored=self._part_stored,
+        )
         try:
             listening.start(lambda: self._wake.put(None))
-            while self._is_working():
-                self._send(api)
+            while not recognising.has_failed and (self._end is None or recognising.is_waiting):
+                recognising.send()
                 self._wait()
-                self._take_parts(listening)
-                self._take_answers()
-            self._finish_under_way()
+                self._take_parts(listening, recognising)
+                recognising.take_answers()
+            recognising.finish_under_way(self._wait)
         finally:
             listening.stop()
-            self._abandon_under_way()
-            api.close()
+            recognising.close()
+        return recognising
 
-    def _is_working(self) -> bool:
-        if any(getattr(error, "permanent", False) for _, error in self._failures):
-            return False
-        return self._end is None or bool(self._ready or self._under_way)
+    def _part_stored(self, part: Part) -> None:
+        self._done_ms += part.end_ms - part.start_ms
+        self._show_progress()
 
     def _wait(self) -> None:
         with suppress(queue.Empty):
             self._wake.get(timeout=CHECK_S)
         self._claim.check()
 
-    def _take_parts(self, listening: Listening) -> None:
+    def _take_parts(self, listening: Listening, recognising: Recognising) -> None:
         cut: list[CutPart] = []
         for message in listening.arrived():
             if isinstance(message, AudioEnd):
                 self._end = message
             else:
                 cut.append(message)
-        if cut:
-            self._store_parts(cut)
+        for entry in self._store_parts(cut) if cut else []:
+            recognising.add(entry)
 
-    def _store_parts(self, cut: list[CutPart]) -> None:
-        """Commit the bounds of parts; those that are transcribed already need no call."""
+    def _store_parts(self, cut: list[CutPart]) -> list[CutPart]:
+        """Commit the bounds of parts; return those that are not transcribed already."""
         silent = {"language": "", "segments": []}
         with self._claim.guard():
             AudioPart.objects.bulk_create(
@@ -206,94 +217,13 @@ class _Transcribing:
                 if (part.start_ms, part.end_ms) not in undone
             )
             self._show_progress()
+        to_send = []
         for entry in cut:
             if (entry.part.start_ms, entry.part.end_ms) in undone:
-                self._ready.append(entry)
+                to_send.append(entry)
             elif entry.path is not None:
                 entry.path.unlink()
-
-    def _send(self, api: OpenAI) -> None:
-        """Book the next calls as sent, then send them."""
-        batch: list[CutPart] = []
-        while self._ready and len(self._under_way) + len(batch) < conf().parts_in_flight:
-            batch.append(self._ready.popleft())
-        if not batch:
-            return
-        rows = steps.begin(self._claim, [_key(entry.part) for entry in batch])
-        ordered = [rows[_key(entry.part)] for entry in batch]
-        with self._claim.guard() as run:
-            calls = ledger.send_calls(
-                run, ordered, Call.Service.TRANSCRIPTION, self._transcript.model
-            )
-        for entry, step, call in zip(batch, ordered, calls, strict=True):
-            assert entry.path is not None
-            future = start_call(
-                transcription.transcribe,
-                api,
-                entry.path,
-                model=self._transcript.model,
-                language=self._video.language,
-                duration_s=(entry.part.end_ms - entry.part.start_ms) / 1000,
-            )
-            self._under_way[future] = _Sent(call.pk, step, entry.part, entry.path)
-            future.add_done_callback(lambda _: self._wake.put(None))
-
-    def _take_answers(self) -> None:
-        for future in [future for future in self._under_way if future.done()]:
-            sent = self._under_way.pop(future)
-            error = future.exception()
-            if error is None:
-                self._store_answer(sent, future.result())
-            else:
-                ledger.fail_call(sent.call_id, error)
-                if not isinstance(error, Exception):
-                    raise error
-                self._failures.append((sent.step, error))
-            sent.path.unlink(missing_ok=True)
-
-    def _store_answer(self, sent: _Sent, heard: Heard) -> None:
-        result = {
-            "language": heard.language,
-            "segments": [segment.as_json() for segment in heard.segments],
-        }
-        try:
-            with self._claim.guard() as run:
-                self._transcript.parts.filter(
-                    start_ms=sent.part.start_ms, end_ms=sent.part.end_ms
-                ).update(result=result)
-                steps.finish(run, sent.step)
-                self._book(sent, heard, used=True)
-                self._done_ms += sent.part.end_ms - sent.part.start_ms
-                self._show_progress()
-        except ClaimLost:
-            # The answer was paid, whether or not it could be kept.
-            self._book(sent, heard, used=False)
-            raise
-
-    def _book(self, sent: _Sent, heard: Heard, *, used: bool) -> None:
-        ledger.answer_call(
-            sent.call_id,
-            used=used,
-            model=self._transcript.model,
-            audio_seconds=heard.audio_seconds,
-            tokens=heard.tokens,
-        )
-
-    def _finish_under_way(self) -> None:
-        """After a step has failed for good: let calls finish that will be paid anyway."""
-        while self._under_way:
-            self._wait()
-            self._take_answers()
-
-    def _abandon_under_way(self) -> None:
-        """When the stage ends early: what is still out may be paid, the ledger says unknown."""
-        for future, sent in self._under_way.items():
-            error = future.exception() if future.done() else None
-            if future.done() and error is None:
-                self._book(sent, future.result(), used=False)
-            else:
-                ledger.fail_call(sent.call_id, error or ClaimLost("The stage ended before it."))
-        self._under_way.clear()
+        return to_send
 
     def _show_progress(self) -> None:
         duration_ms = self._end.duration_ms if self._end else self._transcript.duration_ms
@@ -308,7 +238,7 @@ class _Transcribing:
         )
         try:
             self._note_end(audio_step, name)
-        except ClaimLost:
+        except ENDINGS:
             if name != self._transcript.audio:
                 self._video.file.storage.delete(name)
             raise
@@ -360,17 +290,17 @@ class _Transcribing:
                 coverage=coverage(speech, heard),
                 completed_at=Now(),
             )
-            self._announce(run, len(heard))
+            self._announce(run, len(heard), self._end.duration_ms)
+            same_content.tell(self._transcript, self._video)
             runs.advance(run, "chunk")
 
-    def _announce(self, run: Run, segment_count: int) -> None:
-        assert self._end is not None
+    def _announce(self, run: Run, segment_count: int, duration_ms: int) -> None:
         events.emit(
             "video/transcription.completed",
             video_id=self._video.pk,
             creator_id=run.creator_id,
             segment_count=segment_count,
-            duration_s=self._end.duration_ms / 1000,
+            duration_s=duration_ms / 1000,
         )
 
 
@@ -379,10 +309,6 @@ def _is_outdated(transcript: Transcript) -> bool:
     if transcript.model == conf().transcription_model:
         return False
     return not transcript.parts.exclude(speech=[]).filter(result__isnull=False).exists()
-
-
-def _key(part: Part) -> str:
-    return f"{part.start_ms}-{part.end_ms} ms"
 
 
 def _spoken_language(parts: list[AudioPart]) -> str:

@@ -1,0 +1,106 @@
+"""The circuit breaker of each service: no calls to one that is down, and no retry spent on it.
+
+Closed, it counts failures in a row, over all processes. Open, it refuses calls until a time;
+then one call at a time tries whether the service is back. Any answer closes it.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from django.db import transaction
+from django.db.models import DurationField, ExpressionWrapper, F, Q
+from django.db.models.functions import Now
+
+from videos.conf import conf
+from videos.exceptions import ChronosError, CircuitOpen, ServiceUnavailable
+from videos.models import Breaker, Run
+
+#: How long one call may try alone; a worker that dies with it must not keep the breaker open.
+_PROBE = timedelta(seconds=15)
+#: Seconds until a run looks again while another's call tries.
+_PROBE_LOOK_S = 2.0
+_ERROR_MAX_LENGTH = 1_000
+
+
+def pass_call(service: str) -> bool:
+    """Let a call pass; return whether it may only be one, which tries an open breaker.
+
+    Raises:
+        CircuitOpen: if the service has failed too often in a row.
+    """
+    left = ExpressionWrapper(F("open_until") - Now(), DurationField())
+    open_breakers = Breaker.objects.filter(service=service, open_until__isnull=False)
+    breaker = open_breakers.annotate(left=left).first()
+    if breaker is None:
+        return False
+    left_s = breaker.left.total_seconds()
+    if left_s <= 0:
+        if _take_probe(service):
+            return True
+        left_s = _PROBE_LOOK_S
+    raise _circuit_open(breaker, left_s)
+
+
+def note(service: str, error: Exception | None) -> Exception | None:
+    """Note how a call ended; return the error, or the one that an open breaker makes of it.
+
+    Once the breaker is open, the service's failures are nobody's fault in the run.
+    """
+    if error is None or (isinstance(error, ChronosError) and error.http_status in range(200, 500)):
+        _note_answer(service)
+        return error
+    if not isinstance(error, ServiceUnavailable):
+        return error
+    breaker = _note_failure(service, str(error))
+    if breaker.open_until is None:
+        return error
+    return _circuit_open(breaker, _open_s(breaker.openings))
+
+
+def _take_probe(service: str) -> bool:
+    idle = Q(probing_until__isnull=True) | Q(probing_until__lt=Now())
+    due = Breaker.objects.filter(idle, service=service, open_until__lte=Now())
+    return bool(due.update(probing_until=Now() + _PROBE))
+
+
+def _note_answer(service: str) -> None:
+    """Close the breaker, if need be, and let the runs go on that wait behind it.
+
+    Two statements, each committed by itself: whoever books a call locks its run first, then
+    the breaker.
+    """
+    troubled = Breaker.objects.filter(service=service, failures__gt=0)
+    if troubled.update(failures=0, openings=0, open_until=None, probing_until=None, last_error=""):
+        Run.objects.filter(
+            state=Run.State.WAITING, waiting_reason=Run.Waiting.SERVICE, holds_slot=True
+        ).update(next_attempt_at=Now())
+
+
+def _note_failure(service: str, message: str) -> Breaker:
+    with transaction.atomic():
+        Breaker.objects.get_or_create(service=service)
+        breaker = Breaker.objects.select_for_update().get(service=service)
+        breaker.failures += 1
+        breaker.last_error = message[:_ERROR_MAX_LENGTH]
+        # Calls that left before it opened fail together, and open it once.
+        probed = breaker.probing_until is not None
+        if probed or (breaker.open_until is None and breaker.failures >= conf().breaker_failures):
+            breaker.openings += 1
+            breaker.open_until = Now() + timedelta(seconds=_open_s(breaker.openings))
+            breaker.probing_until = None
+        breaker.save()
+    return breaker
+
+
+def _open_s(openings: int) -> float:
+    doubled: float = conf().breaker_open_s * 2.0 ** (openings - 1)
+    return min(doubled, conf().breaker_open_cap_s)
+
+
+def _circuit_open(breaker: Breaker, left_s: float) -> CircuitOpen:
+    return CircuitOpen(
+        f"The {breaker.service} service failed {breaker.failures} times in a row, last with: "
+        f"{breaker.last_error} The run goes on by itself once the service is back.",
+        retry_after_s=left_s,
+    )

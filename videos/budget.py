@@ -1,0 +1,84 @@
+"""The budget of each service: requests and tokens in any 60 seconds, all processes together.
+
+The ledger says what was sent, so that the limits hold exactly: a call is counted and booked in
+one transaction, under a lock of its service.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+
+from django.db import connection
+from django.db.models import DurationField, ExpressionWrapper, F
+from django.db.models.functions import Greatest, Now
+
+from videos.conf import conf
+from videos.exceptions import BudgetSpent, OverBudget
+from videos.models import Call
+
+_WINDOW_S = 60.0
+#: First key of the advisory locks, one for each service; any number nothing else uses.
+_LOCK = 0x6368726E
+
+
+def affordable(service: str, tokens: Sequence[int]) -> int:
+    """Return how many calls, of these tokens each, may be sent now: one at least.
+
+    Call it in the transaction that books them.
+
+    Raises:
+        BudgetSpent: if there is no room for the first; says when there will be.
+        OverBudget: if the first can never fit.
+    """
+    settings = conf()
+    most_requests: int = getattr(settings, f"{service}_requests_per_minute")
+    most_tokens: int = getattr(settings, f"{service}_tokens_per_minute")
+    if not most_requests and not most_tokens:
+        return len(tokens)
+    if most_tokens and tokens[0] > most_tokens:
+        raise OverBudget(
+            f"One call needs about {tokens[0]} tokens, CHRONOS_{service.upper()}_TOKENS_PER_MINUTE "
+            f"allows {most_tokens}. Raise it, then reprocess the video."
+        )
+    recent = _recent(service)
+    room_requests = most_requests - len(recent) if most_requests else len(tokens)
+    room_tokens = most_tokens - sum(used for _, used in recent) if most_tokens else sum(tokens)
+    count = _fitting(tokens[: max(room_requests, 0)], room_tokens)
+    if count:
+        return count
+    lacking_tokens = tokens[0] - room_tokens if most_tokens else 0
+    wait_s = _until_freed(recent, 1 - room_requests, lacking_tokens)
+    raise BudgetSpent(
+        f"This minute's budget of the {service} service is spent.", retry_after_s=wait_s
+    )
+
+
+def _recent(service: str) -> list[tuple[float, int]]:
+    """Return (seconds until it leaves the window, tokens) of each recent call, oldest first."""
+    with connection.cursor() as cursor:
+        number = list(Call.Service.values).index(service)
+        cursor.execute("SELECT pg_advisory_xact_lock(%s, %s)", [_LOCK, number])
+    window = timedelta(seconds=_WINDOW_S)
+    calls = Call.objects.filter(service=service, sent_at__gt=Now() - window).order_by("sent_at")
+    leaves_in = ExpressionWrapper(F("sent_at") + window - Now(), DurationField())
+    charged = Greatest("tokens", "reserved_tokens")
+    rows = calls.annotate(leaves_in=leaves_in, charged=charged).values_list("leaves_in", "charged")
+    return [(left.total_seconds(), count) for left, count in rows]
+
+
+def _fitting(tokens: Sequence[int], room: int) -> int:
+    for count, needed in enumerate(tokens):
+        if needed > room:
+            return count
+        room -= needed
+    return len(tokens)
+
+
+def _until_freed(recent: Sequence[tuple[float, int]], requests: int, tokens: int) -> float:
+    """Return the seconds until this many requests and tokens have left the window."""
+    for leaves_in_s, used in recent:
+        requests, tokens = requests - 1, tokens - used
+        if requests <= 0 and tokens <= 0:
+            return max(leaves_in_s, 0.0)
+    return _WINDOW_S

@@ -1,0 +1,96 @@
+"""A stage in a child process of its own: what kills it kills nobody else's work.
+
+A run under which two workers died, with no step finished in between, may be to blame: it is
+performed here. Its child claims the run and renews the lease by itself. Only when that child dies
+is the run `worker_lost`.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+import subprocess
+import sys
+import threading
+from uuid import UUID
+
+from django.db import connections, transaction
+from dramatiq.middleware import SkipMessage
+
+from videos import launcher, runs
+from videos.exceptions import WorkerLost
+from videos.models import Run
+
+logger = logging.getLogger(__name__)
+
+#: Deaths of workers under a run after which it is performed apart.
+DEATHS = 2
+#: Exit code of a child whose run is not to go on to the next stage now.
+SKIPPED = 75
+
+_children: set[subprocess.Popen[bytes]] = set()
+_children_lock = threading.Lock()
+_stopping = threading.Event()
+
+
+def is_needed(run_id: UUID) -> bool:
+    """Whether workers died under this run, so that it must not be performed among others."""
+    return Run.objects.filter(pk=run_id, deaths__gte=DEATHS).exists()
+
+
+def perform(run_id: UUID, stage: str, worker_id: UUID | None) -> None:
+    """Perform a stage in a child process, and wait for it.
+
+    Raises:
+        SkipMessage: unless the stage was finished.
+    """
+    before = Run.objects.get(pk=run_id)
+    connections.close_all()
+    code = _run_child([str(run_id), stage, *([str(worker_id)] if worker_id else [])])
+    if code == 0:
+        return
+    if code != SKIPPED:
+        _note_death(before, stage, code)
+    raise SkipMessage(f"run {run_id} did not finish {stage}")
+
+
+def stop() -> None:
+    """Ask the children of this process to hand their runs over."""
+    _stopping.set()
+    with _children_lock:
+        for child in _children:
+            child.send_signal(signal.SIGTERM)
+
+
+def _run_child(arguments: list[str]) -> int:
+    program = [sys.executable, "-m", "django", "perform_stage", *arguments]
+    child = subprocess.Popen(launcher.command(program), stdin=subprocess.DEVNULL)
+    with _children_lock:
+        _children.add(child)
+    if _stopping.is_set():
+        child.send_signal(signal.SIGTERM)
+    try:
+        return child.wait()
+    finally:
+        with _children_lock:
+            _children.discard(child)
+
+
+def _note_death(before: Run, stage: str, code: int) -> None:
+    """Fail the run that the child had claimed; one that it never claimed is sent again."""
+    with transaction.atomic():
+        run = runs.locked(before, state=Run.State.RUNNING, stage=stage, token=before.token + 1)
+        if run is None:
+            return
+        if _stopping.is_set():
+            runs.lose_worker([run], deaths=0)
+            return
+        how = f"by signal {signal.Signals(-code).name}" if code < 0 else f"with code {code}"
+        logger.error("Run %s ended its own process %s in %s.", run.pk, how, stage)
+        runs.fail(
+            run,
+            WorkerLost.code,
+            f"The stage {stage} ended its worker {DEATHS} times, and then, alone, a process of "
+            f"its own ({how}). Most often it needs more memory than there is: look at the "
+            "worker's log, then reprocess the video.",
+        )

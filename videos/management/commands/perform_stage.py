@@ -1,0 +1,42 @@
+"""`perform_stage`: what a worker starts to perform a stage apart from its other work."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from typing import Any
+from uuid import UUID
+
+from django.core.management.base import BaseCommand, CommandParser
+from dramatiq.middleware import SkipMessage
+
+from videos import claims, functions, isolation
+from videos.exceptions import HandedOver
+from videos.workers import Heartbeat
+
+
+class Command(BaseCommand):
+    """Claims a run that is queued, and performs one stage of it."""
+
+    help = "Perform one stage of a run in this process. Workers call it; people have no need to."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("run", type=UUID)
+        parser.add_argument("stage")
+        parser.add_argument("worker", type=UUID, nargs="?")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        signal.signal(signal.SIGTERM, _hand_over)
+        heartbeat = Heartbeat()
+        heartbeat.start()
+        try:
+            functions.perform(options["run"], options["stage"], options["worker"])
+        except SkipMessage:
+            sys.exit(isolation.SKIPPED)
+        finally:
+            heartbeat.stop()
+
+
+def _hand_over(*_: object) -> None:
+    for claim in claims.live_claims():
+        claim.abort(HandedOver())

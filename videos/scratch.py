@@ -1,0 +1,66 @@
+"""Temporary folders that are gone when their work is, even if its process was killed.
+
+Each folder holds a lock that the kernel releases with its process. Whoever finds a folder whose
+lock is free deletes it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+_PREFIX = "chronos-work-"
+_LOCK = ".lock"
+_EMPTY_FOR_S = 5.0
+
+
+@contextmanager
+def folder() -> Iterator[Path]:
+    """Yield a new folder, which is deleted when the block ends."""
+    path = Path(tempfile.mkdtemp(prefix=_PREFIX))
+    descriptor = os.open(path / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield path
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
+        os.close(descriptor)
+
+
+def sweep() -> int:
+    """Delete the folders of processes that are gone; return how many."""
+    return sum(_delete_if_left(path) for path in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"))
+
+
+def _delete_if_left(path: Path) -> bool:
+    try:
+        descriptor = os.open(path / _LOCK, os.O_RDWR | os.O_NOFOLLOW)
+    except OSError:
+        # Another user's; or one that is being made or deleted just now. An owner that was killed
+        # in between left an empty folder, which may go where it is old enough to be no new one.
+        return _delete_if_empty(path)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    else:
+        shutil.rmtree(path, ignore_errors=True)
+        return True
+    finally:
+        os.close(descriptor)
+
+
+def _delete_if_empty(path: Path) -> bool:
+    try:
+        if time.time() - path.stat().st_mtime < _EMPTY_FOR_S:
+            return False
+        path.rmdir()
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,104 @@
+"""The same file of the same creator is transcribed once, however often it is uploaded."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from django.db import connection, transaction
+from django.db.models import QuerySet
+from django.db.models.functions import Now
+
+from videos.exceptions import SameContent
+from videos.models import ACTIVE_STATES, AudioPart, Run, Segment, Transcript, Video
+
+_ROWS_PER_STATEMENT = 1_000
+#: Seconds until a run looks again whether the other run has ended; its success is told at once.
+_LOOK_AGAIN_S = 10.0
+_TAKEN_OVER = ("duration_ms", "truncated", "language", "coverage", "cut_at", "completed_at")
+
+
+def take_turn(source_hash: str, creator_id: object) -> None:
+    """Let others who begin with the same bytes wait until this transaction ends."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [f"{creator_id} {source_hash}"]
+        )
+
+
+def find(transcript: Transcript, video: Video) -> Transcript | None:
+    """Return a complete transcript of the same bytes, model and language, if there is one.
+
+    Raises:
+        SameContent: if another run is just making it, and began before this one.
+    """
+    equal = _equal(transcript, video)
+    complete = equal.filter(completed_at__isnull=False).order_by("-completed_at").first()
+    if complete is not None:
+        return complete
+    making = equal.filter(
+        created_at__lt=transcript.created_at, revisions__runs__state__in=ACTIVE_STATES
+    ).first()
+    if making is None:
+        return None
+    raise SameContent(
+        f"The same file is being transcribed for video {making.video_id}: its transcript will be "
+        "used here, and not be paid for again.",
+        retry_after_s=_LOOK_AGAIN_S,
+    )
+
+
+def copy(complete: Transcript, transcript: Transcript) -> int:
+    """Fill a transcript with what a complete one holds; return the number of segments.
+
+    Call it inside the claim's guard. What the other cost is not booked again.
+    """
+    AudioPart.objects.bulk_create(
+        (
+            AudioPart(
+                transcript=transcript,
+                start_ms=part.start_ms,
+                end_ms=part.end_ms,
+                speech=part.speech,
+                result=part.result,
+            )
+            for part in complete.parts.all()
+        ),
+        batch_size=_ROWS_PER_STATEMENT,
+    )
+    segments = Segment.objects.bulk_create(
+        (
+            Segment(
+                transcript=transcript,
+                index=segment.index,
+                start=segment.start,
+                end=segment.end,
+                text=segment.text,
+                speaker=segment.speaker,
+                suspicious=segment.suspicious,
+            )
+            for segment in complete.segments.all()
+        ),
+        batch_size=_ROWS_PER_STATEMENT,
+    )
+    taken = {name: getattr(complete, name) for name in _TAKEN_OVER}
+    Transcript.objects.filter(pk=transcript.pk).update(**taken)
+    return len(segments)
+
+
+def tell(transcript: Transcript, video: Video) -> None:
+    """Once this is committed, let the runs go on that wait for this transcript."""
+    waiting = Run.objects.filter(
+        state=Run.State.WAITING,
+        waiting_reason=Run.Waiting.PAUSED,
+        revision__transcript__in=_equal(transcript, video),
+    )
+    transaction.on_commit(partial(waiting.update, next_attempt_at=Now()), robust=True)
+
+
+def _equal(transcript: Transcript, video: Video) -> QuerySet[Transcript]:
+    return Transcript.objects.filter(
+        source_hash=transcript.source_hash,
+        model=transcript.model,
+        video__creator=video.creator_id,
+        video__language=video.language,
+    ).exclude(pk=transcript.pk)
