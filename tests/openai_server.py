@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from email.parser import BytesParser
+from functools import lru_cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -31,6 +32,8 @@ class Recorded:
     fields: dict[str, str] = field(default_factory=dict)
     audio: bytes = b""
     status: int = 0
+    #: The id of the ledger's row, as the client names it.
+    id: str = ""
 
 
 @dataclass
@@ -84,10 +87,10 @@ class OpenAIServer:
     def embedded(self) -> list[Recorded]:
         return [call for call in self.calls if call.path.endswith("/embeddings")]
 
-    def take_fault(self, path: str) -> Fault | None:
+    def take_fault(self, call: Recorded) -> Fault | None:
         with self._lock:
             for fault in self.faults:
-                if fault.path in path and fault.times:
+                if fault.path in call.path and fault.times:
                     fault.times -= 1
                     return fault
         return None
@@ -104,6 +107,7 @@ class OpenAIServer:
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
                 recorded = _parse(self.path, self.headers["Content-Type"], body)
+                recorded.id = self.headers["X-Client-Request-Id"] or ""
                 owner.calls.append(recorded)
                 status, answer, headers, cut_off = owner.answer(recorded, self.headers)
                 recorded.status = status
@@ -128,7 +132,7 @@ class OpenAIServer:
             return 401, _error(f"Incorrect API key: {headers['Authorization']}"), {}, False
         if call.model not in self.models:
             return 404, _error(f"no model {call.model}", "model_not_found"), {}, False
-        fault = self.take_fault(call.path)
+        fault = self.take_fault(call)
         if fault is not None:
             time.sleep(fault.delay_s)
             if not fault.cut_off and fault.status != 200:
@@ -183,9 +187,14 @@ def embed_words(text: str, dimensions: int) -> Any:
     """Return the sum of a fixed random direction for each word, of length 1."""
     vector = np.full(dimensions, 1e-3, dtype="<f4")
     for word in re.findall(r"\w+", text.lower()):
-        seed = int.from_bytes(hashlib.sha256(word.encode()).digest()[:4], "big")
-        vector += np.random.default_rng(seed).standard_normal(dimensions).astype("<f4")
+        vector += _direction(word, dimensions)
     return (vector / np.linalg.norm(vector)).astype("<f4")
+
+
+@lru_cache(maxsize=100_000)
+def _direction(word: str, dimensions: int) -> Any:
+    seed = int.from_bytes(hashlib.sha256(word.encode()).digest()[:4], "big")
+    return np.random.default_rng(seed).standard_normal(dimensions).astype("<f4")
 
 
 def _error(message: str, code: str | None = None) -> dict[str, Any]:

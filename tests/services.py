@@ -10,22 +10,11 @@ import shutil
 import tempfile
 from pathlib import Path
 
+from tests.environment import clean
 from tests.openai_server import OpenAIServer
 
-PREFIXES = ("CHRONOS_", "DJANGO_", "OPENAI_", "TRANSCRIPTION_", "EMBEDDING_", "AWS_", "SENTRY_")
-NAMES = ("DATABASE_URL", "REDIS_URL", "BROKER_URL", "PORT")
 MODELS = {"TRANSCRIPTION_MODEL": "whisper-1", "EMBEDDING_MODEL": "text-embedding-3-small"}
 DIMENSIONS = 32
-
-
-def clean(environment: dict[str, str]) -> dict[str, str]:
-    """Return an environment without anything that configures Chronos."""
-    return {
-        name: value
-        for name, value in environment.items()
-        if not name.startswith(PREFIXES) and name not in NAMES
-    }
-
 
 kept = clean(dict(os.environ))
 os.environ.clear()

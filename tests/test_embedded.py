@@ -12,7 +12,7 @@ import pytest
 import redis
 
 from tests.conftest import PROJECT, eventually
-from tests.services import clean
+from tests.environment import clean
 
 
 def environment(data):

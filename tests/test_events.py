@@ -23,6 +23,7 @@ def test_a_new_video_writes_its_event_and_its_run(upload):
         "storage_path": video.file.name,
         "original_filename": "clip.mp4",
         "language": "de",
+        "again": False,
         "force": False,
     }
     assert event.dispatched_at

@@ -9,7 +9,7 @@ import textwrap
 import pytest
 
 from tests.conftest import PROJECT
-from tests.services import clean
+from tests.environment import clean
 
 #: From pure code to commands: a module may import from its own layer and those before it.
 LAYERS = [

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from tests.conftest import PROJECT
-from tests.services import clean
+from tests.environment import clean
 
 
 def names(environ: Path, folder: str) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
 
 import numpy as np
 import numpy.typing as npt
@@ -36,7 +37,9 @@ def client() -> openai.OpenAI:
     return services.client(conf().embedding_base_url, conf().embedding_api_key)
 
 
-def embed(api: openai.OpenAI, texts: Sequence[str], *, model: str, dimensions: int) -> Embedded:
+def embed(
+    api: openai.OpenAI, texts: Sequence[str], *, model: str, dimensions: int, call_id: UUID
+) -> Embedded:
     """Return the vectors of up to 2048 texts; overlong ones are embedded by their beginning.
 
     Raises:
@@ -49,7 +52,10 @@ def embed(api: openai.OpenAI, texts: Sequence[str], *, model: str, dimensions: i
     with services.translated("embedding", settings.embedding_base_url, settings.embedding_api_key):
         try:
             answer = api.embeddings.create(
-                model=model, input=[_clipped(text) for text in texts], **asked
+                model=model,
+                input=[_clipped(text) for text in texts],
+                extra_headers=services.request_id(call_id),
+                **asked,
             )
             ordered = sorted(answer.data, key=lambda row: row.index)
             vectors = np.array([row.embedding for row in ordered], dtype=np.float32)

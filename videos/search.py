@@ -137,7 +137,13 @@ def _query_vector(query: str, serving: ServingModel | None, mode: str) -> HalfVe
     call = Call.objects.create(service=Call.Service.EMBEDDING, model=serving.model)
     api = embedding.client()
     try:
-        embedded = embedding.embed(api, [query], model=serving.model, dimensions=serving.dimensions)
+        embedded = embedding.embed(
+            api,
+            [query],
+            model=serving.model,
+            dimensions=serving.dimensions,
+            call_id=call.pk,
+        )
     except ChronosError as error:
         ledger.fail_call(call.pk, error)
         if mode == "vector":

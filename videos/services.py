@@ -11,6 +11,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from uuid import UUID
 
 import openai
 
@@ -42,6 +43,14 @@ def client(base_url: str | None, api_key: str | None) -> openai.OpenAI:
         max_retries=0,
         timeout=openai.Timeout(conf().service_timeout_s, connect=_CONNECT_TIMEOUT_S),
     )
+
+
+def request_id(call_id: UUID) -> dict[str, str]:
+    """Return the header that names a call in the service's log as the ledger names it.
+
+    X-Client-Request-Id: platform.openai.com/docs/api-reference, "Debugging requests".
+    """
+    return {"X-Client-Request-Id": str(call_id)}
 
 
 @contextmanager

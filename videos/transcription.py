@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import openai
 from django.conf.locale import LANG_INFO
@@ -65,9 +66,15 @@ def client() -> openai.OpenAI:
 
 
 def transcribe(
-    api: openai.OpenAI, path: Path, *, model: str, language: str, duration_s: float
+    api: openai.OpenAI,
+    path: Path,
+    *,
+    model: str,
+    language: str,
+    duration_s: float,
+    call_id: UUID,
 ) -> Heard:
-    """Send one part and return what was heard.
+    """Send one part and return what was heard; the service can be asked about `call_id`.
 
     Raises:
         ServiceFault, ConfigurationFault: as `services` translates the service's errors.
@@ -90,6 +97,7 @@ def transcribe(
         answer = api.audio.transcriptions.with_raw_response.create(
             file=(path.name, audio, "audio/flac"),
             model=model,
+            extra_headers=services.request_id(call_id),
             **asked,
         )
         body = answer.http_response.json()

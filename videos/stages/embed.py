@@ -173,6 +173,7 @@ def _call(
             [target.text for target in unknown],
             model=model,
             dimensions=conf().embedding_dimensions,
+            call_id=call.pk,
         )
     except Exception as error:
         raise calls.fail(call, error) from None

@@ -116,6 +116,7 @@ class Recognising:
             model=call.model,
             language=self._language,
             duration_s=_seconds(entry.part),
+            call_id=call.pk,
         )
         self._under_way[future] = _Sent(call, step, entry.part, entry.path)
         future.add_done_callback(lambda _: self._wake())

@@ -1,0 +1,1 @@
+"""Breaks everything around the workers, and checks that nothing is lost or paid for twice."""

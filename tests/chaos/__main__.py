@@ -1,0 +1,220 @@
+"""`make chaos RUNS=n`: break everything around the workers n times, and print a table.
+
+Lanes, each with a database and workers of its own, go side by side: most kill workers at the
+boundaries that `boundaries` finds, three others break Redis, Postgres, the disk, the service and
+the clock. Exit code 1 if anything was lost, paid for twice or left over.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+PROJECT = Path(__file__).resolve().parent.parent.parent
+#: From so many runs on, every boundary must have been hit this often.
+LONG_RUNS = 300
+LEAST_HITS = 20
+#: Short runs play these; the others take a minute or more each.
+QUICK = ("Redis FLUSHALL", "Redis restarted", "faulty service", "six more sweeps")
+DISTURBED_SERVERS = (
+    *("Redis FLUSHALL", "Redis restarted", "Redis stalled 14 s", "Postgres restarted"),
+)
+DISTURBED_WORKERS = ("faulty service", "six more sweeps", "clock an hour ahead", "full disk")
+BOUNCED = ("PgBouncer, undisturbed", "PgBouncer, kills")
+TMPFS_BYTES = 1024**3
+
+
+class Chaos:
+    """The controlling process: servers, lanes, and what they report."""
+
+    def __init__(self, folder: Path, arguments: argparse.Namespace) -> None:
+        self.folder = folder
+        self.arguments = arguments
+        self.reports: list[dict[str, Any]] = []
+        self.passed: set[str] = set()
+        self.failures: list[str] = []
+        self.notes: list[str] = []
+        self.mounted: list[Path] = []
+        self._threads: list[threading.Thread] = []
+
+    def perform(self) -> None:
+        from tests.chaos.servers import Servers
+
+        calm, broken = Servers(self.folder / "a"), Servers(self.folder / "b")
+        try:
+            for servers in (calm, broken):
+                servers.start()
+                self._migrate(servers)
+            self._make_media()
+            self._start_lanes(calm, broken)
+            for thread in self._threads:
+                thread.join()
+        finally:
+            calm.stop()
+            broken.stop()
+            for path in self.mounted:
+                subprocess.run(["umount", str(path)], check=False)
+
+    def _start_lanes(self, calm: Any, broken: Any) -> None:
+        runs, lanes = self.arguments.runs, self.arguments.lanes
+        is_long = runs >= LONG_RUNS
+        for number in range(lanes):
+            rounds = runs // lanes + (number < runs % lanes)
+            self._start(calm, f"kills{number}", rounds, [])
+        kept = [name for name in DISTURBED_SERVERS if is_long or name in QUICK]
+        self._start(broken, "servers", 0, kept)
+        kept = [name for name in DISTURBED_WORKERS if is_long or name in QUICK]
+        disk = self._small_disk() if is_long else None
+        if disk is None and is_long:
+            kept.remove("full disk")
+            self.notes.append("full disk: left out, a small file system cannot be mounted here")
+        self._start(calm, "workers", 0, kept, temporary=disk)
+        program = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin")
+        if program:
+            url = calm.bounced(program, calm.database("bounced"))
+            self._start(calm, "bounced", 0, list(BOUNCED), database=url)
+        else:
+            self.notes.append(
+                "PgBouncer: left out, it is not installed (apt-get install pgbouncer)"
+            )
+
+    def _small_disk(self) -> Path | None:
+        path = self.folder / "small-disk"
+        path.mkdir()
+        command = ["mount", "-t", "tmpfs", "-o", f"size={TMPFS_BYTES}", "tmpfs", str(path)]
+        if subprocess.run(command, capture_output=True, check=False).returncode:
+            return None
+        self.mounted.append(path)
+        return path
+
+    def _start(
+        self,
+        servers: Any,
+        name: str,
+        rounds: int,
+        scenarios: list[str],
+        *,
+        database: str | None = None,
+        temporary: Path | None = None,
+    ) -> None:
+        folder = self.folder / "lanes" / name
+        temporary = temporary or folder / "tmp"
+        temporary.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
+        environment = self._environment(servers, database or servers.database(name)) | {
+            "CHAOS_FOLDER": str(folder),
+            "TMPDIR": str(temporary),
+            "CHRONOS_DATA_DIR": str(folder / "data"),
+            "REDIS_URL": servers.redis.url.replace("db=0", f"db={len(self._threads) + 1}"),
+        }
+        seed = self.arguments.seed + len(self._threads)
+        log = (folder / "lane.log").open("w")
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tests.chaos.lane", str(rounds), str(seed), *scenarios],
+            cwd=PROJECT,
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+            bufsize=1,
+        )
+        thread = threading.Thread(target=self._listen, args=[process, servers, name, folder])
+        thread.start()
+        self._threads.append(thread)
+
+    def _environment(self, servers: Any, database: str) -> dict[str, str]:
+        from tests.environment import clean
+
+        return clean(dict(os.environ)) | {
+            "CHRONOS_ENV_FILE": os.devnull,
+            "DJANGO_SETTINGS_MODULE": "tests.chaos.settings",
+            "DATABASE_URL": database,
+            "REDIS_URL": servers.redis.url,
+            "OPENAI_BASE_URL": "http://127.0.0.1:9/v1",
+            "TRANSCRIPTION_MODEL": "whisper-1",
+            "EMBEDDING_MODEL": "text-embedding-3-small",
+            "EMBEDDING_DIMENSIONS": "32",
+            "OPENBLAS_NUM_THREADS": "1",
+        }
+
+    def _listen(self, process: Any, servers: Any, name: str, folder: Path) -> None:
+        """Take a lane's reports, and do what it asks for, until it ends."""
+        for line in process.stdout:
+            report = json.loads(line)
+            if "do" in report:
+                servers.do(report["do"])
+                process.stdin.write("done\n")
+            elif "passed" in report:
+                self.passed |= set(report["passed"])
+            else:
+                self._take(report, name)
+        if process.wait():
+            end = (folder / "lane.log").read_text()[-3000:]
+            self.failures.append(f"lane {name} ended with {process.returncode}:\n{end}")
+
+    def _take(self, report: dict[str, Any], lane: str) -> None:
+        self.reports.append(report)
+        done = len(self.reports)
+        print(f"\r{done} rounds", end="", file=sys.stderr, flush=True)
+        for problem in report["problems"]:
+            self.failures.append(f"{lane}, {report['kind']}, {report['kills']}: {problem}")
+            print(f"\n{self.failures[-1]}", file=sys.stderr, flush=True)
+
+    def _migrate(self, servers: Any) -> None:
+        environment = self._environment(servers, servers.postgres.url)
+        command = [sys.executable, "-m", "django", "migrate", "-v", "0"]
+        subprocess.run(command, cwd=PROJECT, env=environment, check=True)
+
+    def _make_media(self) -> None:
+        from tests.media import make_audio
+
+        folder = self.folder / "lanes"
+        folder.mkdir()
+        make_audio(folder / "lecture.flac", 150)
+        make_audio(folder / "clip.flac", 8)
+        make_audio(folder / "talk.flac", 13)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
+    parser.add_argument("--runs", type=int, default=12, help="rounds in which workers are killed")
+    parser.add_argument("--lanes", type=int, default=2 * (os.cpu_count() or 1))
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--keep", action="store_true", help="keep the folder, to look into it")
+    arguments = parser.parse_args()
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tests.chaos.settings")
+    folder = Path(tempfile.mkdtemp(prefix="chronos-chaos-"))
+    chaos = Chaos(folder, arguments)
+    begun = time.monotonic()
+    try:
+        chaos.perform()
+    finally:
+        if arguments.keep:
+            print(f"\nkept: {folder}", file=sys.stderr)
+        else:
+            shutil.rmtree(folder, ignore_errors=True)
+    from tests.chaos import report
+
+    print(report.table(chaos.reports, chaos.passed, time.monotonic() - begun))
+    for note in chaos.notes:
+        print(note)
+    if arguments.runs >= LONG_RUNS:
+        chaos.failures += report.rarely_hit(chaos.reports, chaos.passed, LEAST_HITS)
+    chaos.failures += report.too_slow(chaos.reports)
+    for failure in chaos.failures:
+        print(f"FAILED: {failure}")
+    return bool(chaos.failures)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

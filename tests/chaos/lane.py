@@ -1,0 +1,272 @@
+"""One lane: a database, workers, a service and rounds of videos that must come out whole.
+
+Started by `__main__` with the environment of its own database, Redis and folders; prints one JSON
+line for every round.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+FOLDER = Path(os.environ["CHAOS_FOLDER"])
+WORKERS = 3
+ROUND_WITHIN_S = 150
+QUIET_WITHIN_S = 40
+KILLS_A_ROUND = 5
+STOPPED_S = 10.0
+
+
+class Lane:
+    """What the rounds of a lane have in common."""
+
+    def __init__(self, seed: int) -> None:
+        from tests.chaos.zygote import Zygote
+
+        self.random = random.Random(seed)
+        self.zygote = Zygote(FOLDER)
+        self.workers: set[int] = set()
+        self.wanted = WORKERS
+        self.skew_s = 0.0
+        self.hits: dict[str, int] = {}
+        self.plan_id = 0
+        self.expected: dict[str, Any] = {}
+
+    # Workers
+
+    def keep_workers(self) -> None:
+        """Start as many workers as are missing, as a supervisor would."""
+        self.workers -= set(self.zygote.ended())
+        while len(self.workers) < self.wanted:
+            skew_s = self.skew_s if not self.workers else 0.0
+            self.workers.add(self.zygote.start(skew_s))
+
+    def replace_workers(self) -> None:
+        """End all workers and start others."""
+        for pid in self.workers:
+            os.kill(pid, signal.SIGKILL)
+        while self.workers:
+            self.workers -= set(self.zygote.ended())
+            time.sleep(0.02)
+        self.keep_workers()
+
+    # Rounds
+
+    def round(self, disturb: Callable[[Lane], Iterable[None]], *, kind: str) -> dict[str, Any]:
+        """Upload, disturb, wait for the end, check, and clean up; return what was seen."""
+        from tests.chaos import checks
+
+        service.calls.clear()
+        service.injected.clear()
+        for left in FOLDER.glob("fired-*"):
+            left.unlink()
+        (FOLDER / "claims.log").write_text("")
+        begun = time.time()
+        videos = self._upload()
+        self._run(videos, disturb)
+        problems = checks.unfinished(videos)
+        if not problems:
+            problems = self._wait_for_quiet(videos)
+            problems += checks.results(videos, self.expected)
+            problems += checks.ledger(videos, service, self._disturbed_at())
+        seen = {
+            "kind": kind,
+            "seconds": round(time.time() - begun, 1),
+            "problems": problems,
+            "kills": [fired["name"] for fired in self._fired()],
+            "recovery_s": checks.recoveries(self._fired(), FOLDER / "claims.log"),
+            "handover_ms": checks.handovers(videos, FOLDER / "claims.log"),
+        }
+        problems += checks.deleted(videos)
+        self.plan([])
+        return seen
+
+    def _upload(self) -> dict[str, Any]:
+        """Two creators; one uploads the same lecture twice, and may run one video at a time."""
+        from django.contrib.auth import get_user_model
+        from django.core.files import File
+
+        from videos.models import Video
+
+        users = get_user_model().objects
+        ada, bob = (users.create_user(f"{name}-{time.time_ns()}") for name in ("ada", "bob"))
+        wanted = [("lecture", ada), ("again", ada), ("clip", bob), ("talk", bob)]
+        videos = {}
+        for name, creator in wanted:
+            source = FOLDER.parent / f"{'lecture' if name == 'again' else name}.flac"
+            with source.open("rb") as content:
+                videos[name] = Video.objects.create(
+                    creator=creator, file=File(content, name=source.name)
+                )
+        return videos
+
+    def _run(self, videos: dict[str, Any], disturb: Callable[[Lane], Iterable[None]]) -> None:
+        from django.db import Error, connection
+
+        global _uploaded
+        _uploaded = videos
+        steps = iter(disturb(self))
+        deadline = time.monotonic() + ROUND_WITHIN_S
+        disturbing = True
+        while time.monotonic() < deadline:
+            self.keep_workers()
+            disturbing = disturbing and next(steps, StopIteration) is not StopIteration
+            try:
+                if not disturbing and is_done():
+                    return
+            except Error:
+                connection.close()
+            time.sleep(0.05)
+
+    def _wait_for_quiet(self, videos: dict[str, Any]) -> list[str]:
+        """Wait until nothing is left over; return what is, after a while."""
+        from tests.chaos import checks
+
+        deadline = time.monotonic() + QUIET_WITHIN_S
+        left = checks.left_over(videos)
+        while left and time.monotonic() < deadline:
+            self.keep_workers()
+            time.sleep(0.2)
+            left = checks.left_over(videos)
+        return left
+
+    def _fired(self) -> list[dict[str, Any]]:
+        return [json.loads(path.read_text() or "{}") for path in FOLDER.glob("fired-*")]
+
+    def _disturbed_at(self) -> list[float]:
+        return [fired["at"] for fired in self._fired()] + self.ended_at
+
+    # Disturbances
+
+    ended_at: list[float] = []
+
+    def plan(self, names: list[str]) -> None:
+        """Have workers die at these boundaries, once at each."""
+        targets = []
+        for name in names:
+            self.plan_id += 1
+            targets.append({"id": self.plan_id, "name": name, "nth": self.random.choice([1, 1, 2])})
+        new = FOLDER / "plan.json.new"
+        new.write_text(json.dumps(targets))
+        new.rename(FOLDER / "plan.json")
+
+    def die_at_boundaries(self, _: Lane) -> Iterable[None]:
+        """Kill at the boundaries that were hit least so far."""
+        known = set((FOLDER / "passed.log").read_text().split("\n")) - {""}
+        ranked = sorted(known, key=lambda name: (self.hits.get(name, 0), self.random.random()))
+        self.plan(ranked[:KILLS_A_ROUND])
+        yield
+
+    def die_at_random(self, _: Lane) -> Iterable[None]:
+        """Kill workers at random moments of the round."""
+        for _number in range(3):
+            until = time.monotonic() + self.random.uniform(0.1, 1.5)
+            while time.monotonic() < until:
+                yield
+            if self.workers:
+                self.note_kill(self.random.choice(sorted(self.workers)))
+                yield
+
+    def note_kill(self, pid: int) -> None:
+        """Kill a worker from outside, and write down when."""
+        self.plan_id += 1
+        fired = {"at": time.time(), "held": [], "name": "random", "pid": pid}
+        os.kill(pid, signal.SIGKILL)
+        (FOLDER / f"fired-{self.plan_id}").write_text(json.dumps(fired))
+
+    def stop_and_continue(self, _: Lane) -> Iterable[None]:
+        """Stop a worker for longer than its leases last; then let it go on."""
+        until = time.monotonic() + self.random.uniform(0.1, 0.8)
+        while time.monotonic() < until:
+            yield
+        pid = self.random.choice(sorted(self.workers))
+        self.ended_at.append(time.time())
+        os.kill(pid, signal.SIGSTOP)
+        until = time.monotonic() + STOPPED_S
+        while time.monotonic() < until:
+            yield
+        os.kill(pid, signal.SIGCONT)
+
+    def undisturbed(self, _: Lane) -> Iterable[None]:
+        """Let all be well."""
+        return []
+
+
+_uploaded: dict[str, Any] = {}
+
+
+def is_done() -> bool:
+    """Whether nothing more happens to the videos of the round."""
+    from videos.models import Run, Video
+
+    ids = [video.pk for video in _uploaded.values()]
+    active = Run.objects.filter(video__in=ids, finished_at__isnull=True)
+    ended = Video.objects.filter(pk__in=ids, status__in=["completed", "failed", "cancelled"])
+    return not active.exists() and ended.count() == len(ids)
+
+
+def baseline(lane: Lane) -> dict[str, Any]:
+    """Process everything undisturbed, and keep what came out as what is expected."""
+    from tests.chaos import checks
+
+    seen = lane.round(lane.undisturbed, kind="undisturbed")
+    return seen | {"expected": len(checks.EXPECTED)}
+
+
+def kills(lane: Lane, rounds: int) -> None:
+    """Do the rounds in which workers are killed or stopped."""
+    for number in range(rounds):
+        lane.ended_at = []
+        disturbance, kind = {
+            4: (lane.die_at_random, "random kill"),
+            9: (lane.stop_and_continue, "stopped past the lease"),
+        }.get(number % 10, (lane.die_at_boundaries, "kill at boundary"))
+        seen = lane.round(disturbance, kind=kind)
+        for name in seen["kills"]:
+            lane.hits[name] = lane.hits.get(name, 0) + 1
+        tell(seen)
+
+
+def tell(seen: dict[str, Any]) -> None:
+    """Report a round to the controlling process."""
+    print(json.dumps(seen), flush=True)
+
+
+def main() -> None:
+    global service
+    rounds, seed, names = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3:]
+    import django
+
+    django.setup()
+    import videos.actors  # noqa: F401
+
+    lane = Lane(seed)  # Forks the zygote, before any thread is there.
+    service.start()
+    lane.keep_workers()
+    tell(baseline(lane))
+    if not names:
+        kills(lane, rounds)
+        passed = set((FOLDER / "passed.log").read_text().split("\n")) - {""}
+        tell({"passed": sorted(passed)})
+    for name in names:
+        from tests.chaos import scenarios
+
+        tell(scenarios.play(lane, name))
+    lane.zygote.stop()
+
+
+if __name__ == "__main__":
+    from tests.chaos.service import Service
+
+    service = Service(dimensions=int(os.environ["EMBEDDING_DIMENSIONS"]))
+    os.environ["OPENAI_BASE_URL"] = service.url
+    os.environ["OPENAI_API_KEY"] = service.key
+    sys.modules["tests.chaos.lane"] = sys.modules["__main__"]
+    main()

@@ -1,0 +1,83 @@
+"""The table that a run of the chaos suite ends with."""
+
+from __future__ import annotations
+
+import statistics
+from collections import Counter, defaultdict
+from typing import Any
+
+#: Seconds from SIGKILL to resumed; milliseconds from a run's end to the creator's next.
+MEDIAN_RECOVERY_S = 10.0
+LONGEST_RECOVERY_S = 20.0
+P95_HANDOVER_MS = 100.0
+
+
+def table(reports: list[dict[str, Any]], passed: set[str], seconds: float) -> str:
+    """Return what happened, by kind of round, and the figures over all."""
+    by_kind: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for report in reports:
+        by_kind[report["kind"]].append(report)
+    lines = ["", "| round | rounds | kills | problems | median, s |", "|---|---|---|---|---|"]
+    for kind, rounds in by_kind.items():
+        kills = sum(len(report["kills"]) for report in rounds)
+        problems = sum(len(report["problems"]) for report in rounds)
+        median = statistics.median(report["seconds"] for report in rounds)
+        lines.append(f"| {kind} | {len(rounds)} | {kills} | {problems} | {median:.1f} |")
+    hits = _hits(reports)
+    recovery, handover = recoveries(reports), handovers(reports)
+    least = min((hits[name] for name in passed), default=0)
+    figures = {
+        "boundaries found": len(passed),
+        "kills at the least hit boundary": least,
+        "recovery after SIGKILL, s": _spread(recovery),
+        "slot hand-over, ms": _spread(handover),
+        "whole time, s": f"{seconds:.0f}",
+    }
+    lines += ["", "| figure | |", "|---|---|"]
+    lines += [f"| {name} | {value} |" for name, value in figures.items()]
+    return "\n".join(lines)
+
+
+def rarely_hit(reports: list[dict[str, Any]], passed: set[str], least: int) -> list[str]:
+    """Return the boundaries at which workers did not die often enough."""
+    hits = _hits(reports)
+    return [f"{name}: killed {hits[name]} times" for name in sorted(passed) if hits[name] < least]
+
+
+def too_slow(reports: list[dict[str, Any]]) -> list[str]:
+    """Return which of the promised times were not kept."""
+    recovery, handover = recoveries(reports), handovers(reports)
+    slow = []
+    if recovery and statistics.median(recovery) > MEDIAN_RECOVERY_S:
+        slow.append(f"the median recovery took {statistics.median(recovery):.1f} s")
+    if recovery and max(recovery) > LONGEST_RECOVERY_S:
+        slow.append(f"the longest recovery took {max(recovery):.1f} s")
+    if handover and _p95(handover) > P95_HANDOVER_MS:
+        slow.append(f"95% of the slots were handed over within {_p95(handover):.0f} ms")
+    return slow
+
+
+def recoveries(reports: list[dict[str, Any]]) -> list[float]:
+    """Return the recovery times of all rounds in which only workers were killed."""
+    return [s for report in reports if "kill" in report["kind"] for s in report["recovery_s"]]
+
+
+def handovers(reports: list[dict[str, Any]]) -> list[float]:
+    """Return the slot hand-overs of all rounds in which no server was disturbed."""
+    calm = [each for each in reports if "kill" in each["kind"] or each["kind"] == "undisturbed"]
+    return [ms for report in calm for ms in report["handover_ms"]]
+
+
+def _hits(reports: list[dict[str, Any]]) -> Counter[str]:
+    return Counter(name for report in reports for name in report["kills"])
+
+
+def _p95(values: list[float]) -> float:
+    return sorted(values)[int(len(values) * 0.95) - (len(values) * 0.95 == len(values))]
+
+
+def _spread(values: list[float]) -> str:
+    if not values:
+        return "none"
+    median, longest = statistics.median(values), max(values)
+    return f"median {median:.1f}, p95 {_p95(values):.1f}, longest {longest:.1f} ({len(values)})"
