@@ -3,7 +3,7 @@ PYTHON ?= $(shell for python in python3.12 python3.11 python3.13 python3; do \
 	"$$python" -c 'import ensurepip, venv' 2>/dev/null && echo "$$python" && break; done)
 BIN := .venv/bin
 
-.PHONY: run install install-dev check test test-full format lock
+.PHONY: run install install-dev check test test-full chaos format lock
 
 run: install
 	@exec $(BIN)/python manage.py up $(if $(ONCE),--once) $(if $(PORT),--port $(PORT))
@@ -37,6 +37,9 @@ test: install-dev
 
 test-full: install-dev
 	$(BIN)/pytest
+
+chaos: install-dev
+	$(BIN)/python -m tests.chaos $(if $(RUNS),--runs $(RUNS))
 
 format: install-dev
 	$(BIN)/ruff format .

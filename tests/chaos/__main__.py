@@ -19,6 +19,9 @@ import time
 from pathlib import Path
 from typing import Any
 
+from tests.chaos import report
+from tests.chaos.report import hits
+
 PROJECT = Path(__file__).resolve().parent.parent.parent
 #: From so many runs on, every boundary must have been hit this often.
 LONG_RUNS = 300
@@ -40,6 +43,8 @@ class Chaos:
         self.folder = folder
         self.arguments = arguments
         self.reports: list[dict[str, Any]] = []
+        #: Boundaries that are passed in undisturbed rounds, and in any.
+        self.usual: set[str] = set()
         self.passed: set[str] = set()
         self.failures: list[str] = []
         self.notes: list[str] = []
@@ -150,24 +155,28 @@ class Chaos:
     def _listen(self, process: Any, servers: Any, name: str, folder: Path) -> None:
         """Take a lane's reports, and do what it asks for, until it ends."""
         for line in process.stdout:
-            report = json.loads(line)
-            if "do" in report:
-                servers.do(report["do"])
+            told = json.loads(line)
+            if "do" in told:
+                servers.do(told["do"])
                 process.stdin.write("done\n")
-            elif "passed" in report:
-                self.passed |= set(report["passed"])
+            elif "passed" in told:
+                self.usual |= set(told["usual"])
+                self.passed |= set(told["passed"])
             else:
-                self._take(report, name)
+                self._take(told, name)
         if process.wait():
             end = (folder / "lane.log").read_text()[-3000:]
             self.failures.append(f"lane {name} ended with {process.returncode}:\n{end}")
 
-    def _take(self, report: dict[str, Any], lane: str) -> None:
-        self.reports.append(report)
+    def _take(self, seen: dict[str, Any], lane: str) -> None:
+        self.reports.append(seen)
+        new = self.folder / "lanes" / f"hits.{lane}"
+        new.write_text(json.dumps(hits(self.reports)))
+        new.rename(self.folder / "lanes" / "hits.json")
         done = len(self.reports)
         print(f"\r{done} rounds", end="", file=sys.stderr, flush=True)
-        for problem in report["problems"]:
-            self.failures.append(f"{lane}, {report['kind']}, {report['kills']}: {problem}")
+        for problem in seen["problems"]:
+            self.failures.append(f"{lane}, {seen['kind']}, {seen['kills']}: {problem}")
             print(f"\n{self.failures[-1]}", file=sys.stderr, flush=True)
 
     def _migrate(self, servers: Any) -> None:
@@ -203,13 +212,12 @@ def main() -> int:
             print(f"\nkept: {folder}", file=sys.stderr)
         else:
             shutil.rmtree(folder, ignore_errors=True)
-    from tests.chaos import report
-
-    print(report.table(chaos.reports, chaos.passed, time.monotonic() - begun))
+    seconds = time.monotonic() - begun
+    print(report.table(chaos.reports, chaos.usual, chaos.passed, seconds))
     for note in chaos.notes:
         print(note)
     if arguments.runs >= LONG_RUNS:
-        chaos.failures += report.rarely_hit(chaos.reports, chaos.passed, LEAST_HITS)
+        chaos.failures += report.rarely_hit(chaos.reports, chaos.usual, LEAST_HITS)
     chaos.failures += report.too_slow(chaos.reports)
     for failure in chaos.failures:
         print(f"FAILED: {failure}")

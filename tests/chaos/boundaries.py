@@ -31,7 +31,12 @@ from videos.brokers import WakingRedisBroker
 
 VIDEOS = f"{os.sep}videos{os.sep}"
 #: Functions that do something for whoever calls them: their callers name the boundary.
-FRAMES = {"guard", "enqueue", "wake", "_enqueue", "release", "finish", "begin", "note", "fail"}
+FRAMES = {
+    *("claims.guard", "transport.enqueue", "brokers.enqueue", "brokers.wake", "brokers.ack"),
+    *("admission.release", "admission._enqueue", "steps.finish", "steps.begin", "steps.step"),
+    *("breaker.note", "calls.fail", "calls.answer", "ledger.fail_call", "ledger.answer_call"),
+    *("workers.run", "events.record", "events.execute_stage"),
+}
 WRITES = ("INSERT", "UPDATE", "DELETE")
 
 
@@ -133,7 +138,7 @@ def _site() -> str:
         code = frame.f_code
         if VIDEOS in code.co_filename and "site-packages" not in code.co_filename:
             name = f"{Path(code.co_filename).stem}.{code.co_name}"
-            if code.co_name not in FRAMES and not code.co_name.startswith("<"):
+            if name not in FRAMES and not code.co_name.startswith("<"):
                 return name
             fallback = fallback or name
         frame = frame.f_back  # type: ignore[assignment]

@@ -52,7 +52,7 @@ def left_over(videos: dict[str, Video]) -> list[str]:
     return [f"{count} {what} left over" for what, count in counts.items() if count]
 
 
-def results(videos: dict[str, Video], _: Any) -> list[str]:
+def results(videos: dict[str, Video]) -> list[str]:
     """Compare transcripts, chunks and vectors with those of an undisturbed run."""
     problems = []
     for name, video in videos.items():
@@ -143,22 +143,25 @@ def _held_by(kill: dict[str, Any], claims: list[Any]) -> list[list[Any]]:
     return [[run, token] for run, token in mine if run in alive]
 
 
-def handovers(videos: dict[str, Video], claims_log: Path) -> list[float]:
-    """Return the milliseconds from the end of a creator's run to the first claim of the next."""
+def handovers(
+    videos: dict[str, Video], fired: list[dict[str, Any]], claims_log: Path
+) -> list[float]:
+    """Return the milliseconds from the end of a creator's run to the first claim of the next.
+
+    One in which a worker was killed is a recovery, and left out.
+    """
     first_claims: dict[str, float] = {}
     for line in claims_log.read_text().splitlines():
         at, run_id, _, _ = json.loads(line)
         first_claims.setdefault(run_id, at)
     gaps = []
     for pair in (("lecture", "again"), ("clip", "talk")):
-        runs = [
-            video.runs.order_by("created_at").first()
-            for name, video in videos.items()
-            if name in pair
-        ]
+        runs = [videos[name].runs.order_by("created_at").first() for name in pair]
         ended = sorted(run.finished_at.timestamp() for run in runs if run and run.finished_at)
         begun = sorted(first_claims.get(str(run.pk), 0.0) for run in runs if run)
-        if len(ended) == len(begun) == 2 and begun[1] > ended[0]:
+        if len(ended) < 2 or begun[1] <= ended[0]:
+            continue
+        if not any(ended[0] - 0.1 <= kill["at"] <= begun[1] for kill in fired):
             gaps.append(round((begun[1] - ended[0]) * 1000, 1))
     return gaps
 
