@@ -39,6 +39,10 @@ class Environment(BaseSettings):
     chronos_creator_starts_per_minute: int = Field(default=10, ge=0)
     chronos_bulk_concurrency: int = Field(default=4, ge=1)
     chronos_parts_in_flight: int = Field(default=16, ge=1, le=256)
+    chronos_transcription_requests_per_minute: int = Field(default=0, ge=0)
+    chronos_transcription_tokens_per_minute: int = Field(default=0, ge=0)
+    chronos_embedding_requests_per_minute: int = Field(default=0, ge=0)
+    chronos_embedding_tokens_per_minute: int = Field(default=0, ge=0)
     chronos_max_upload_bytes: int = Field(default=20 * 1024**3, ge=1)
     chronos_max_duration_s: int = Field(default=12 * 3600, ge=1)
     chronos_visible_videos: str = "videos.access.own_videos"

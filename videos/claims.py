@@ -22,7 +22,7 @@ from django.db.models.functions import Coalesce, Now
 
 from videos import events, runs
 from videos.conf import conf
-from videos.exceptions import ClaimLost, RunCancelled, TimedOut
+from videos.exceptions import ClaimLost, HandedOver, RunCancelled, TimedOut
 from videos.models import Run
 
 #: Seconds between two looks of a waiting stage at its claim.
@@ -33,6 +33,8 @@ Result = TypeVar("Result")
 #: The claims of this process, which the heartbeat renews.
 _live: set[Claim] = set()
 _live_lock = threading.Lock()
+#: Set while this process ends: what it claims by then goes to another at once.
+_handing_over = threading.Event()
 
 
 class Claim:
@@ -134,6 +136,8 @@ def claimed(run_id: UUID, stage: str, worker_id: UUID | None) -> Iterator[Claim 
         claim.abort(RunCancelled())
     with _live_lock:
         _live.add(claim)
+        if _handing_over.is_set():
+            claim.abort(HandedOver())
     try:
         yield claim
     finally:
@@ -145,6 +149,19 @@ def live_claims() -> list[Claim]:
     """Return the claims of this process."""
     with _live_lock:
         return list(_live)
+
+
+def hand_over() -> None:
+    """Give the claims of this process, and those to come, to others at their next `check`."""
+    with _live_lock:
+        _handing_over.set()
+        for claim in _live:
+            claim.abort(HandedOver())
+
+
+def keep() -> None:
+    """Keep claims again, as a process does that begins to work."""
+    _handing_over.clear()
 
 
 def renew(claims: Sequence[Claim]) -> None:

@@ -11,7 +11,7 @@ from django.db import DatabaseError, InterfaceError
 from dramatiq import Broker, MessageProxy, Middleware, Worker
 from dramatiq.errors import ActorNotFound
 
-from videos.exceptions import ClaimLost, HandedOver
+from videos.exceptions import ClaimLost
 
 if TYPE_CHECKING:
     from videos.workers import Pulse
@@ -41,21 +41,29 @@ class Durability(Middleware):
     def after_worker_boot(self, broker: Broker, worker: Worker) -> None:
         """Register the worker; start its heartbeat and its sweep."""
         # Brokers are made before the models are loaded, so this module must not need them.
+        from videos import claims
         from videos.workers import Pulse
 
         queues = sorted(worker.consumer_whitelist or broker.get_declared_queues())
+        claims.keep()
         self._pulse = Pulse(worker, queues, owns_process=self._owns_process)
         self._pulse.start()
 
     def before_worker_shutdown(self, broker: Broker, worker: Worker) -> None:
-        """Hand the runs of this process over to others, at their next look at their claim."""
+        """Hand the runs of this process over to others, at their next look at their claim.
+
+        Its consumers fetch nothing more: idle threads would take what was just handed over.
+        """
         from videos import claims, isolation, workers
 
         if self._owns_process:
             workers.end_within(workers.END_WITHIN_S, os.EX_TEMPFAIL)
+        if self._pulse is not None:
+            self._pulse.stop_watching()
+        for consumer in worker.consumers.values():
+            consumer.pause()
         isolation.stop()
-        for claim in claims.live_claims():
-            claim.abort(HandedOver())
+        claims.hand_over()
 
     def after_worker_shutdown(self, broker: Broker, worker: Worker) -> None:
         """Stop the heartbeat and sign the worker off, once the last stage has ended."""

@@ -89,6 +89,8 @@ class WorkerHeartbeat(Heartbeat):
         self._worker = worker
         self._queues = queues
         self._owns_process = owns_process
+        #: Off while the worker stops its threads itself.
+        self.watches = True
 
     def beat(self) -> None:
         """Renew them once.
@@ -96,7 +98,7 @@ class WorkerHeartbeat(Heartbeat):
         The process ends if one of Dramatiq's threads is dead: it would look alive, and never
         again take a message or give one back.
         """
-        if dead := _dead_threads(self._worker):
+        if self.watches and (dead := _dead_threads(self._worker)):
             logger.critical("The worker's %s died: ending the process.", dead)
             if self._owns_process:
                 end_process()
@@ -172,6 +174,10 @@ class Pulse:
         _current = self
         self._heartbeat.start()
         self._sweep.start()
+
+    def stop_watching(self) -> None:
+        """Take the end of the worker's threads for intended from now on."""
+        self._heartbeat.watches = False
 
     def stop(self) -> None:
         """Stop both threads and sign the worker off."""

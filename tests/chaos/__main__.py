@@ -218,7 +218,7 @@ def main() -> int:
         print(note)
     if arguments.runs >= LONG_RUNS:
         chaos.failures += report.rarely_hit(chaos.reports, chaos.usual, LEAST_HITS)
-    chaos.failures += report.too_slow(chaos.reports)
+        chaos.failures += report.too_slow(chaos.reports)
     for failure in chaos.failures:
         print(f"FAILED: {failure}")
     return bool(chaos.failures)

@@ -114,7 +114,10 @@ def _paid_twice(step_id: Any, calls: list[Call]) -> list[str]:
 
 
 def recoveries(fired: list[dict[str, Any]], claims_log: Path) -> list[float]:
-    """Return the seconds from each kill until the runs that the worker held were claimed again."""
+    """Return the seconds from each kill until the runs that the worker held were claimed again.
+
+    A worker that takes a run over and is killed before it says so begins the wait anew.
+    """
     claims = [json.loads(line) for line in claims_log.read_text().splitlines()]
     seconds = []
     for kill in fired:
@@ -123,7 +126,9 @@ def recoveries(fired: list[dict[str, Any]], claims_log: Path) -> list[float]:
             again = [at for at, run, other, _ in claims if run == run_id and other > token]
             later = [at for at in again if at > kill["at"]]
             if later:
-                seconds.append(round(min(later) - kill["at"], 2))
+                resumed = min(later)
+                last = max(other["at"] for other in fired if other["at"] < resumed)
+                seconds.append(round(resumed - last, 2))
     return seconds
 
 

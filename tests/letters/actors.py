@@ -13,13 +13,14 @@ class Greeting:
     name: str
     diary: str
     kill_between: bool = False
+    kill_always: bool = False
     fail: bool = False
 
 
 @events.function("letters/greeting.requested", data=Greeting, retries=1, on_failure=None)
 def greet(run, data: Greeting):
     letter = run.step("write", write_letter, data)
-    if data.kill_between and run.attempt == 1:
+    if data.kill_always or (data.kill_between and run.attempt == 1):
         os.kill(os.getpid(), signal.SIGKILL)
     run.step("send", send_letter, data, letter)
 

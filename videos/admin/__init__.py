@@ -1,6 +1,6 @@
 """The admin: where operators see what happens, and steer it."""
 
 from videos.admin.videos import VideoAdmin
-from videos.admin.work import CallAdmin, EventAdmin, RunAdmin, WorkerAdmin
+from videos.admin.work import BreakerAdmin, CallAdmin, EventAdmin, RunAdmin, WorkerAdmin
 
-__all__ = ["CallAdmin", "EventAdmin", "RunAdmin", "VideoAdmin", "WorkerAdmin"]
+__all__ = ["BreakerAdmin", "CallAdmin", "EventAdmin", "RunAdmin", "VideoAdmin", "WorkerAdmin"]

@@ -8,7 +8,7 @@ from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
-from videos.models import Call, Event, Run, Step, Worker
+from videos.models import Breaker, Call, Event, Run, Step, Worker
 
 
 class _ReadOnly:
@@ -108,3 +108,10 @@ class WorkerAdmin(_ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]
     def get_queryset(self, request: HttpRequest) -> QuerySet[Worker]:
         """Show the newest first."""
         return super().get_queryset(request).order_by("-started_at")
+
+
+@admin.register(Breaker)
+class BreakerAdmin(_ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]
+    """Which services answer, and until when no call is sent to one that does not."""
+
+    list_display = ("service", "state", "failures", "open_until", "last_error")

@@ -11,7 +11,6 @@ from django.core.management.base import BaseCommand, CommandParser
 from dramatiq.middleware import SkipMessage
 
 from videos import claims, functions, isolation
-from videos.exceptions import HandedOver
 from videos.workers import Heartbeat
 
 
@@ -38,5 +37,4 @@ class Command(BaseCommand):
 
 
 def _hand_over(*_: object) -> None:
-    for claim in claims.live_claims():
-        claim.abort(HandedOver())
+    claims.hand_over()

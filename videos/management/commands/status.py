@@ -10,7 +10,7 @@ from django.db.models import Count
 
 from videos.documents import video_document
 from videos.management.reporting import ReportingCommand, all_videos, count, find_videos
-from videos.models import Run, Worker
+from videos.models import Breaker, Run, Worker
 
 
 class Command(ReportingCommand):
@@ -56,6 +56,10 @@ class Command(ReportingCommand):
             )
         runs = ", ".join(f"{count} {state}" for state, count in document["runs"].items())
         self.stdout.write(f"runs: {runs or 'none'}; workers: {len(document['workers'])}")
+        for breaker in Breaker.objects.filter(failures__gt=0):
+            self.stdout.write(
+                f"{breaker} after {breaker.failures} failures; last: {breaker.last_error}"
+            )
 
 
 def _queue_depths() -> dict[str, int]:

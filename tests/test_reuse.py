@@ -1,0 +1,54 @@
+"""The same content is not paid for twice."""
+
+import pytest
+
+from tests.conftest import ended
+from videos.models import Call
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def texts(video):
+    return list(video.revision.transcript.segments.values_list("start", "end", "text"))
+
+
+def test_an_equal_upload_takes_over_the_transcript(upload, worker, openai):
+    first = ended(upload())
+    second = ended(upload())
+
+    assert second.status == "completed"
+    assert texts(second) == texts(first)
+    assert (len(openai.heard()), len(openai.embedded())) == (1, 1)
+    assert set(Call.objects.values_list("video_id", flat=True)) == {first.pk}
+
+
+def test_equal_uploads_at_once_are_heard_once(upload, openai, request):
+    videos = [upload() for _ in range(3)]
+    request.getfixturevalue("worker")
+
+    assert {ended(video).status for video in videos} == {"completed"}
+    assert len(openai.heard()) == 1
+
+
+def test_another_creators_equal_upload_is_their_own(upload, worker, openai, django_user_model):
+    ended(upload())
+    ended(upload(creator=django_user_model.objects.create_user("bob")))
+
+    assert len(openai.heard()) == 2
+
+
+def test_another_language_is_heard_anew(upload, worker, openai):
+    ended(upload())
+    ended(upload(language="de"))
+
+    assert len(openai.heard()) == 2
+
+
+def test_force_pays_again_for_transcript_and_vectors(upload, worker, openai):
+    video = ended(upload())
+    openai.calls.clear()
+
+    video.reprocess(from_stage="chunk", force=True)
+
+    assert ended(video).status == "completed"
+    assert (len(openai.heard()), len(openai.embedded())) == (0, 1)
