@@ -6,7 +6,7 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from tests.rows import completed_video
-from videos.models import Call, Event, Run, Video
+from videos.models import Call, Event, Run, Video, Worker
 
 pytestmark = pytest.mark.django_db
 
@@ -94,6 +94,19 @@ def test_cancel_stops_waiting_runs(operator, creator):
     operator.post(reverse("admin:videos_video_changelist"), selected)
 
     assert Video.objects.get().status == "cancelled"
+
+
+def test_a_preferred_video_goes_before_all_others(operator, creator):
+    first, urgent = completed_video(creator), completed_video(creator)
+    Worker.objects.all().delete()
+    for video in (first, urgent):
+        video.reprocess(from_stage="embed")
+    selected = {"action": "prefer", "_selected_action": [urgent.pk]}
+
+    operator.post(reverse("admin:videos_video_changelist"), selected)
+
+    ordered = Run.objects.filter(state="waiting").order_by("-priority", "created_at")
+    assert [run.video_id for run in ordered] == [urgent.pk, first.pk]
 
 
 def test_an_upload_through_the_admin_starts_processing(

@@ -1,6 +1,9 @@
 """Who may run: limits that hold, reasons that are told, fairness."""
 
+import threading
+
 import pytest
+from django.db import connection
 from django.utils import timezone
 
 from videos import admission
@@ -106,6 +109,26 @@ def test_bulk_work_takes_only_threads_that_nothing_else_wants(creators):
     wait_runs(creators[1], 1, state="queued")
     with pytest.raises(Yielded):
         admission.make_way(bulk)
+
+
+def test_the_limit_of_a_creator_holds_when_many_release_at_once(creators, settings):
+    settings.CHRONOS_CREATOR_CONCURRENCY = 3
+    live_worker(threads=64)
+    wait_runs(creators[0], 30)
+    barrier = threading.Barrier(8)
+
+    def release():
+        barrier.wait()
+        admission.release()
+        connection.close()
+
+    threads = [threading.Thread(target=release) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert Run.objects.filter(holds_slot=True).count() == 3
 
 
 def test_priority_goes_first(creators, settings):

@@ -28,6 +28,8 @@ BULK = "bulk"
 _RELEASED_PER_SLOT = 2
 _WORKER_FRESH = timedelta(seconds=10)
 _MINUTE = timedelta(seconds=60)
+#: Priority of runs that an operator lets go first; others have 0.
+_PREFERRED = 1
 _BUSY = (Run.State.QUEUED, Run.State.RUNNING)
 #: Keys of the advisory locks; any two numbers that nothing else in the database uses.
 RELEASE_LOCK = 0x6368726F6E01
@@ -116,6 +118,12 @@ def waiting() -> QuerySet[Run]:
     """Return the runs that may be released as soon as limits and capacity allow."""
     due = Q(next_attempt_at__isnull=True) | Q(next_attempt_at__lte=Now())
     return Run.objects.filter(due, state=Run.State.WAITING, holds_slot=False)
+
+
+def prefer(video_ids: Iterable[UUID]) -> int:
+    """Let the waiting runs of these videos go before all others; return how many there are."""
+    runs = Run.objects.filter(video__in=list(video_ids), state=Run.State.WAITING)
+    return runs.update(priority=_PREFERRED)
 
 
 def _in_rounds(due: QuerySet[Run], held: Counter[Any], room: int) -> list[tuple[UUID, Any]]:

@@ -17,7 +17,7 @@ from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString, mark_safe
 
-from videos import pipelines
+from videos import admission, pipelines
 from videos.documents import chunk_documents, eta_s, serving_segments, with_runs
 from videos.models import Call, Run, Video
 
@@ -46,7 +46,7 @@ class VideoAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     list_per_page = 50
     show_full_result_count = False
     raw_id_fields = ("creator",)
-    actions = ("reprocess", "cancel")
+    actions = ("reprocess", "cancel", "prefer")
     change_form_template = "admin/videos/video/change_form.html"
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Video]:
@@ -227,6 +227,12 @@ class VideoAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         stopped = sum(video.cancel() for video in videos)
         self.message_user(request, f"{stopped} runs are being cancelled.")
         return redirect(reverse("admin:videos_video_changelist"))
+
+    @admin.action(description="Process before all others", permissions=["change"])
+    def prefer(self, request: HttpRequest, videos: QuerySet[Video]) -> None:
+        """Let the selected videos' runs start next, within their creators' limits."""
+        preferred = admission.prefer(video.pk for video in videos)
+        self.message_user(request, f"{preferred} waiting runs go before all others now.")
 
 
 _CHOICES = {
