@@ -33,7 +33,7 @@ Result = TypeVar("Result")
 #: The claims of this process, which the heartbeat renews.
 _live: set[Claim] = set()
 _live_lock = threading.Lock()
-#: Set while this process ends: what it claims by then goes to another at once.
+#: Set while this process's worker ends: what it claims by then goes to another at once.
 _handing_over = threading.Event()
 
 
@@ -160,7 +160,7 @@ def hand_over() -> None:
 
 
 def keep() -> None:
-    """Keep claims again, as a process does that begins to work."""
+    """Keep claims again: the worker has ended, what this process claims now is its own."""
     _handing_over.clear()
 
 

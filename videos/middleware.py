@@ -41,11 +41,9 @@ class Durability(Middleware):
     def after_worker_boot(self, broker: Broker, worker: Worker) -> None:
         """Register the worker; start its heartbeat and its sweep."""
         # Brokers are made before the models are loaded, so this module must not need them.
-        from videos import claims
         from videos.workers import Pulse
 
         queues = sorted(worker.consumer_whitelist or broker.get_declared_queues())
-        claims.keep()
         self._pulse = Pulse(worker, queues, owns_process=self._owns_process)
         self._pulse.start()
 
@@ -67,8 +65,11 @@ class Durability(Middleware):
 
     def after_worker_shutdown(self, broker: Broker, worker: Worker) -> None:
         """Stop the heartbeat and sign the worker off, once the last stage has ended."""
+        from videos import claims
+
         if self._pulse is not None:
             self._pulse.stop()
+        claims.keep()
 
     def after_nack(self, broker: Broker, message: MessageProxy) -> None:
         """Record a terminal failure on the run whose message died."""
