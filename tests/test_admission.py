@@ -83,6 +83,26 @@ def test_no_creator_takes_all_the_room(creators):
     assert sorted(queued) == ["ada", "ada", "bob", "cyd"]
 
 
+@pytest.mark.parametrize("served", [True, False])
+def test_one_upload_waits_for_no_long_queue(creators, settings, served):
+    settings.CHRONOS_CREATOR_CONCURRENCY = 1
+    ada, bob, cyd = creators
+    live_worker(threads=1)
+    if served:
+        wait_runs(ada, 1)
+        wait_runs(bob, 1)
+        assert admission.release() == 2
+        Run.objects.update(state="completed", holds_slot=False)
+    wait_runs(ada, 10)
+    wait_runs(bob, 10)
+    wait_runs(cyd, 1)
+
+    admission.release()
+
+    queued = Run.objects.filter(state="queued").values_list("creator__username", flat=True)
+    assert sorted(queued) == ["ada", "cyd"]
+
+
 def test_bulk_work_has_a_pool_of_its_own(creators, settings):
     settings.CHRONOS_BULK_CONCURRENCY = 2
     settings.CHRONOS_CREATOR_CONCURRENCY = 1

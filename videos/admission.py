@@ -1,20 +1,22 @@
 """Who may run now: limits of a creator, capacity of the workers, fairness. In Postgres.
 
 Waiting runs cost no message and no retry. They are released in rounds: each creator's first
-run before any creator's second, counting what they have running already.
+run before any creator's second, counting what they have running already. Within a round the
+creator who was served longest ago goes first; of those never served, the one who wants least.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 from uuid import UUID
 
+from django.contrib.auth import get_user_model
 from django.db import connection, transaction
-from django.db.models import Count, F, Min, Q, QuerySet, Sum, Window
+from django.db.models import Count, F, Min, OuterRef, Q, QuerySet, Subquery, Sum, Window
 from django.db.models.functions import Now, RowNumber
 
 from videos import runs as lifecycle
@@ -28,6 +30,7 @@ BULK = "bulk"
 _RELEASED_PER_SLOT = 2
 _WORKER_FRESH = timedelta(seconds=10)
 _MINUTE = timedelta(seconds=60)
+_NEVER = datetime.min.replace(tzinfo=UTC)
 #: Priority of runs that an operator lets go first; others have 0.
 _PREFERRED = 1
 _BUSY = (Run.State.QUEUED, Run.State.RUNNING)
@@ -135,13 +138,29 @@ def _in_rounds(due: QuerySet[Run], held: Counter[Any], room: int) -> list[tuple[
             RowNumber(),
             partition_by="creator",
             order_by=[F("priority").desc(), F("created_at").asc(), F("id").asc()],
-        )
+        ),
+        wanted=Window(Count("id"), partition_by="creator"),
     )
     most = min(room, conf().creator_concurrency or room)
-    rows = ranked.filter(turn__lte=most).order_by("-priority", "turn", "created_at")
-    listed = list(rows.values_list("pk", "creator_id", "priority", "turn", "created_at"))
-    listed.sort(key=lambda row: (-row[2], row[3] + held[row[1]], row[4]))
-    return [(row[0], row[1]) for row in listed]
+    ranked = ranked.only("creator", "priority", "created_at")
+    runs = list(ranked.filter(turn__lte=most))
+    served = _last_served({run.creator_id for run in runs})
+
+    def place(run: Any) -> tuple[Any, ...]:
+        in_round = run.turn + held[run.creator_id]
+        last = served.get(run.creator_id, _NEVER)
+        return (-run.priority, in_round, last, run.wanted, run.created_at)
+
+    return [(run.pk, run.creator_id) for run in sorted(runs, key=place)]
+
+
+def _last_served(creator_ids: Iterable[Any]) -> dict[Any, datetime]:
+    """Return when each creator's last run was released; those never served are not in it."""
+    theirs = Run.objects.filter(creator=OuterRef("pk"), released_at__isnull=False)
+    last = theirs.exclude(queue=BULK).order_by("-released_at").values("released_at")[:1]
+    creators = get_user_model().objects.filter(pk__in=[each for each in creator_ids if each])
+    rows = creators.annotate(served=Subquery(last)).filter(served__isnull=False)
+    return dict(rows.values_list("pk", "served"))
 
 
 def _held_slots() -> Counter[Any]:

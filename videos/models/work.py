@@ -181,6 +181,11 @@ class Run(models.Model):
             ),
             models.Index(fields=["creator"], condition=Q(holds_slot=True), name="run_slots"),
             models.Index(fields=["released_at"], name="run_released"),
+            models.Index(
+                fields=["creator", "-released_at"],
+                condition=Q(released_at__isnull=False) & ~Q(queue="bulk"),
+                name="run_served",
+            ),
         ]
 
     def __str__(self) -> str:
