@@ -42,7 +42,8 @@ SWEEP_LOCK = 0x6368726F6E02
 def release() -> int:
     """Release waiting runs to the broker as far as limits and capacity allow; count them.
 
-    One process at a time, so that the limits hold exactly.
+    One process at a time, so that the limits hold exactly. Why the others wait is written after
+    the messages are on their way.
     """
     with transaction.atomic():
         with connection.cursor() as cursor:
@@ -51,6 +52,8 @@ def release() -> int:
         released = _release_default(slots) + _release_bulk(slots)
         if released:
             transaction.on_commit(partial(_enqueue, released), robust=True)
+    if waiting().exclude(queue=BULK).exists():
+        _note_reasons(_held_slots(), _recent_starts())
     return len(released)
 
 
@@ -96,9 +99,7 @@ def _release_default(slots: int) -> list[UUID]:
             chosen.append(run_id)
             held[creator_id] += 1
             starts[creator_id] += 1
-    released = _mark_released(chosen)
-    _note_reasons(held, starts)
-    return released
+    return _mark_released(chosen)
 
 
 def _release_bulk(slots: int) -> list[UUID]:

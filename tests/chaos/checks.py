@@ -11,6 +11,7 @@ from collections import Counter, defaultdict
 from pathlib import Path
 from typing import Any
 
+from django.db import connection
 from django.db.models import Q
 
 from tests.chaos.service import Service
@@ -148,10 +149,19 @@ def _held_by(kill: dict[str, Any], claims: list[Any]) -> list[list[Any]]:
     return [[run, token] for run, token in mine if run in alive]
 
 
+def _committed_at(run: Run) -> float:
+    """Return when the last change of a run was committed, in seconds of the epoch."""
+    query = "SELECT pg_xact_commit_timestamp(xmin) FROM videos_run WHERE id = %s"
+    with connection.cursor() as cursor:
+        cursor.execute(query, [run.pk])
+        (committed_at,) = cursor.fetchone()
+    return committed_at.timestamp()
+
+
 def handovers(
     videos: dict[str, Video], fired: list[dict[str, Any]], claims_log: Path
 ) -> list[float]:
-    """Return the milliseconds from the end of a creator's run to the first claim of the next.
+    """Return the milliseconds from the commit of a run's end to the creator's next first claim.
 
     One in which a worker was killed is a recovery, and left out.
     """
@@ -162,7 +172,7 @@ def handovers(
     gaps = []
     for pair in (("lecture", "again"), ("clip", "talk")):
         runs = [videos[name].runs.order_by("created_at").first() for name in pair]
-        ended = sorted(run.finished_at.timestamp() for run in runs if run and run.finished_at)
+        ended = sorted(_committed_at(run) for run in runs if run and run.finished_at)
         begun = sorted(first_claims.get(str(run.pk), 0.0) for run in runs if run)
         if len(ended) < 2 or begun[1] <= ended[0]:
             continue

@@ -28,7 +28,11 @@ class Servers:
         self.bouncer: PgBouncer | None = None
 
     def start(self) -> None:
-        """Start both."""
+        """Start both, with a Postgres that remembers when each transaction was committed."""
+        self.postgres.start()
+        with psycopg.connect(self.postgres.url, autocommit=True) as connection:
+            connection.execute("ALTER SYSTEM SET track_commit_timestamp = on")
+        self.postgres.stop()
         self.postgres.start()
         self.redis.start()
 
