@@ -23,13 +23,25 @@ _EMPTY_FOR_S = 5.0
 @contextmanager
 def folder() -> Iterator[Path]:
     """Yield a new folder, which is deleted when the block ends."""
-    path = Path(tempfile.mkdtemp(prefix=_PREFIX))
-    descriptor = os.open(path / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+    path, descriptor = _locked_folder()
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield path
     finally:
         shutil.rmtree(path, ignore_errors=True)
+        os.close(descriptor)
+
+
+def _locked_folder() -> tuple[Path, int]:
+    """Make a folder and lock it; one that a sweep found before it was locked is made again."""
+    while True:
+        path = Path(tempfile.mkdtemp(prefix=_PREFIX))
+        try:
+            descriptor = os.open(path / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+        except FileNotFoundError:
+            continue  # This process was stopped for a while, and the folder taken for left.
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        if (path / _LOCK).exists():
+            return path, descriptor
         os.close(descriptor)
 
 

@@ -32,6 +32,8 @@ DISTURBED_SERVERS = (
     *("Redis FLUSHALL", "Redis restarted", "Redis stalled 14 s", "Postgres restarted"),
 )
 DISTURBED_WORKERS = ("faulty service", "six more sweeps", "clock an hour ahead", "full disk")
+#: Rounds of one lane that has the machine to itself, at the end of a long run.
+ALONE = ("alone",) * 20
 BOUNCED = ("PgBouncer, undisturbed", "PgBouncer, kills")
 TMPFS_BYTES = 1024**3
 
@@ -61,13 +63,19 @@ class Chaos:
                 self._migrate(servers)
             self._make_media()
             self._start_lanes(calm, broken)
-            for thread in self._threads:
-                thread.join()
+            self._await_lanes()
+            if self.arguments.runs >= LONG_RUNS:
+                self._start(calm, "alone", 0, list(ALONE))
+                self._await_lanes()
         finally:
             calm.stop()
             broken.stop()
             for path in self.mounted:
                 subprocess.run(["umount", str(path)], check=False)
+
+    def _await_lanes(self) -> None:
+        for thread in self._threads:
+            thread.join()
 
     def _start_lanes(self, calm: Any, broken: Any) -> None:
         runs, lanes = self.arguments.runs, self.arguments.lanes

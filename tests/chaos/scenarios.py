@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import tempfile
 import threading
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from videos.sweeping import sweep
 
 _STALL_S = 14
 _FULL_S = 6.0
+_FILLED_BYTES = 1024 * 1024
 _SKEW_S = 3600.0
 _FAULT_SHARE = 0.2
 
@@ -96,9 +96,9 @@ def faulty_service(lane: Lane) -> Iterable[None]:
 def full_disk(lane: Lane) -> Iterable[None]:
     """The disk of the temporary files is full for a while."""
     filler = Path(tempfile.gettempdir()) / "filler"
-    with filler.open("wb") as file:
-        free = os.statvfs(filler).f_bavail * os.statvfs(filler).f_frsize
-        os.posix_fallocate(file.fileno(), 0, free)
+    with filler.open("wb", 0) as file, suppress(OSError):  # No space left on device.
+        while True:
+            file.write(bytes(_FILLED_BYTES))
     yield from _pause(_FULL_S)
     filler.unlink()
 
@@ -134,6 +134,7 @@ def skewed_clock(lane: Lane) -> Iterable[None]:
 
 
 SCENARIOS = {
+    "alone": lambda lane: lane.undisturbed(lane),
     "Redis FLUSHALL": flush_redis,
     "Redis restarted": restart_redis,
     "Redis stalled 14 s": stall_redis,

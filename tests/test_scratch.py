@@ -1,0 +1,56 @@
+"""Temporary folders: left by the dead they go, in use by the living they stay."""
+
+import multiprocessing
+import subprocess
+import sys
+import tempfile
+
+import pytest
+
+from tests.conftest import PROJECT
+from videos import scratch
+
+_FOLDERS = 1_000
+
+
+@pytest.fixture(autouse=True)
+def _own_temporary_folder(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+
+
+def sweep_until(stop):
+    while not stop.is_set():
+        scratch.sweep()
+
+
+def test_a_folder_that_is_being_made_is_never_swept_away():
+    forked = multiprocessing.get_context("fork")
+    stop = forked.Event()
+    sweeper = forked.Process(target=sweep_until, args=[stop])
+    sweeper.start()
+    lost = 0
+    for _ in range(_FOLDERS):
+        with scratch.folder() as folder:
+            lost += not folder.exists()
+    stop.set()
+    sweeper.join()
+
+    assert lost == 0
+
+
+def test_a_folder_whose_process_was_killed_is_swept_away(tmp_path):
+    killed = (
+        "import os, signal\n"
+        "from videos import scratch\n"
+        "with scratch.folder():\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    subprocess.run(
+        [sys.executable, "-c", killed],
+        cwd=PROJECT,
+        env={"TMPDIR": str(tmp_path)},
+        check=False,
+    )
+
+    assert scratch.sweep() == 1
+    assert list(tmp_path.iterdir()) == []
