@@ -17,9 +17,10 @@ _ERROR_MAX_LENGTH = 2_000
 #: Fields of a run that has left its worker.
 _RELEASED: dict[str, Any] = {"worker": None, "lease_until": None, "deadline_at": None}
 
-#: A queued run without news for this long has lost its message; doubled with each requeue.
+#: A queued run without news for this long has lost its message; from the second time on it may
+#: just be waiting for a thread, and is given twice as long. Queued runs are no more than threads.
 _LOST_MESSAGE = timedelta(seconds=5)
-_MOST_DOUBLINGS = 4
+_MOST_DOUBLINGS = 1
 
 
 def create(
