@@ -13,7 +13,6 @@ import os
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 import wave
 from collections import Counter, defaultdict
@@ -22,9 +21,11 @@ from typing import Any
 
 PROJECT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(PROJECT))
+
+from benchmarks.services import is_child, run_again  # noqa: E402
+
 PROCESSES, THREADS = 2, 8
 CONCURRENCY = 3
-DIMENSIONS = 32
 ANSWERS_AFTER_S = 1.0
 LATE_AFTER_S = 20.0
 LOOK_S = 0.05
@@ -149,7 +150,7 @@ def child() -> None:
 
     from tests.openai_server import Fault, OpenAIServer
 
-    service = OpenAIServer(dimensions=DIMENSIONS)
+    service = OpenAIServer(dimensions=32)
     service.start()
     service.faults.append(
         Fault(status=200, path="transcriptions", times=10**6, delay_s=ANSWERS_AFTER_S)
@@ -169,31 +170,8 @@ def child() -> None:
         stop(worker)
 
 
-def main() -> None:
-    """Start the services, then a child in their environment."""
-    if os.environ.get("BENCHMARK_CHILD"):
-        child()
-        return
-    with tempfile.TemporaryDirectory(prefix="chronos-benchmark-") as folder:
-        os.environ.update({"CHRONOS_DATA_DIR": folder, "CHRONOS_ENV_FILE": os.devnull})
-        from chronos.embedded.client import hold
-
-        held = hold(["postgres", "redis"])
-        environment = os.environ | {
-            "DATABASE_URL": held.services["postgres"]["url"],
-            "REDIS_URL": held.services["redis"]["url"],
-            "OPENAI_BASE_URL": "http://127.0.0.1:9/v1",
-            "EMBEDDING_DIMENSIONS": str(DIMENSIONS),
-            "CHRONOS_CREATOR_CONCURRENCY": str(CONCURRENCY),
-            "CHRONOS_CREATOR_STARTS_PER_MINUTE": "0",
-            "DJANGO_SETTINGS_MODULE": "benchmarks.settings",
-            "BENCHMARK_CHILD": "1",
-        }
-        migrate = [sys.executable, "-m", "django", "migrate", "-v", "0"]
-        subprocess.run(migrate, cwd=PROJECT, env=environment, check=True)
-        subprocess.run([sys.executable, __file__], cwd=PROJECT, env=environment, check=True)
-        held.release()
-
-
 if __name__ == "__main__":
-    main()
+    if is_child():
+        child()
+    else:
+        run_again(CHRONOS_CREATOR_CONCURRENCY=CONCURRENCY)

@@ -11,12 +11,14 @@ import os
 import random
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(PROJECT))
+
+from benchmarks.services import beside_services, is_child, run  # noqa: E402
+
 IDLE_S = 20
 BROKERS = {
     "Dramatiq's, as it comes": {"BENCHMARK_PLAIN_BROKER": "1"},
@@ -80,31 +82,16 @@ def child(hops: int) -> None:
 
 def main() -> None:
     hops = int(sys.argv[1]) if len(sys.argv) > 1 else 100
-    if os.environ.get("BENCHMARK_CHILD"):
+    if is_child():
         child(hops)
         return
-    with tempfile.TemporaryDirectory(prefix="chronos-benchmark-") as folder:
-        os.environ.update({"CHRONOS_DATA_DIR": folder, "CHRONOS_ENV_FILE": os.devnull})
-        from chronos.embedded.client import hold
-
-        held = hold(["postgres", "redis"])
-        environment = os.environ | {
-            "DATABASE_URL": held.services["postgres"]["url"],
-            "REDIS_URL": held.services["redis"]["url"],
-            "OPENAI_BASE_URL": "http://127.0.0.1:9/v1",
-            "DJANGO_SETTINGS_MODULE": "benchmarks.settings",
-            "BENCHMARK_CHILD": "1",
-        }
-        migrate = [sys.executable, "-m", "django", "migrate", "-v", "0"]
-        subprocess.run(migrate, cwd=PROJECT, env=environment, check=True)
+    with beside_services() as environment:
         print(
             "| broker | p50, ms | p90, ms | longest, ms | idle, of a core |\n|---|---|---|---|---|"
         )
         for name, options in BROKERS.items():
             print(f"| {name} | ", end="", flush=True)
-            command = [sys.executable, __file__, str(hops)]
-            subprocess.run(command, cwd=PROJECT, env=environment | options, check=True)
-        held.release()
+            run(environment | options, __file__, str(hops))
 
 
 if __name__ == "__main__":
