@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from dotenv import load_dotenv
 from pydantic import Field, SecretStr, ValidationError
@@ -39,6 +39,7 @@ class Environment(BaseSettings):
     chronos_creator_starts_per_minute: int = Field(default=10, ge=0)
     chronos_bulk_concurrency: int = Field(default=4, ge=1)
     chronos_parts_in_flight: int = Field(default=16, ge=1, le=256)
+    chronos_upload_codec: Literal["flac", "opus"] = "flac"
     chronos_transcription_requests_per_minute: int = Field(default=0, ge=0)
     chronos_transcription_tokens_per_minute: int = Field(default=0, ge=0)
     chronos_embedding_requests_per_minute: int = Field(default=0, ge=0)

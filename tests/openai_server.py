@@ -30,6 +30,8 @@ class Recorded:
     model: str
     inputs: list[str] = field(default_factory=list)
     fields: dict[str, str] = field(default_factory=dict)
+    #: All values of the parameters that are lists, such as "keywords[]".
+    lists: dict[str, list[str]] = field(default_factory=dict)
     audio: bytes = b""
     status: int = 0
     #: The id of the ledger's row, as the client names it.
@@ -49,17 +51,33 @@ class Fault:
     cut_off: bool = False
 
 
+#: Start and end in seconds, text.
+Timed = tuple[float, float, str]
+
+
 class OpenAIServer:
     """Real HTTP on a loopback port; transcripts and vectors depend on the input alone."""
 
     key = "sk-tests-0123456789"
-    models = ("whisper-1", "gpt-4o-transcribe", "text-embedding-3-small", "other-embed")
+    #: What each model may be asked for; the last three are of servers that no table lists.
+    formats = {
+        "whisper-1": ("json", "verbose_json"),
+        "gpt-4o-transcribe": ("json",),
+        "gpt-transcribe": ("json",),
+        "gpt-4o-transcribe-diarize": ("json", "diarized_json"),
+        "with-words": ("json", "verbose_json"),
+        "without-words": ("json", "verbose_json"),
+        "text-only": ("json",),
+    }
+    models = (*formats, "text-embedding-3-small", "other-embed")
 
     def __init__(self, dimensions: int) -> None:
         self.dimensions = dimensions
         self.calls: list[Recorded] = []
         self.faults: list[Fault] = []
-        self.hear: Callable[[float], list[tuple[float, float, str]]] = hear_numbers
+        self.hear: Callable[[float], list[Timed]] = hear_numbers
+        #: Hears words in samples of a rate, in place of `hear`, which makes up segments.
+        self.listen: Callable[[Any, int], list[Timed]] | None = None
         self.gate = threading.Event()
         self.gate.set()
         self._lock = threading.Lock()
@@ -78,7 +96,7 @@ class OpenAIServer:
         self._server.server_close()
 
     def reset(self) -> None:
-        self.calls, self.faults, self.hear = [], [], hear_numbers
+        self.calls, self.faults, self.hear, self.listen = [], [], hear_numbers, None
         self.gate.set()
 
     def heard(self) -> list[Recorded]:
@@ -132,6 +150,9 @@ class OpenAIServer:
             return 401, _error(f"Incorrect API key: {headers['Authorization']}"), {}, False
         if call.model not in self.models:
             return 404, _error(f"no model {call.model}", "model_not_found"), {}, False
+        asked = call.fields.get("response_format")
+        if call.audio and asked not in self.formats[call.model]:
+            return 400, _error(f"response_format {asked} is not compatible"), {}, False
         fault = self.take_fault(call)
         if fault is not None:
             time.sleep(fault.delay_s)
@@ -145,21 +166,35 @@ class OpenAIServer:
     def _heard(self, call: Recorded) -> dict[str, Any]:
         samples, rate = soundfile.read(io.BytesIO(call.audio))
         seconds = len(samples) / rate
+        if self.listen is not None:
+            words = self.listen(samples, rate)
+            spoken = [words[at : at + 8] for at in range(0, len(words), 8)]
+        else:
+            spoken = [split_words(segment) for segment in self.hear(seconds)]
+            words = [word for said in spoken for word in said]
         segments = [
-            {"id": number, "start": start, "end": end, "text": f" {text}"}
-            for number, (start, end, text) in enumerate(self.hear(seconds))
+            {
+                "id": number,
+                "start": said[0][0],
+                "end": said[-1][1],
+                "text": " " + " ".join(word for _, _, word in said),
+            }
+            for number, said in enumerate(spoken)
         ]
         text = "".join(segment["text"] for segment in segments).strip()
-        usage = {"type": "duration", "seconds": round(seconds)}
-        if call.fields.get("response_format") != "verbose_json":
-            return {"text": text, "usage": usage}
-        return {
-            "text": text,
-            "language": "english",
-            "duration": seconds,
-            "segments": segments,
-            "usage": usage,
-        }
+        answer = {"text": text, "usage": {"type": "duration", "seconds": round(seconds)}}
+        asked = call.fields.get("response_format")
+        if asked == "json":
+            return answer
+        answer |= {"language": "english", "duration": seconds, "segments": segments}
+        if asked == "diarized_json":
+            for segment in segments:
+                segment["speaker"] = "AB"[segment["id"] % 2]
+        elif call.model != "without-words" and "word" in call.lists["timestamp_granularities[]"]:
+            answer["words"] = [
+                {"start": start, "end": end, "word": word} for start, end, word in words
+            ]
+        return answer
 
     def _embedded(self, call: Recorded) -> dict[str, Any]:
         dimensions = int(call.fields.get("dimensions", self.dimensions))
@@ -181,6 +216,14 @@ def hear_numbers(seconds: float) -> list[tuple[float, float, str]]:
         (n * SEGMENT_S, min((n + 1) * SEGMENT_S, seconds), f"This is sentence number {n}.")
         for n in range(count)
     ]
+
+
+def split_words(segment: Timed) -> list[Timed]:
+    """Give each word of a segment an equal share of its time."""
+    start, end, text = segment
+    words = text.split()
+    share = (end - start) / max(len(words), 1)
+    return [(start + n * share, start + (n + 1) * share, word) for n, word in enumerate(words)]
 
 
 def embed_words(text: str, dimensions: int) -> Any:
@@ -218,5 +261,6 @@ def _parse(path: str, content_type: str, body: bytes) -> Recorded:
             recorded.audio = content
         else:
             recorded.fields[str(name)] = content.decode()
+            recorded.lists.setdefault(str(name), []).append(content.decode())
     recorded.model = recorded.fields.get("model", "")
     return recorded

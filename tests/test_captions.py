@@ -1,11 +1,27 @@
-"""Captions that players read, whatever was said."""
+"""Captions that players read, whatever was said; and those that people bring."""
 
-from videos.captions import as_srt, as_txt, as_vtt
-from videos.stitching import HeardSegment
+import io
+
+import pytest
+import webvtt
+from hypothesis import given
+from hypothesis import strategies as st
+
+from videos.captions import (
+    MOST_COLUMNS,
+    BadCaptions,
+    Caption,
+    as_srt,
+    as_txt,
+    as_vtt,
+    decode,
+    laid_out,
+    read,
+)
 
 CUES = [
-    HeardSegment(0.0, 1.25, "Hello <b>there</b> & you"),
-    HeardSegment(3661.007, 363_599.999, "one --> two\n\nthree"),
+    Caption(0.0, 1.25, "Hello <b>there</b> & you"),
+    Caption(3661.007, 363_599.999, "one --> two three", speaker="Ada & Co"),
 ]
 
 
@@ -20,9 +36,144 @@ def test_vtt_escapes_what_would_be_markup():
     assert as_vtt(CUES) == (
         "WEBVTT\n\n"
         "00:00:00.000 --> 00:00:01.250\nHello &lt;b&gt;there&lt;/b&gt; &amp; you\n\n"
-        "01:01:01.007 --> 100:59:59.999\none --&gt; two three\n\n"
+        "01:01:01.007 --> 100:59:59.999\n<v Ada &amp; Co>one --&gt; two three\n\n"
     )
 
 
 def test_text_has_a_line_for_each_cue():
     assert as_txt(CUES[:1]) == "Hello <b>there</b> & you\n"
+
+
+LONG = (
+    "When light falls on a leaf, the plant takes water from its roots and carbon dioxide from "
+    "the air, and out of these two it builds sugar and sets oxygen free."
+)
+
+
+def test_a_long_segment_becomes_cues_of_two_short_lines():
+    cues = list(laid_out([Caption(10.0, 20.0, LONG)]))
+
+    assert [cue.text.count("\n") for cue in cues] == [1, 1]
+    assert all(len(line) <= MOST_COLUMNS for cue in cues for line in cue.text.split("\n"))
+    assert " ".join(cue.text.replace("\n", " ") for cue in cues) == LONG
+    assert (cues[0].start, cues[-1].end) == (10.0, 20.0)
+    assert cues[0].end == cues[1].start == pytest.approx(14.84, abs=0.01)
+
+
+def test_the_times_of_cues_are_those_of_their_words():
+    words = [(10 + n / 100, 10 + n / 100, word) for n, word in enumerate(LONG.split())]
+
+    first, second = laid_out([Caption(10.0, 20.0, LONG, words=words)])
+
+    assert second.start == first.end == words[len(first.text.split())][0]
+
+
+def test_a_script_without_spaces_is_broken_by_its_width():
+    (cue,) = laid_out([Caption(0, 4, "知" * 30)])
+
+    assert [len(line) for line in cue.text.split("\n")] == [21, 9]
+
+
+text = st.text(st.characters(blacklist_categories=["C", "Z"]), min_size=1, max_size=60)
+said = st.lists(text, min_size=1, max_size=20).map(" ".join)
+spoken = st.lists(
+    st.builds(
+        lambda start, length, text: Caption(start / 1000, (start + length) / 1000, text),
+        st.integers(0, 400 * 3_600_000),
+        st.integers(1, 60_000),
+        said,
+    ),
+    min_size=1,
+    max_size=5,
+)
+
+
+def lines_of(cues):
+    """What a reader makes of captions: milliseconds, and text in one line."""
+    return [
+        (round(cue.start * 1000), round(cue.end * 1000), " ".join(cue.text.split())) for cue in cues
+    ]
+
+
+@given(spoken)
+def test_what_is_written_as_vtt_is_read_again_the_same(cues):
+    cues = sorted(cues, key=lambda cue: (cue.start, cue.end))
+
+    assert lines_of(read(as_vtt(cues))) == sorted(lines_of(laid_out(cues)), key=lambda c: c[:2])
+
+
+def seconds(clock):
+    hours, minutes, rest = clock.replace(",", ".").split(":")
+    return int(hours) * 3600 + int(minutes) * 60 + float(rest)
+
+
+PLAIN = [
+    Caption(0.5, 2.25, "Hello there."),
+    Caption(3600.001, 3603.2, LONG),
+    Caption(99 * 3600.0, 123 * 3600.0, "The end."),
+]
+
+
+@pytest.mark.parametrize(
+    ("write", "load"), [(as_vtt, webvtt.from_string), (as_srt, None)], ids=["vtt", "srt"]
+)
+def test_another_library_reads_what_we_write(write, load):
+    written = write(PLAIN)
+
+    theirs = load(written) if load else webvtt.from_buffer(io.StringIO(written), format="srt")
+
+    assert [(seconds(cue.start), seconds(cue.end), cue.text) for cue in theirs] == [
+        (round(cue.start, 3), round(cue.end, 3), cue.text) for cue in laid_out(PLAIN)
+    ]
+
+
+@pytest.mark.parametrize("kind", ["vtt", "srt"])
+def test_we_read_what_another_library_writes(kind):
+    theirs = webvtt.WebVTT()
+    for start, end, line in [
+        ("00:00:01.000", "00:00:02.500", "Hello"),
+        ("00:01:00.000", "00:01:01.000", "World"),
+    ]:
+        theirs.captions.append(webvtt.Caption(start, end, line))
+    written = io.StringIO()
+    theirs.write(written, format=kind)
+
+    assert lines_of(read(written.getvalue())) == [(1000, 2500, "Hello"), (60_000, 61_000, "World")]
+
+
+def test_markup_notes_and_styles_of_vtt_are_no_text():
+    cues = read(
+        "WEBVTT - a title\nKind: captions\n\n"
+        "STYLE\n::cue { color: red }\n\n"
+        "NOTE nobody says this\n\n"
+        "intro\n00:01.000 --> 00:02.000 align:start\n<v.loud Ada>Hello <i>you</i> &amp; me</v>\n\n"
+        "00:03.000 --> 00:04.000\n<00:03.500><c.yellow>a < b</c>\n"
+    )
+
+    assert lines_of(cues) == [(1000, 2000, "Hello you & me"), (3000, 4000, "a < b")]
+    assert [cue.speaker for cue in cues] == ["Ada", ""]
+
+
+def test_srt_of_any_editor_is_read():
+    content = (
+        '\ufeff1\r\n0:00:01,5 --> 0:00:02,500\r\n{\\an8}<font color="red">Ça va</font>\r\n\r\n'
+    )
+
+    for encoding in ("utf-8", "utf-16", "cp1252"):
+        encoded = content.lstrip("\ufeff").encode(encoding)
+        assert lines_of(read(decode(encoded))) == [(1500, 2500, "Ça va")]
+
+
+@pytest.mark.parametrize(
+    ("written", "told"),
+    [
+        ("", "no cue"),
+        ("This is no caption.", "no cue"),
+        ("WEBVTT\n\nNOTE alone\n", "no cue"),
+        ("1\n00:00:01,000 --> soon\nHello\n", "Line 2"),
+        ("1\n00:00:02,000 --> 00:00:01,000\nHello\n", "Line 2: the cue ends before"),
+    ],
+)
+def test_what_is_no_captions_is_told_with_its_line(written, told):
+    with pytest.raises(BadCaptions, match=told):
+        read(written)

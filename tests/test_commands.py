@@ -99,7 +99,7 @@ def test_what_is_unknown_is_told_by_code_and_field(creator, arguments, field):
 @pytest.mark.parametrize(
     "arguments",
     [
-        ("ingest", "x.mp4", "--creator", "ada", "--captions", "x.srt"),
+        ("ingest", "README.md", "LICENSE", "--creator", "ada", "--captions", "x.srt"),
         ("transcript",),
         ("reprocess",),
         ("reprocess", "--status", "failed"),
@@ -187,7 +187,7 @@ def test_what_is_known_of_a_video(creator):
     transcript = manage("transcript", video.pk, "--json")
     assert transcript["text"] == "This is sentence number 0. This is sentence number 1."
     assert list(transcript["segments"][0]) == [
-        *("index", "start", "end", "text", "speaker", "suspicious")
+        *("index", "start", "end", "text", "speaker", "suspicious", "words")
     ]
     assert manage("transcript", video.pk, "--format", "vtt").startswith(
         "WEBVTT\n\n00:00:00.000 --> 00:00:05.000\nThis is sentence number 0.\n"

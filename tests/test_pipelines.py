@@ -120,7 +120,7 @@ def test_batch_reprocess_embeds_again_without_transcribing(upload, worker, opena
 
 
 def test_a_long_video_is_cut_into_parts_with_true_times(upload, worker, openai, tmp_path):
-    video = ended(upload(make_audio(tmp_path / "long.mp3", 185)))
+    video = ended(upload(make_audio(tmp_path / "long.mp3", 215)))
 
     parts = list(AudioPart.objects.filter(transcript__video=video))
     assert len(parts) == len(openai.heard()) == 3
@@ -133,7 +133,7 @@ def test_a_long_video_is_cut_into_parts_with_true_times(upload, worker, openai, 
 def test_a_transient_failure_is_retried_for_its_part_alone(upload, worker, openai, tmp_path):
     openai.faults.append(Fault(status=500, path="transcriptions", times=2))
 
-    video = ended(upload(make_audio(tmp_path / "long.mp3", 185)))
+    video = ended(upload(make_audio(tmp_path / "long.mp3", 215)))
 
     assert video.status == "completed"
     assert len(openai.heard()) == 3 + 2

@@ -1,6 +1,7 @@
 """Cuts in pauses, the same however the stream is fed."""
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -10,6 +11,7 @@ from videos.splitting import (
     MIN_PART_MS,
     SAMPLE_RATE,
     Limits,
+    Part,
     Splitter,
     levels_db,
 )
@@ -33,37 +35,55 @@ def split(stream, limits, feed=250, committed=()):
 
 
 def test_the_cut_is_in_the_longest_pause_near_the_target():
-    stream = levels((50, LOUD), (0.3, QUIET), (8, LOUD), (0.8, QUIET), (40, LOUD))
+    stream = levels((62, LOUD), (0.3, QUIET), (5, LOUD), (0.8, QUIET), (72, LOUD))
 
-    first, second = split(stream, Limits(60_000))
+    first, second = split(stream, Limits(140_000, 16))
 
-    assert first.end_ms == second.start_ms == 58_700
-    assert second.end_ms == 99_100
+    assert first.end_ms == second.start_ms == 67_700
+    assert second.end_ms == 140_100
+
+
+def test_a_part_may_be_longer_than_planned_but_no_word_is_halved():
+    stream = levels((90, LOUD), (0.5, QUIET), (60, LOUD))
+
+    assert split(stream, Limits(150_500, 16))[0].end_ms == 90_240
 
 
 def test_without_a_pause_the_quietest_moment_is_cut():
     stream = levels((100, LOUD), (0.1, LOUD - 3), (100, LOUD))
 
-    first = split(stream, Limits(60_000, max_ms=120_000))[0]
+    first = split(stream, Limits(200_000, 16, max_ms=120_000))[0]
 
     assert abs(first.end_ms - 100_050) <= 60
 
 
+def test_recordings_under_two_minutes_are_one_part():
+    assert len(split(levels((119, LOUD)), Limits(119_000, 16))) == 1
+
+
+def test_media_that_does_not_tell_its_duration_is_cut_all_the_same():
+    stream = levels(*[(4, LOUD), (0.5, QUIET)] * 60)
+
+    parts = split(stream, Limits(0, 16))
+
+    assert [part.end_ms - part.start_ms >= MIN_PART_MS for part in parts[:-1]] == [True] * 3
+
+
 def test_silence_has_no_speech():
-    (part,) = split(levels((20, -95.0)), Limits(60_000))
+    (part,) = split(levels((20, -95.0)), Limits(20_000, 16))
 
     assert part.speech == []
+    assert part.clips == []
 
 
 def test_speech_is_found_between_pauses():
-    (part,) = split(levels((2, QUIET), (3, LOUD), (1, QUIET), (2, LOUD)), Limits(60_000))
+    (part,) = split(levels((2, QUIET), (3, LOUD), (1, QUIET), (2, LOUD)), Limits(8_000, 16))
 
     assert part.speech == [(2000, 5000), (6000, 8000)]
-    assert part.speech_ms == 5000
 
 
 def test_steady_sound_is_taken_for_speech_so_that_nothing_is_skipped():
-    (part,) = split(levels((10, -30.0)), Limits(60_000))
+    (part,) = split(levels((10, -30.0)), Limits(10_000, 16))
 
     assert part.speech == [(0, 10_000)]
 
@@ -71,7 +91,7 @@ def test_steady_sound_is_taken_for_speech_so_that_nothing_is_skipped():
 def test_committed_cuts_are_cut_again():
     stream = levels((30, LOUD), (1, QUIET), (100, LOUD))
 
-    parts = split(stream, Limits(60_000), committed=[45_000])
+    parts = split(stream, Limits(131_000, 16), committed=[45_000])
 
     assert parts[0].end_ms == 45_000
 
@@ -82,10 +102,12 @@ talk = st.lists(
 
 
 @settings(max_examples=60, deadline=None)
-@given(talk, st.integers(1, 700))
-def test_parts_join_without_gap_and_do_not_depend_on_the_feeding(stretches, feed):
+@given(talk, st.integers(1, 700), st.integers(0, 400_000), st.integers(1, 5))
+def test_parts_join_without_gap_and_do_not_depend_on_the_feeding(
+    stretches, feed, duration_ms, in_flight
+):
     stream = levels(*stretches)
-    limits = Limits(20_000, max_ms=40_000)
+    limits = Limits(duration_ms, in_flight, max_ms=30_000)
 
     parts = split(stream, limits, feed)
 
@@ -96,14 +118,68 @@ def test_parts_join_without_gap_and_do_not_depend_on_the_feeding(stretches, feed
     assert all(part.end_ms - part.start_ms <= limits.max_ms for part in parts)
 
 
-@given(st.integers(1, 13 * 3_600_000), st.integers(1, 64))
-def test_parts_fill_the_calls_and_fit_an_upload(duration_ms, in_flight):
-    limits = Limits.for_duration(duration_ms, in_flight)
+@given(st.integers(1, 13 * 3_600_000), st.integers(1, 64), st.sampled_from([30_000, MAX_PART_MS]))
+def test_the_plan_fills_the_calls_and_fits_an_upload(duration_ms, in_flight, max_ms):
+    limits = Limits(duration_ms, in_flight, max_ms)
 
-    assert 0 < limits.target_ms <= limits.max_ms <= MAX_PART_MS
-    if duration_ms > 2 * MIN_PART_MS:
-        assert limits.target_ms >= MIN_PART_MS * 0.66
+    lengths = np.diff([0, *limits.targets])
+
+    assert limits.targets[-1] == duration_ms
+    assert max(lengths) <= limits.max_ms
+    if len(lengths) > 1:
+        assert min(lengths) >= limits.least_ms
+    if duration_ms > in_flight * limits.shortest_ms:
+        assert len(lengths) >= in_flight
     assert Limits.from_name(limits.name) == limits
+
+
+def test_an_hour_is_planned_so_that_all_calls_end_together():
+    lengths = np.diff([0, *Limits(3_600_000, 16).targets])
+
+    chains = [sum(lengths[call::16]) for call in range(16)]
+
+    assert len(lengths) == 48
+    assert max(chains) / min(chains) < 1.1
+    assert chains[0] > chains[-1]
+
+
+def part_of(*speech, end_ms=100_000):
+    return Part(0, end_ms, list(speech))
+
+
+@pytest.mark.parametrize(
+    ("part", "clips"),
+    [
+        # pauses are kept, also at both ends
+        (part_of((5_000, 40_000), (49_000, 95_000)), [(0, 100_000)]),
+        # a long silence is left out, but for a second at either side
+        (part_of((0, 30_000), (60_000, 100_000)), [(0, 31_000), (59_000, 100_000)]),
+        # before and after all speech as well
+        (part_of((40_000, 50_000)), [(39_000, 51_000)]),
+        (part_of((0, 89_000)), [(0, 90_000)]),
+        (part_of(), []),
+    ],
+)
+def test_long_silences_are_not_uploaded(part, clips):
+    assert part.clips == clips
+
+
+intervals = st.lists(st.integers(0, 300_000), unique=True, max_size=20).map(
+    lambda bounds: list(zip(sorted(bounds)[::2], sorted(bounds)[1::2], strict=False))
+)
+
+
+@given(intervals)
+def test_clips_hold_all_speech_and_nothing_twice(speech):
+    part = Part(0, 300_000, speech)
+
+    assert all(
+        any(begin <= start and end <= finish for begin, finish in part.clips)
+        for start, end in speech
+    )
+    flat = [bound for clip in part.clips for bound in clip]
+    assert flat == sorted(flat)
+    assert all(0 <= bound <= 300_000 for bound in flat)
 
 
 def test_the_longest_part_is_smaller_than_an_upload_even_as_pcm():

@@ -1,17 +1,21 @@
 """Parts joined on the video's clock: nothing lost, doubled or running backwards."""
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from videos.stitching import HeardSegment, coverage, stitch
+from videos.splitting import Part
+from videos.stitching import HeardSegment, on_video_clock, spoken_span, stitch
+
+
+def part(start_ms, end_ms, *speech):
+    return Part(start_ms, end_ms, list(speech) or [(start_ms, end_ms)])
 
 
 def test_times_are_moved_by_the_parts_start():
     joined = stitch(
         [
-            (60_000, 90_000, [HeardSegment(1.5, 4.0, " second  part ")]),
-            (0, 60_000, [HeardSegment(0.0, 2.0, "first part")]),
+            (part(60_000, 90_000), [HeardSegment(1.5, 4.0, " second  part ")]),
+            (part(0, 60_000), [HeardSegment(0.0, 2.0, "first part")]),
         ]
     )
 
@@ -22,39 +26,77 @@ def test_times_are_moved_by_the_parts_start():
 
 
 def test_times_outside_a_part_are_kept_inside_it():
-    (only,) = stitch([(10_000, 20_000, [HeardSegment(-3.0, 99.0, "text")])])
+    (only,) = stitch([(part(10_000, 20_000), [HeardSegment(-3.0, 99.0, "text")])])
 
     assert (only.start, only.end) == (10.0, 20.0)
 
 
+def test_the_silence_that_was_left_out_is_put_back():
+    whole = part(10_000, 110_000, (10_000, 20_000), (80_000, 110_000))
+    heard = [
+        HeardSegment(9.0, 10.0, "before", words=[(9.0, 10.0, "before")]),
+        HeardSegment(12.0, 13.0, "after", words=[(12.0, 13.0, "after")]),
+    ]
+
+    before, after = on_video_clock(whole, heard)
+
+    assert (before.start, before.end) == (19.0, 20.0)
+    # 10 s of speech, a second at either side of the silence, which ends at 80 s.
+    assert (after.start, after.end) == (80.0, 81.0)
+    assert after.words == [(80.0, 81.0, "after")]
+
+
+def test_at_a_seam_an_end_belongs_to_the_earlier_clip_and_a_start_to_the_later():
+    whole = part(0, 100_000, (0, 10_000), (90_000, 100_000))
+
+    ends, starts = on_video_clock(
+        whole, [HeardSegment(8.0, 11.0, "ends"), HeardSegment(11.0, 12.5, "starts")]
+    )
+
+    assert (ends.end, starts.start, starts.end) == (11.0, 89.0, 90.5)
+
+
+def test_a_text_without_times_has_those_of_the_speech_in_its_part():
+    assert spoken_span(part(0, 30_000, (2_000, 10_000), (12_000, 25_000))) == (2.0, 25.0)
+    # Twenty seconds of silence at the beginning are not uploaded, but for one.
+    assert spoken_span(part(0, 30_000, (20_000, 29_000))) == (1.0, 10.0)
+
+
 times = st.floats(-5, 40)
-heard = st.lists(st.builds(HeardSegment, times, times, st.text(max_size=5)), max_size=8)
-
-
-@given(st.lists(heard, min_size=1, max_size=6))
-def test_stitched_segments_run_forward_inside_the_media(parts):
-    bounds = [(n * 30_000, (n + 1) * 30_000, segments) for n, segments in enumerate(parts)]
-
-    joined = stitch(bounds)
-
-    starts = [entry.start for entry in joined]
-    assert starts == sorted(starts)
-    assert all(0 <= entry.start <= entry.end <= 30 * len(parts) for entry in joined)
-    said = [" ".join(entry.text.split()) for segments in parts for entry in segments]
-    assert [entry.text for entry in joined] == [text for text in said if text]
-
-
-@pytest.mark.parametrize(
-    ("speech", "segments", "share"),
-    [
-        ([], [], 1.0),  # nobody speaks
-        ([(0, 10_000)], [], 0.0),
-        ([(0, 10_000)], [(0, 10)], 1.0),
-        ([(0, 10_000), (10_500, 20_500)], [(0, 10)], 0.525),  # a second of tolerance
-        ([(0, 10_000)], [(0, 3), (2, 4)], 0.5),  # overlaps count once
-    ],
+words = st.lists(st.tuples(times, times, st.text(max_size=3)), max_size=4)
+heard = st.lists(
+    st.builds(HeardSegment, times, times, st.text(max_size=5), words=words), max_size=8
 )
-def test_coverage_is_the_share_of_speech_that_was_transcribed(speech, segments, share):
-    heard = [HeardSegment(start, end, "text") for start, end in segments]
+cuts = st.lists(st.integers(1, 90), unique=True, min_size=1, max_size=6).map(sorted)
+speech = st.lists(st.integers(0, 30_000), unique=True, min_size=2, max_size=8).map(sorted)
 
-    assert coverage(speech, heard) == pytest.approx(share, abs=0.01)
+
+@given(cuts, st.lists(heard, min_size=6, max_size=6), speech)
+def test_stitched_segments_and_words_run_forward_inside_the_media(ends_s, parts, spoken):
+    bounds = [0, *(end * 1000 for end in ends_s)]
+    joined = stitch(
+        (
+            Part(
+                start_ms,
+                end_ms,
+                [
+                    (min(start_ms + begin, end_ms), min(start_ms + finish, end_ms))
+                    for begin, finish in zip(spoken[::2], spoken[1::2], strict=False)
+                ],
+            ),
+            segments,
+        )
+        for start_ms, end_ms, segments in zip(bounds, bounds[1:], parts, strict=False)
+    )
+
+    for several in ([e.start for e in joined], [e.end for e in joined]):
+        assert several == sorted(several)
+    assert all(0 <= entry.start <= entry.end <= ends_s[-1] for entry in joined)
+    for entry in joined:
+        moments = [moment for start, end, _ in entry.words for moment in (start, end)]
+        starts = moments[::2]
+        assert starts == sorted(starts)
+        assert all(entry.start <= moment <= entry.end for moment in moments)
+    used = parts[: len(ends_s)]
+    said = [" ".join(entry.text.split()) for segments in used for entry in segments]
+    assert [entry.text for entry in joined] == [text for text in said if text]

@@ -14,7 +14,7 @@ from tests.environment import clean
 #: From pure code to commands: a module may import from its own layer and those before it.
 LAYERS = [
     {"exceptions", "launcher", "splitting", "stitching", "captions", "chunking", "ranking"}
-    | {"retries"},
+    | {"retries", "doubts", "capabilities"},
     {"conf", "models"},
     {"events", "media", "services", "transcription", "embedding", "ledger", "access", "usage"}
     | {"brokers", "scratch", "breaker", "budget"},
@@ -29,7 +29,10 @@ LAYERS = [
     {"receivers", "checks", "admin", "management", "urls", "views"},
     {"apps"},
 ]
-PURE = ("splitting", "stitching", "captions", "chunking", "ranking", "retries")
+PURE = (
+    *("splitting", "stitching", "captions", "chunking", "ranking", "retries"),
+    *("doubts", "capabilities"),
+)
 
 
 def imported_by(path):

@@ -33,6 +33,7 @@ def test_text_alone_spans_the_part():
 def test_a_language_name_becomes_its_code():
     assert read_answer({"text": "", "language": "english"}, 1).language == "en"
     assert read_answer({"text": "", "language": "de"}, 1).language == "de"
+    assert read_answer({"text": "", "languages": [{"code": "fr"}]}, 1).language == "fr"
 
 
 def test_characters_that_postgres_refuses_are_dropped():
@@ -42,4 +43,22 @@ def test_characters_that_postgres_refuses_are_dropped():
 def test_whispers_own_doubts_mark_a_segment():
     doubted = {"start": 0, "end": 1, "text": "la la la", "compression_ratio": 3.1}
 
-    assert read_answer({"text": "", "segments": [doubted]}, 1).segments[0].suspicious
+    assert read_answer({"text": "", "segments": [doubted]}, 1).segments[0].doubt == "unsure"
+
+
+def test_words_belong_to_the_segment_in_which_they_begin():
+    segments = [
+        {"start": 0.0, "end": 1.0, "text": "one two"},
+        {"start": 1.2, "end": 2.0, "text": "three"},
+    ]
+    words = [
+        {"start": 0.0, "end": 0.5, "word": "one"},
+        {"start": 0.6, "end": 1.1, "word": "two"},
+        {"start": 1.18, "end": 2.0, "word": " three"},  # rounded otherwise than its segment
+        {"start": None, "end": 2.0, "word": "lost"},
+    ]
+
+    first, second = read_answer({"text": "", "segments": segments, "words": words}, 2).segments
+
+    assert first.words == [(0.0, 0.5, "one"), (0.6, 1.1, "two")]
+    assert second.words == [(1.18, 2.0, "three")]

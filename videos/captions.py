@@ -1,9 +1,29 @@
-"""Writing a transcript as text, SubRip or WebVTT. Pure; times are in seconds."""
+"""Reading and writing SubRip and WebVTT, and writing text. Pure; times are in seconds."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Protocol
+import html
+import re
+import unicodedata
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+#: What a line of a caption holds, and a cue of lines (BBC Subtitle Guidelines: 37 to 42 letters,
+#: two lines). A Chinese, Japanese or Korean sign counts twice.
+MOST_COLUMNS = 42
+MOST_LINES = 2
+
+_TIME = r"(?:(\d{1,4}):)?(\d{1,2}):(\d{1,2})[.,](\d{1,3})"
+_TIMING = re.compile(rf"\s*{_TIME}\s*-->\s*{_TIME}(?:\s.*)?$")
+_VOICE = re.compile(r"<v(?:\.[^ >]*)?\s+([^>]*)>")
+_VTT_TAG = re.compile(r"</?(?:[cibuv]|ruby|rt|lang)(?:[.\s][^>]*)?>|<[\d:.]+>")
+_SRT_TAG = re.compile(r"</?(?:[ibu]|font(?:\s[^>]*)?)>|\{\\[^}]*\}", re.IGNORECASE)
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
+
+
+class BadCaptions(ValueError):
+    """Raised when a text is neither SubRip nor WebVTT; says what is wrong, and where."""
 
 
 class Cue(Protocol):
@@ -15,6 +35,88 @@ class Cue(Protocol):
     def end(self) -> float: ...  # noqa: D102
     @property
     def text(self) -> str: ...  # noqa: D102
+    @property
+    def speaker(self) -> str: ...  # noqa: D102
+    @property
+    def words(self) -> Sequence[Any]: ...  # noqa: D102
+
+
+@dataclass(frozen=True)
+class Caption:
+    """A cue that was read, or is to be written: its text may have several lines."""
+
+    start: float
+    end: float
+    text: str
+    speaker: str = ""
+    words: Sequence[Any] = ()
+
+
+def decode(content: bytes) -> str:
+    """Return the text of a file: UTF-8, UTF-16 with its mark, else Windows-1252.
+
+    The last is what subtitle editors wrote for decades.
+    """
+    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return content.decode("utf-16", errors="replace")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return content.decode("cp1252", errors="replace")
+
+
+def read(text: str) -> list[Caption]:
+    """Read SubRip or WebVTT: every cue with text, in the order of time.
+
+    Markup is dropped; a WebVTT voice becomes the speaker.
+
+    Raises:
+        BadCaptions: if there is no cue, or one whose times cannot be read.
+    """
+    lines = _CONTROL.sub("", text.lstrip("\ufeff")).splitlines()
+    is_vtt = bool(lines) and lines[0].startswith("WEBVTT")
+    cues = [_read_cue(number, block, is_vtt=is_vtt) for number, block in _blocks(lines)]
+    spoken = [cue for cue in cues if cue is not None and cue.text]
+    if not spoken:
+        raise BadCaptions("There is no cue in it: it is neither SubRip nor WebVTT.")
+    return sorted(spoken, key=lambda cue: (cue.start, cue.end))
+
+
+def _blocks(lines: Sequence[str]) -> Iterator[tuple[int, list[str]]]:
+    """Yield what stands between empty lines, with the number of its first line."""
+    block: list[str] = []
+    for number, line in enumerate([*lines, ""], start=1):
+        if line.strip():
+            block.append(line)
+        elif block:
+            yield number - len(block), block
+            block = []
+
+
+def _read_cue(number: int, block: list[str], *, is_vtt: bool) -> Caption | None:
+    position = next((n for n, line in enumerate(block[:2]) if "-->" in line), None)
+    if position is None:
+        return None  # A header, a note, a style.
+    timing = _TIMING.match(block[position])
+    if timing is None:
+        raise BadCaptions(f"Line {number + position}: the times cannot be read.")
+    start, end = _seconds(timing.groups()[:4]), _seconds(timing.groups()[4:])
+    if end < start:
+        raise BadCaptions(f"Line {number + position}: the cue ends before it begins.")
+    said = "\n".join(block[position + 1 :])
+    voice = _VOICE.search(said) if is_vtt else None
+    said = (_VTT_TAG if is_vtt else _SRT_TAG).sub("", said)
+    if is_vtt:
+        said = html.unescape(said)
+    speaker = html.unescape(voice[1]).strip()[:100] if voice else ""
+    return Caption(start, end, " ".join(said.split()), speaker)
+
+
+def _seconds(fields: Sequence[str | None]) -> float:
+    hours, minutes, seconds, fraction = fields
+    assert fraction is not None
+    whole = int(hours or 0) * 3600 + int(minutes or 0) * 60 + int(seconds or 0)
+    return whole + int(fraction.ljust(3, "0")) / 1000
 
 
 def as_txt(cues: Iterable[Cue]) -> str:
@@ -25,17 +127,80 @@ def as_txt(cues: Iterable[Cue]) -> str:
 def as_srt(cues: Iterable[Cue]) -> str:
     """Return SubRip: numbered cues, comma before the milliseconds."""
     return "".join(
-        f"{number}\n{_clock(cue.start, ',')} --> {_clock(cue.end, ',')}\n{_one_block(cue.text)}\n\n"
-        for number, cue in enumerate(cues, start=1)
+        f"{number}\n{_clock(cue.start, ',')} --> {_clock(cue.end, ',')}\n"
+        # An arrow could be taken for a time.
+        f"{cue.text.replace('-->', '→')}\n\n"
+        for number, cue in enumerate(laid_out(cues), start=1)
     )
 
 
 def as_vtt(cues: Iterable[Cue]) -> str:
     """Return WebVTT; text is escaped, so that a transcript cannot write cues or tags."""
     return "WEBVTT\n\n" + "".join(
-        f"{_clock(cue.start, '.')} --> {_clock(cue.end, '.')}\n{_escaped(cue.text)}\n\n"
-        for cue in cues
+        f"{_clock(cue.start, '.')} --> {_clock(cue.end, '.')}\n"
+        f"{_voice(cue)}{_escaped(cue.text)}\n\n"
+        for cue in laid_out(cues)
     )
+
+
+def laid_out(cues: Iterable[Cue]) -> Iterator[Caption]:
+    """Yield captions of at most two lines of 42 columns; longer cues become several.
+
+    Their times are those of their words where these are known, else in proportion to their
+    letters.
+    """
+    for cue in cues:
+        lines = _wrapped(cue.text)
+        groups = [lines[at : at + MOST_LINES] for at in range(0, len(lines), MOST_LINES)]
+        for (start, end), group in zip(_times(cue, groups), groups, strict=True):
+            yield Caption(start, end, "\n".join(group), cue.speaker)
+
+
+def _times(cue: Cue, groups: Sequence[Sequence[str]]) -> Iterator[tuple[float, float]]:
+    """Yield when each group of lines is shown; together they last as long as the cue."""
+    counts = [sum(len(line.split()) for line in group) for group in groups]
+    lengths = [sum(map(len, group)) for group in groups]
+    are_known = len(cue.words) == sum(counts)
+    start, words, letters = cue.start, 0, 0
+    for count, length in zip(counts, lengths, strict=True):
+        words, letters = words + count, letters + length
+        if letters == sum(lengths):
+            end = cue.end
+        elif are_known:
+            end = float(cue.words[words][0])
+        else:
+            end = cue.start + (cue.end - cue.start) * letters / sum(lengths)
+        end = min(max(start, end), cue.end)
+        yield start, end
+        start = end
+
+
+def _wrapped(text: str) -> list[str]:
+    """Break text into lines of at most 42 columns, between words where there are any."""
+    lines: list[str] = []
+    for word in text.split():
+        for piece in _pieces(word):
+            longer = f"{lines[-1]} {piece}" if lines else piece
+            if lines and _columns(longer) <= MOST_COLUMNS and piece == word:
+                lines[-1] = longer
+            else:
+                lines.append(piece)
+    return lines
+
+
+def _pieces(word: str) -> Iterator[str]:
+    """Yield a word, cut where it is longer than a line: scripts without spaces, addresses."""
+    piece = ""
+    for letter in word:
+        if _columns(piece + letter) > MOST_COLUMNS:
+            yield piece
+            piece = ""
+        piece += letter
+    yield piece
+
+
+def _columns(text: str) -> int:
+    return sum(1 + (unicodedata.east_asian_width(letter) in "WF") for letter in text)
 
 
 def _clock(seconds: float, point: str) -> str:
@@ -46,11 +211,9 @@ def _clock(seconds: float, point: str) -> str:
     return f"{hours:02}:{minutes:02}:{milliseconds // 1000:02}{point}{milliseconds % 1000:03}"
 
 
-def _one_block(text: str) -> str:
-    """A blank line would end the cue, and an arrow could be taken for a time."""
-    return " ".join(text.split()).replace("-->", "→")
+def _voice(cue: Cue) -> str:
+    return f"<v {_escaped(' '.join(cue.speaker.split()))}>" if cue.speaker else ""
 
 
 def _escaped(text: str) -> str:
-    escaped = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return " ".join(escaped.split())
+    return html.escape(text, quote=False)

@@ -34,6 +34,8 @@ class Conf:
     bulk_concurrency: int = 4
     #: Transcription calls side by side for one video.
     parts_in_flight: int = 16
+    #: How parts are sent: "flac", or "opus" where bytes are dearer than CPU time.
+    upload_codec: str = "flac"
     max_upload_bytes: int = 20 * GIB
     max_duration_s: int = 12 * 3600
     #: Dotted path of the access policy: a callable from a user to a queryset of videos.

@@ -114,6 +114,9 @@ def transcript_document(video: Video) -> dict[str, Any]:
                 "text": segment.text,
                 "speaker": segment.speaker or None,
                 "suspicious": segment.suspicious,
+                "words": [
+                    {"start": start, "end": end, "word": word} for start, end, word in segment.words
+                ],
             }
             for segment in segments
         ],

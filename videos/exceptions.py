@@ -69,6 +69,12 @@ class MissingFile(FileFault):
     code = "missing_file"
 
 
+class UnreadableCaptions(FileFault):
+    """Raised when a person's captions are neither SubRip nor WebVTT."""
+
+    code = "unreadable_captions"
+
+
 class ConfigurationFault(ChronosError):
     """Raised when the installation's settings cannot work."""
 

@@ -6,12 +6,14 @@ file size, without network where the kernel allows it, and reading nothing but t
 
 from __future__ import annotations
 
+import os
 import re
+import signal
 import subprocess
 import sys
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -19,6 +21,8 @@ from pathlib import Path
 from typing import IO
 
 import imageio_ffmpeg
+import langcodes
+import langcodes.tag_parser
 import numpy as np
 import numpy.typing as npt
 
@@ -34,16 +38,33 @@ _FORMATS = (
     "mp3,aac,flac,wav,w64,aiff,caf,amr,ac3,eac3,dts,opus,au,gxf,mxf,nut,rm,dv,wv,tta,ape"
 )
 _MEMORY_BYTES = 2 * 1024**3
-_PROBE_CPU_S = 30
-#: PCM samples handed on at a time: 5 seconds.
+_PROBE_CPU_S = 10
+#: More than this, ffmpeg does not say of a file with a hundred tracks.
+_HEADER_BYTES = 512 * 1024
+#: PCM samples handed on at a time: 5 seconds; and by ffmpeg's filter to its encoder: the fewer
+#: hand-overs between its threads, the less time it takes (docs/figures.md).
 _BLOCK_SAMPLES = SAMPLE_RATE * 5
+_FILTERED_SAMPLES = SAMPLE_RATE
 _STDERR_LINES = 200
+_STDERR_LINE_BYTES = 500
 
 _DURATION = re.compile(r"Duration: (\d+):(\d\d):(\d\d(?:\.\d+)?)")
-_AUDIO = re.compile(r"Stream #0:\d+.*: Audio: (\w+)")
+_AUDIO = re.compile(
+    r"^  Stream #0:\d+(?:\[\w+\])?(?:\((?P<language>\w+)\))?: Audio: (?P<codec>\w+)(?P<rest>.*)$",
+    re.MULTILINE,
+)
 _BROKEN = re.compile(
     r"partial file|Truncat|truncat|Invalid data found|error while decoding|End of file|corrupt",
 )
+
+
+@dataclass(frozen=True)
+class Track:
+    """An audio track; `language` is ISO 639-1 where there is such a code, or empty."""
+
+    codec: str
+    language: str
+    is_default: bool
 
 
 @dataclass(frozen=True)
@@ -51,7 +72,17 @@ class Probe:
     """What a file says of itself; `duration_ms` is None where it does not say."""
 
     duration_ms: int | None
-    audio_codec: str
+    tracks: Sequence[Track]
+
+    def track_for(self, language: str) -> int:
+        """Return which track to hear: the one in the language, else the default, else the first.
+
+        The position is that among the audio tracks.
+        """
+        for position, track in enumerate(self.tracks):
+            if language and track.language == language:
+                return position
+        return next((n for n, track in enumerate(self.tracks) if track.is_default), 0)
 
 
 @cache
@@ -82,29 +113,42 @@ def probe(path: Path) -> Probe:
         UnreadableMedia: if ffmpeg cannot make anything of the file.
         NoAudio: if it has no audio track.
     """
-    done = subprocess.run(
-        _caged(_input(path), _PROBE_CPU_S),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        timeout=2 * _PROBE_CPU_S,
-    )
-    return _read_header(done.stderr.decode(errors="replace"))
+    process = _start(_input(path), _PROBE_CPU_S)
+    try:
+        assert process.stderr is not None
+        said = process.stderr.read(_HEADER_BYTES)
+    finally:
+        _end(process)
+    return _read_header(said.decode(errors="replace"))
 
 
 def _read_header(said: str) -> Probe:
     if "Input #0" not in said:
         raise UnreadableMedia(_why_unreadable(said))
-    audio = _AUDIO.search(said)
-    if audio is None:
+    tracks = [
+        Track(found["codec"], _iso_639_1(found["language"]), "(default)" in found["rest"])
+        for found in _AUDIO.finditer(said)
+    ]
+    if not tracks:
         raise NoAudio(
             "The file has no audio track, so there is nothing to transcribe. "
             "Export the video again with sound, and upload that."
         )
     duration = _DURATION.search(said)
     if duration is None:
-        return Probe(None, audio[1])
+        return Probe(None, tracks)
     hours, minutes, seconds = (float(value) for value in duration.groups())
-    return Probe(round((hours * 3600 + minutes * 60 + seconds) * 1000), audio[1])
+    return Probe(round((hours * 3600 + minutes * 60 + seconds) * 1000), tracks)
+
+
+def _iso_639_1(language: str | None) -> str:
+    """Turn what a container says, mostly ISO 639-2, into what a creator chooses."""
+    if not language or language == "und":
+        return ""
+    try:
+        return langcodes.standardize_tag(language)
+    except langcodes.tag_parser.LanguageTagError:
+        return ""
 
 
 def _why_unreadable(said: str) -> str:
@@ -144,56 +188,111 @@ class Decoding:
         return self._process.wait() < 0
 
     def kill(self) -> None:
-        """End ffmpeg now."""
-        self._process.kill()
+        """End ffmpeg now, and whatever it may have started."""
+        _kill(self._process)
 
     def _listen(self) -> None:
         stderr: IO[bytes] | None = self._process.stderr
         assert stderr is not None
-        for line in stderr:
-            self._said.append(line[:500].decode(errors="replace"))
+        while line := stderr.readline(_STDERR_LINE_BYTES):
+            self._said.append(line.decode(errors="replace"))
 
 
 @contextmanager
-def decode(path: Path, cpu_s: int) -> Iterator[Decoding]:
-    """Decode the default audio track; ffmpeg is gone when the block ends, however it ends.
+def decode(
+    path: Path, cpu_s: int, track: int = 0, *, most_s: float | None = None
+) -> Iterator[Decoding]:
+    """Decode an audio track; ffmpeg is gone when the block ends, however it ends.
 
     Audio that starts late or has gaps is filled with silence (`aresample=async=1`), so that a
     sample's position is its time.
+
+    Args:
+        path: a local file.
+        cpu_s: seconds of CPU time after which the kernel ends ffmpeg.
+        track: its position among the audio tracks.
+        most_s: how many seconds to decode; None means all.
     """
+    filters = f"aresample={SAMPLE_RATE}:async=1:first_pts=0,aformat=channel_layouts=mono"
     program = [
         *_input(path),
-        *("-map", "0:a:0", "-vn", "-sn", "-dn", "-af", "aresample=async=1:first_pts=0"),
+        *("-map", f"0:a:{track}", "-af", f"{filters},asetnsamples={_FILTERED_SAMPLES}:p=0"),
+        *(() if most_s is None else ("-t", str(most_s))),
         *("-ac", "1", "-ar", str(SAMPLE_RATE), "-f", "s16le", "pipe:1"),
     ]
-    process = subprocess.Popen(
-        _caged(program, cpu_s),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
+    process = _start(program, cpu_s)
     decoding = Decoding(process)
     try:
         yield decoding
     finally:
-        process.kill()
-        process.wait()
+        _kill(process)
         decoding._listener.join()
-        for pipe in (process.stdout, process.stderr):
-            if pipe is not None:
-                pipe.close()
+        _end(process)
 
 
-def _caged(program: list[str], cpu_s: int) -> list[str]:
-    """Return the command that runs ffmpeg under limits; it may write nothing but its pipes."""
-    return launcher.command(
+def encode_opus(samples: npt.NDArray[np.int16]) -> bytes:
+    """Return 16 kHz mono samples as Ogg Opus of 24 kbit/s.
+
+    Without the encoder's own search for savings, which doubles the time (docs/figures.md).
+    """
+    encoded = subprocess.run(
+        launcher.command(
+            [
+                *(ffmpeg_path(), "-nostdin", "-v", "error", "-f", "s16le"),
+                *("-ar", str(SAMPLE_RATE), "-ac", "1", "-i", "pipe:0"),
+                *(
+                    "-c:a",
+                    "libopus",
+                    "-b:a",
+                    "24k",
+                    "-compression_level",
+                    "0",
+                    "-f",
+                    "ogg",
+                    "pipe:1",
+                ),
+            ]
+        ),
+        input=samples.tobytes(),
+        capture_output=True,
+        check=True,
+    )
+    return encoded.stdout
+
+
+def _start(program: list[str], cpu_s: int) -> subprocess.Popen[bytes]:
+    """Start ffmpeg under limits, as the head of a process group; it writes to its pipes alone."""
+    caged = launcher.command(
         program, cpu_s=cpu_s, memory_bytes=_MEMORY_BYTES, file_bytes=0, no_network=True
     )
+    return subprocess.Popen(
+        caged,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    """Kill a process group whose head has not been waited for: its id is still its own."""
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    _kill(process)
+    process.wait()
+    for pipe in (process.stdout, process.stderr):
+        if pipe is not None:
+            pipe.close()
 
 
 def _input(path: Path) -> list[str]:
     return [
         *(ffmpeg_path(), "-nostdin", "-hide_banner", "-nostats", "-threads", "1"),
+        # Pictures are left in the container: reading on is all that they cost.
+        *("-vn", "-sn", "-dn"),
         *("-protocol_whitelist", "file,pipe", "-format_whitelist", _FORMATS),
         *("-i", f"file:{path}"),
     ]

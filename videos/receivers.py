@@ -42,8 +42,8 @@ def delete_files(instance: Video, **_: Any) -> None:
 def _delete_files(video: Video) -> None:
     """Delete the file, and whatever a worker that was killed left beside it."""
     storage = video.file.storage
-    if video.file.name:
-        storage.delete(video.file.name)
+    for name in filter(None, (video.file.name, video.captions.name)):
+        storage.delete(name)
     try:
         _, left = storage.listdir(video.folder)
     except (FileNotFoundError, NotImplementedError):
@@ -54,7 +54,7 @@ def _delete_files(video: Video) -> None:
 
 @receiver(post_delete, sender=Transcript, dispatch_uid="videos.delete_audio")
 def delete_audio(instance: Transcript, **_: Any) -> None:
-    """Delete the audio that was kept for a transcript."""
-    if instance.audio:
+    """Delete the audio that was kept for a transcript, unless another was made of it."""
+    if instance.audio and not Transcript.objects.filter(audio=instance.audio).exists():
         storage = Video._meta.get_field("file").storage
         transaction.on_commit(partial(storage.delete, instance.audio), robust=True)

@@ -6,7 +6,7 @@ import errno
 import hashlib
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
 
 from django.core.files import File
@@ -29,6 +29,8 @@ _BLOCK_BYTES = 1024 * 1024
 #: Room to leave on the worker's disk beside the file: parts and the whole audio.
 _SPARE_BYTES = GIB // 2
 _LOW_BYTES = GIB // 16
+#: The whole audio, and as much again in parts that are not transcribed yet: at worst as PCM.
+_AUDIO_BYTES_PER_S = 2 * 2 * 16_000
 _AUDIO = "audio-"
 
 
@@ -51,12 +53,27 @@ def fetch(video: Video, folder: Path, claim: Claim) -> tuple[Path, str]:
             )
         local = _local_path(storage, name)
         _check_size(storage.size(name), folder, copied=local is None)
-        with storage.open(name) as source:
-            if local is not None:
-                return local, _copy(source, None, claim)
-            target = folder / "source"
-            with target.open("wb") as copy:
-                return target, _copy(source, copy, claim)
+        if local is not None:
+            return local, _copy(storage, name, None, claim)
+        target = folder / "source"
+        return target, _copy(storage, name, target, claim)
+
+
+def check_room(folder: Path, duration_ms: int | None) -> None:
+    """Check that the worker's disk has room for the audio of media that lasts so long.
+
+    Raises:
+        DiskFull: if not.
+    """
+    longest_s = (duration_ms or 0) / 1000
+    if shutil.disk_usage(folder).free < longest_s * _AUDIO_BYTES_PER_S + _LOW_BYTES:
+        raise disk_full()
+
+
+def read_whole(video: Video, name: str, most_bytes: int) -> bytes:
+    """Return the content of a small object beside the video."""
+    with _storage_errors(video), video.file.storage.open(name) as content:
+        return bytes(content.read(most_bytes))
 
 
 def fetch_audio(transcript: Transcript, folder: Path, claim: Claim) -> Path:
@@ -69,15 +86,14 @@ def fetch_audio(transcript: Transcript, folder: Path, claim: Claim) -> Path:
         if local is not None:
             return local
         target = folder / "audio.flac"
-        with storage.open(transcript.audio) as source, target.open("wb") as copy:
-            _copy(source, copy, claim)
+        _copy(storage, transcript.audio, target, claim)
         return target
 
 
 def keep_audio(video: Video, claim: Claim, path: Path) -> str:
     """Store the whole audio beside the video, under a name of this claim's own; return it."""
     name = f"{video.folder}/{_AUDIO}{claim.run.pk}-{claim.token}.flac"
-    with _storage_errors(video), path.open("rb") as audio:
+    with path.open("rb") as audio, _storage_errors(video):
         return video.file.storage.save(name, File(audio))
 
 
@@ -121,6 +137,11 @@ def _check_size(size: int, folder: Path, *, copied: bool) -> None:
         raise disk_full()
 
 
+def is_local(video: Video) -> bool:
+    """Whether the video's file lies on a disk of this machine."""
+    return _local_path(video.file.storage, video.file.name or "") is not None
+
+
 def _local_path(storage: Storage, name: str) -> Path | None:
     try:
         return Path(storage.path(name))
@@ -128,14 +149,31 @@ def _local_path(storage: Storage, name: str) -> Path | None:
         return None
 
 
-def _copy(source: File[bytes], target: object, claim: Claim) -> str:
+def _copy(storage: Storage, name: str, target: Path | None, claim: Claim) -> str:
+    """Stream an object to a local file, or nowhere; return the sha256 of its bytes."""
     digest = hashlib.sha256()
-    while block := source.read(_BLOCK_BYTES):
-        claim.check()
-        digest.update(block)
-        if target is not None:
-            target.write(block)  # type: ignore[attr-defined]
+    with nullcontext() if target is None else target.open("wb") as copy:
+        for block in _blocks(storage, name):
+            claim.check()
+            digest.update(block)
+            if copy is not None:
+                copy.write(block)
     return digest.hexdigest()
+
+
+def _blocks(storage: Storage, name: str) -> Iterator[bytes]:
+    """Yield an object's bytes as they arrive.
+
+    django-storages' S3 file would fetch all of it into a temporary file first.
+    """
+    with storage.open(name) as content:
+        s3_object = getattr(content, "obj", None)
+        if s3_object is not None:
+            with closing(s3_object.get()["Body"]) as body:
+                yield from body.iter_chunks(_BLOCK_BYTES)
+            return
+        while block := content.read(_BLOCK_BYTES):
+            yield block
 
 
 @contextmanager

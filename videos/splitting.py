@@ -7,8 +7,10 @@ API's 26,214,400 bytes for the whole request, whatever it holds.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -18,11 +20,20 @@ SAMPLE_RATE = 16_000
 FRAME_MS = 20
 FRAME_SAMPLES = SAMPLE_RATE * FRAME_MS // 1000
 #: Raise it whenever the same audio would be cut elsewhere: it is part of a part's identity.
-VERSION = 1
+VERSION = 2
 MAX_PART_MS = 12 * 60_000
 MIN_PART_MS = 60_000
-_LONGEST_TARGET_MS = 8 * 60_000
-_UNKNOWN_DURATION_TARGET_MS = 5 * 60_000
+#: Longer parts save calls, shorter ones end the last call sooner (docs/figures.md).
+_LONGEST_TARGET_MS = 150_000
+#: The last calls are planned to be longer and shorter than their mean by this share: the parts
+#: of the first calls are decoded first, so these have more time left.
+_TAPER = 0.1
+#: A cut is looked for this far around its target, at first.
+_LONGEST_REACH_MS = 8_000
+
+#: A silence of more than this is not uploaded, but for this much at either side of speech.
+LONG_SILENCE_MS = 10_000
+_MARGIN_MS = 1_000
 
 #: Quieter than this is silence in any recording (dB below full scale).
 _SILENCE_DB = -60.0
@@ -43,25 +54,48 @@ class Part:
 
     start_ms: int
     end_ms: int
-    speech: list[Interval]
+    speech: Sequence[Interval]
 
     @property
-    def speech_ms(self) -> int:
-        """Milliseconds of speech in the part."""
-        return sum(end - start for start, end in self.speech)
+    def clips(self) -> list[Interval]:
+        """What of the part is uploaded, one after the other: all but its long silences."""
+        kept: list[Interval] = []
+        silent_from = self.start_ms
+        for start, end in [*self.speech, (self.end_ms, self.end_ms)]:
+            if start - silent_from > LONG_SILENCE_MS:
+                if kept:
+                    kept[-1] = (kept[-1][0], silent_from + _MARGIN_MS)
+                if start < self.end_ms:
+                    kept.append((start - _MARGIN_MS, end))
+            elif kept:
+                kept[-1] = (kept[-1][0], end)
+            else:
+                kept.append((silent_from, end))
+            silent_from = end
+        return kept if self.speech else []
+
+    @property
+    def upload_ms(self) -> int:
+        """Milliseconds of audio in the part's clips."""
+        return sum(end - start for start, end in self.clips)
 
 
 @dataclass(frozen=True)
 class Limits:
-    """How long a part should be, and must not be longer than."""
+    """What the cuts of one recording are planned by.
 
-    target_ms: int
+    `duration_ms` is 0 where the media does not say; `in_flight` calls go side by side; no part
+    is longer than `max_ms`.
+    """
+
+    duration_ms: int
+    in_flight: int
     max_ms: int = MAX_PART_MS
 
     @property
     def name(self) -> str:
         """The splitter's version and settings, as stored beside the parts."""
-        return f"{VERSION}:{self.target_ms}:{self.max_ms}"
+        return f"{VERSION}:{self.duration_ms}:{self.in_flight}:{self.max_ms}"
 
     @classmethod
     def from_name(cls, name: str) -> Limits:
@@ -70,27 +104,63 @@ class Limits:
         Raises:
             ValueError: if another version of the splitter wrote it.
         """
-        version, target_ms, max_ms = (int(field) for field in name.split(":"))
+        version, *settings = (int(field) for field in name.split(":"))
         if version != VERSION:
             raise ValueError(f"parts were cut by version {version} of the splitter")
-        return cls(target_ms, max_ms)
+        return cls(*settings)
 
-    @classmethod
-    def for_duration(
-        cls, duration_ms: int | None, in_flight: int, longest_ms: int | None = None
-    ) -> Limits:
-        """Choose equal parts that fill `in_flight` calls, none under a minute without need.
+    @property
+    def least_ms(self) -> int:
+        """No part is shorter, but for the last one and where an earlier cut was committed."""
+        return min(MIN_PART_MS, self.max_ms // 2)
 
-        `longest_ms` is the longest audio that the model takes, where that is less than ours.
+    @property
+    def reach_ms(self) -> int:
+        """How far around its target a cut is looked for at first."""
+        return min(_LONGEST_REACH_MS, self.least_ms // 4)
+
+    @property
+    def shortest_ms(self) -> int:
+        """A part is planned to be no shorter than this, unless the whole recording is."""
+        return self.least_ms + self.reach_ms
+
+    @property
+    def longest_ms(self) -> int:
+        """A part is planned to be no longer than this."""
+        return max(self.shortest_ms, min(_LONGEST_TARGET_MS, self.max_ms * 2 // 3))
+
+    @cached_property
+    def targets(self) -> list[int]:
+        """The milliseconds near which parts should end, in order; the last is the end.
+
+        A recording with less than a shortest part for each call is cut into equal ones. Of a
+        longer one, each call first gets a shortest part, so that all calls start soon; the rest
+        is shared out in whole rounds, so that all calls end together.
         """
-        hardest = min(longest_ms or MAX_PART_MS, MAX_PART_MS)
-        shortest = min(MIN_PART_MS, hardest * 2 // 3)
-        longest = min(_LONGEST_TARGET_MS, hardest * 2 // 3)
-        if not duration_ms:
-            return cls(min(longest, _UNKNOWN_DURATION_TARGET_MS), hardest)
-        ideal = min(max(duration_ms / max(in_flight, 1), shortest), longest)
-        count = max(1, round(duration_ms / ideal))
-        return cls(min(longest, -(-duration_ms // count)) or 1, hardest)
+        capacity = self.duration_ms // self.shortest_ms
+        if capacity <= self.in_flight:
+            count = max(1, capacity, math.ceil(self.duration_ms / self.max_ms))
+            lengths = [self.duration_ms / count] * count
+        else:
+            first = [float(self.shortest_ms)] * self.in_flight
+            lengths = first + self._share_out(self.duration_ms - sum(first))
+        return list(np.cumsum(lengths).round().astype(int).tolist())
+
+    def _share_out(self, rest_ms: float) -> list[float]:
+        rounds = math.ceil(rest_ms / (self.in_flight * self.longest_ms))
+        length = rest_ms / (rounds * self.in_flight)
+        if length < self.shortest_ms:
+            count = max(1, int(rest_ms // self.shortest_ms), math.ceil(rest_ms / self.max_ms))
+            return [rest_ms / count] * count
+        shares = np.linspace(1 + _TAPER, 1 - _TAPER, self.in_flight)
+        last = [length * float(share) for share in shares / shares.mean()]
+        return [length] * ((rounds - 1) * self.in_flight) + last
+
+    def target_after(self, start_ms: int) -> int:
+        """Return near which millisecond the part that begins at `start_ms` should end."""
+        soonest = start_ms + self.least_ms // 2
+        planned = next((target for target in self.targets if target > soonest), None)
+        return planned or start_ms + (self.longest_ms if self.duration_ms else self.shortest_ms)
 
 
 def levels_db(samples: npt.NDArray[np.int16]) -> Levels:
@@ -135,17 +205,18 @@ class Splitter:
             if end_ms > self._start_ms:
                 frames = (end_ms - self._start_ms) // FRAME_MS
                 return frames if frames <= len(self._levels) else None
-        target = self._limits.target_ms // FRAME_MS
-        hardest = self._limits.max_ms // FRAME_MS
+        limits = self._limits
+        target = (limits.target_after(self._start_ms) - self._start_ms) // FRAME_MS
+        hardest, least = limits.max_ms // FRAME_MS, limits.least_ms // FRAME_MS
+        reach = limits.reach_ms // FRAME_MS
+        begin = min(max(target - reach, least), hardest - reach)
         # The window widens step by step until it holds a pause; each look is at a fixed
         # number of frames, so that the cut does not depend on how the stream was fed.
-        reach = target // 4 + 1
         for widening in range(1, hardest + 1):
             end = min(target + widening * reach, hardest)
             if len(self._levels) < end:
                 return None
             window = self._levels[:end]
-            begin = max(1, target - reach)
             pause = _best_pause(window, begin, target)
             if pause is not None:
                 return pause

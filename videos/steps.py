@@ -68,7 +68,7 @@ def step(claim: Claim, key: str) -> Iterator[Step]:
     row = begin(claim, [key])[key]
     try:
         yield row
-    except ENDINGS:
+    except (*ENDINGS, StepFailed):
         raise
     except Exception as error:
         raise StepFailed([(row, error)]) from error
@@ -94,6 +94,11 @@ def fail(step: Step, error: Exception, retries: int) -> float | None:
         delay = None
     _note(step, Step.State.FAILED if delay is None else Step.State.RETRYING, error)
     return delay
+
+
+def give_up(step: Step, error: Exception) -> None:
+    """Note inside a guard that a step failed without which the run can do."""
+    _note(step, Step.State.FAILED, error)
 
 
 def _note(step: Step, state: Step.State, error: Exception) -> None:

@@ -2,81 +2,113 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from videos.splitting import Interval
+from videos.splitting import Interval, Part
 
-#: A service's times may be off by this much before its segment counts as missing speech.
-_TOLERANCE_MS = 1_000
+#: A word as it was heard: start and end in seconds, text.
+Word = tuple[float, float, str]
 
 
 @dataclass(frozen=True)
 class HeardSegment:
-    """A piece of text with its seconds, on the clock of the part or of the video."""
+    """A piece of text with its seconds, on the clock of an upload or of the video."""
 
     start: float
     end: float
     text: str
     speaker: str = ""
-    suspicious: bool = False
+    #: Why the text should not be trusted without a look (`doubts`); empty: no reason.
+    doubt: str = ""
+    #: Its words, where the service gives their times.
+    words: Sequence[Word] = ()
 
     def as_json(self) -> dict[str, Any]:
         """Return what an AudioPart keeps."""
         return asdict(self)
 
 
-def stitch(
-    parts: Iterable[tuple[int, int, Sequence[HeardSegment]]],
-) -> list[HeardSegment]:
-    """Join `(start_ms, end_ms, segments on the part's clock)` into one monotone list.
+def on_video_clock(part: Part, heard: Iterable[HeardSegment]) -> list[HeardSegment]:
+    """Move what was heard in a part's upload to the video's clock.
 
-    Times are moved by the part's start and kept inside its bounds; no segment starts before
-    the one ahead of it; segments without text are left out.
+    An upload holds the part's clips, one after the other; silences between them were left out.
+    Times outside of the upload are moved to its ends.
+    """
+    clock = _Clock(part.clips)
+    moved = []
+    for segment in heard:
+        start = clock.start(segment.start)
+        words = [
+            (begin, max(begin, clock.end(word[1])), word[2])
+            for word in segment.words
+            for begin in [clock.start(word[0])]
+        ]
+        end = max(start, clock.end(segment.end))
+        moved.append(replace(segment, start=start, end=end, words=words))
+    return moved
+
+
+def spoken_span(part: Part) -> tuple[float, float]:
+    """Return where speech begins and ends in a part's upload, in seconds of the upload.
+
+    These are the times of a text for which the service gives none.
+    """
+    clips = part.clips
+    upload_ms = sum(end - start for start, end in clips)
+    silent_before = part.speech[0][0] - clips[0][0]
+    silent_after = clips[-1][1] - part.speech[-1][1]
+    return silent_before / 1000, (upload_ms - silent_after) / 1000
+
+
+class _Clock:
+    """Turns seconds of an upload into seconds of the video."""
+
+    def __init__(self, clips: Sequence[Interval]) -> None:
+        self._clips = clips
+
+    def start(self, seconds: float) -> float:
+        """Return when something began; at a seam, it is the later clip."""
+        return self._moved(seconds, belongs_before=False)
+
+    def end(self, seconds: float) -> float:
+        """Return when something ended; at a seam, it is the earlier clip."""
+        return self._moved(seconds, belongs_before=True)
+
+    def _moved(self, seconds: float, *, belongs_before: bool) -> float:
+        left_ms = max(seconds, 0.0) * 1000
+        for start_ms, end_ms in self._clips:
+            length_ms = end_ms - start_ms
+            if left_ms < length_ms or (belongs_before and left_ms <= length_ms):
+                return round((start_ms + left_ms) / 1000, 3)
+            left_ms -= length_ms
+        return self._clips[-1][1] / 1000 if self._clips else 0.0
+
+
+def stitch(parts: Iterable[tuple[Part, Sequence[HeardSegment]]]) -> list[HeardSegment]:
+    """Join what was heard in each part into one list that runs forward, on the video's clock.
+
+    Segments stay inside their part; none starts or ends before the one ahead of it; their words
+    run forward inside them. Segments without text are left out.
     """
     stitched: list[HeardSegment] = []
-    latest = 0.0
-    for start_ms, end_ms, segments in sorted(parts, key=lambda part: part[0]):
-        offset, limit = start_ms / 1000, end_ms / 1000
-        for segment in segments:
+    start = end = 0.0
+    for part, heard in sorted(parts, key=lambda entry: entry[0].start_ms):
+        limit = part.end_ms / 1000
+        for segment in on_video_clock(part, heard):
             text = " ".join(segment.text.split())
             if not text:
                 continue
-            start = min(max(offset + segment.start, offset, latest), limit)
-            end = min(max(offset + segment.end, start), limit)
-            latest = start
-            stitched.append(replace(segment, start=round(start, 3), end=round(end, 3), text=text))
+            start = min(max(segment.start, part.start_ms / 1000, start), limit)
+            end = min(max(segment.end, start, end), limit)
+            words = list(_forward(segment.words, start, end))
+            stitched.append(replace(segment, start=start, end=end, text=text, words=words))
     return stitched
 
 
-def coverage(speech: Iterable[Interval], segments: Iterable[HeardSegment]) -> float:
-    """Return which share of the speech the segments cover, 0 to 1; 1 where nobody speaks."""
-    total = covered = 0
-    heard = _merged(
-        (
-            int(segment.start * 1000) - _TOLERANCE_MS,
-            int(segment.end * 1000) + _TOLERANCE_MS,
-        )
-        for segment in segments
-    )
-    position = 0
-    for start, end in _merged(speech):
-        total += end - start
-        while position < len(heard) and heard[position][1] <= start:
-            position += 1
-        for begin, finish in heard[position:]:
-            if begin >= end:
-                break
-            covered += min(finish, end) - max(begin, start)
-    return covered / total if total else 1.0
-
-
-def _merged(intervals: Iterable[Interval]) -> list[Interval]:
-    merged: list[Interval] = []
-    for start, end in sorted(intervals):
-        if merged and start <= merged[-1][1]:
-            merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
-        else:
-            merged.append((start, end))
-    return merged
+def _forward(words: Iterable[Word], start: float, end: float) -> Iterator[Word]:
+    """Yield words whose times run forward from `start` to `end`."""
+    for word_start, word_end, text in words:
+        start = min(max(word_start, start), end)
+        yield start, min(max(word_end, start), end), text

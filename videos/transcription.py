@@ -4,60 +4,43 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
+from bisect import bisect_right
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 from uuid import UUID
 
 import openai
 from django.conf.locale import LANG_INFO
 
-from videos import services
+from videos import doubts, services
 from videos.conf import conf
 from videos.exceptions import BadResponse
-from videos.stitching import HeardSegment
+from videos.stitching import HeardSegment, Word
 
 #: Whisper's own limits for a segment to be doubted (openai/whisper, transcribe.py).
 _MOST_NO_SPEECH = 0.6
 _LEAST_LOGPROB = -1.0
 _MOST_COMPRESSION = 2.4
 
+_CONTENT_TYPES = {".flac": "audio/flac", ".ogg": "audio/ogg"}
+#: A word may begin this much before its segment does: services round both.
+_WORD_SLACK_S = 0.05
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
 _LANGUAGE_CODES = {info["name"].lower(): code for code, info in LANG_INFO.items() if "name" in info}
 
 
 @dataclass(frozen=True)
-class Capability:
-    """What a transcription model can do."""
-
-    #: Whether it returns segments with times.
-    timed: bool = True
-    #: The longest audio of one call, in milliseconds; None means our own limit.
-    longest_ms: int | None = None
-
-
-#: A model without times gets short clips, cut in pauses: their bounds are the times.
-_TEXT_ONLY = Capability(timed=False, longest_ms=30_000)
-_CAPABILITIES = {
-    "gpt-4o-transcribe": _TEXT_ONLY,
-    "gpt-4o-mini-transcribe": _TEXT_ONLY,
-    "gpt-transcribe": _TEXT_ONLY,
-}
-
-
-@dataclass(frozen=True)
 class Heard:
-    """What a service heard in one part; times are seconds on the part's clock."""
+    """What a service heard in one upload; times are seconds on the upload's clock."""
 
     segments: list[HeardSegment]
     language: str = ""
     audio_seconds: float = 0.0
     tokens: int = 0
-
-
-def capability(model: str) -> Capability:
-    """Return what a model can do; unknown ones are taken for whisper-like."""
-    return _CAPABILITIES.get(model, Capability())
+    #: Whether the service itself gave the times.
+    is_timed: bool = True
 
 
 def client() -> openai.OpenAI:
@@ -70,22 +53,18 @@ def transcribe(
     path: Path,
     *,
     model: str,
-    language: str,
+    parameters: Mapping[str, Any],
     duration_s: float,
     call_id: UUID,
 ) -> Heard:
-    """Send one part and return what was heard; the service can be asked about `call_id`.
+    """Send one upload and return what was heard; the service can be asked about `call_id`.
+
+    `parameters` are those of the API beside file and model, as `capabilities.asked` says.
 
     Raises:
         ServiceFault, ConfigurationFault: as `services` translates the service's errors.
     """
     settings = conf()
-    timed = capability(model).timed
-    asked: dict[str, Any] = {"response_format": "verbose_json" if timed else "json"}
-    if timed:
-        asked["timestamp_granularities"] = ["segment"]
-    if language:
-        asked["language"] = language
     with (
         path.open("rb") as audio,
         services.translated(
@@ -95,10 +74,10 @@ def transcribe(
         ),
     ):
         answer = api.audio.transcriptions.with_raw_response.create(
-            file=(path.name, audio, "audio/flac"),
+            file=(path.name, audio, _CONTENT_TYPES[path.suffix]),
             model=model,
             extra_headers=services.request_id(call_id),
-            **asked,
+            **parameters,
         )
         body = answer.http_response.json()
     return read_answer(body, duration_s)
@@ -116,17 +95,39 @@ def read_answer(body: Any, duration_s: float) -> Heard:
     if listed:
         if not isinstance(listed, list):
             raise BadResponse("The transcription service's segments are no list.")
-        segments = [_segment(entry) for entry in listed]
+        segments = _with_words([_segment(entry) for entry in listed], _words(body.get("words")))
     else:
         segments = [HeardSegment(0.0, duration_s, _clean(body["text"]))]
     usage = body.get("usage")
     usage = usage if isinstance(usage, dict) else {}
     return Heard(
         segments=[segment for segment in segments if segment.text.strip()],
-        language=_language(body.get("language")),
+        language=_language(body.get("language") or _first(body.get("languages"))),
         audio_seconds=_number(usage.get("seconds"), body.get("duration"), duration_s),
         tokens=int(_number(usage.get("total_tokens"), 0)),
+        is_timed=bool(listed),
     )
+
+
+def _words(listed: Any) -> list[Word]:
+    """Return the words of an answer; the times of words are welcome, not owed."""
+    words = []
+    for entry in listed if isinstance(listed, list) else ():
+        if not isinstance(entry, dict):
+            continue
+        start, end, text = entry.get("start"), entry.get("end"), entry.get("word")
+        if isinstance(text, str) and _is_number(start) and _is_number(end):
+            words.append((float(start), float(end), _clean(text).strip()))
+    return words
+
+
+def _with_words(segments: list[HeardSegment], words: list[Word]) -> list[HeardSegment]:
+    """Give each segment the words that begin in it; those between two, to the earlier one."""
+    begins = [segment.start for segment in segments]
+    held: list[list[Word]] = [[] for _ in segments]
+    for word in words:
+        held[max(bisect_right(begins, word[0] + _WORD_SLACK_S) - 1, 0)].append(word)
+    return [replace(segment, words=its) for segment, its in zip(segments, held, strict=True)]
 
 
 def _segment(entry: Any) -> HeardSegment:
@@ -142,11 +143,11 @@ def _segment(entry: Any) -> HeardSegment:
         end,
         _clean(text),
         speaker=_clean(speaker)[:100] if isinstance(speaker, str) else "",
-        suspicious=_is_suspicious(entry),
+        doubt=doubts.UNSURE if _is_unsure(entry) else "",
     )
 
 
-def _is_suspicious(entry: dict[str, Any]) -> bool:
+def _is_unsure(entry: dict[str, Any]) -> bool:
     silent = _number(entry.get("no_speech_prob"), 0) > _MOST_NO_SPEECH
     unsure = _number(entry.get("avg_logprob"), 0) < _LEAST_LOGPROB
     return (silent and unsure) or _number(entry.get("compression_ratio"), 0) > _MOST_COMPRESSION
@@ -155,9 +156,19 @@ def _is_suspicious(entry: dict[str, Any]) -> bool:
 def _number(*values: Any) -> float:
     """Return the first value that is a finite number, else 0."""
     for value in values:
-        if isinstance(value, (int, float)) and math.isfinite(value):
+        if _is_number(value):
             return float(value)
     return 0.0
+
+
+def _is_number(value: Any) -> TypeGuard[float]:
+    return isinstance(value, (int, float)) and math.isfinite(value)
+
+
+def _first(listed: Any) -> Any:
+    """Return the code of the first language that gpt-transcribe heard."""
+    first = listed[0] if isinstance(listed, list) and listed else None
+    return first.get("code") if isinstance(first, dict) else None
 
 
 def _language(value: Any) -> str:

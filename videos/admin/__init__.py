@@ -1,6 +1,23 @@
 """The admin: where operators see what happens, and steer it."""
 
+from videos.admin.glossaries import GlossaryAdmin
 from videos.admin.videos import VideoAdmin
-from videos.admin.work import BreakerAdmin, CallAdmin, EventAdmin, RunAdmin, WorkerAdmin
+from videos.admin.work import (
+    BreakerAdmin,
+    CallAdmin,
+    EventAdmin,
+    ProbedModelAdmin,
+    RunAdmin,
+    WorkerAdmin,
+)
 
-__all__ = ["BreakerAdmin", "CallAdmin", "EventAdmin", "RunAdmin", "VideoAdmin", "WorkerAdmin"]
+__all__ = [
+    "BreakerAdmin",
+    "CallAdmin",
+    "EventAdmin",
+    "GlossaryAdmin",
+    "ProbedModelAdmin",
+    "RunAdmin",
+    "VideoAdmin",
+    "WorkerAdmin",
+]

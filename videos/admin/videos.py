@@ -10,7 +10,7 @@ from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.auth import get_user_model
 from django.core.exceptions import PermissionDenied
 from django.db.models import Count, QuerySet, Sum
-from django.http import HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
@@ -20,10 +20,11 @@ from django.utils.safestring import SafeString, mark_safe
 from videos import admission, pipelines
 from videos.documents import chunk_documents, eta_s, serving_segments, with_runs
 from videos.models import Call, Run, Video
+from videos.sources import is_local
 
 #: What a person may edit; the rest is written by the pipeline.
 _EDITABLE = ("title",)
-_SET_ONCE = ("creator", "file", "language")
+_SET_ONCE = ("creator", "file", "language", "captions")
 _KEPT = ("used", "created_at", "completed_at", "id")
 _SHOWN_ERROR_CHARACTERS = 60
 _RESUME = "resume"
@@ -65,7 +66,8 @@ class VideoAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         if obj is None:
             return (*_SET_ONCE, *_EDITABLE)
         shown = ("state", "progress_bar", "length", "spoken", "coverage", "notes", "problem_whole")
-        return (*_EDITABLE, "creator", "stored_file", "language", *shown, *_KEPT)
+        known = ("creator", "stored_file", "language", "has_captions")
+        return (*_EDITABLE, *known, *shown, *_KEPT)
 
     def get_readonly_fields(self, request: HttpRequest, obj: Video | None = None) -> Any:
         """Leave only the title to be edited once a video exists."""
@@ -75,8 +77,17 @@ class VideoAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
     @admin.display(description="file")
     def stored_file(self, video: Video) -> str:
-        """Name the file as it was uploaded, and where it is kept."""
-        return f"{video.original_filename} ({video.file.name})"
+        """Name the file as it was uploaded, and where it is kept; link to it where it can be."""
+        named = f"{video.original_filename} ({video.file.name})"
+        if is_local(video):
+            return named
+        watch = reverse("admin:videos_video_media", args=[video.pk])
+        return format_html('{} <a href="{}">Open</a>', named, watch)
+
+    @admin.display(description="captions of its own", boolean=True)
+    def has_captions(self, video: Video) -> bool:
+        """Tell whether a person wrote the captions."""
+        return bool(video.captions)
 
     @admin.display(description="status", ordering="status")
     def state(self, video: Video) -> str:
@@ -155,6 +166,7 @@ class VideoAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
                 "<uuid:video_id>/transcript/", site(self.transcript), name="videos_video_transcript"
             ),
             path("<uuid:video_id>/chunks/", site(self.chunks), name="videos_video_chunks"),
+            path("<uuid:video_id>/media/", site(self.media_file), name="videos_video_media"),
             *super().get_urls(),
         ]
 
@@ -169,6 +181,13 @@ class VideoAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         video = self._viewable(request, video_id)
         chunks = [(clock(chunk["start"]), chunk) for chunk in chunk_documents(video)]
         return self._page(request, video, "chunks", {"chunks": chunks})
+
+    def media_file(self, request: HttpRequest, video_id: UUID) -> HttpResponse:
+        """Send the browser to the file in its bucket, by an address that is signed for an hour."""
+        video = self._viewable(request, video_id)
+        if is_local(video):
+            raise Http404("The file is on this machine's disk, which browsers have no address of.")
+        return redirect(video.file.url)
 
     def _viewable(self, request: HttpRequest, video_id: UUID) -> Video:
         video: Video = get_object_or_404(self.get_queryset(request), pk=video_id)

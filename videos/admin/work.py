@@ -8,7 +8,7 @@ from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
-from videos.models import Breaker, Call, Event, Run, Step, Worker
+from videos.models import Breaker, Call, Event, ProbedModel, Run, Step, Worker
 
 
 class _ReadOnly:
@@ -115,3 +115,14 @@ class BreakerAdmin(_ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]
     """Which services answer, and until when no call is sent to one that does not."""
 
     list_display = ("service", "state", "failures", "open_until", "last_error")
+
+
+@admin.register(ProbedModel)
+class ProbedModelAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+    """What models that no table lists can do; delete one to have it asked again."""
+
+    list_display = ("model", "base_url", "probed_at")
+    readonly_fields = ("model", "base_url", "capability", "probed_at")
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from django.conf import settings
 from django.contrib.postgres.indexes import GinIndex
 from django.contrib.postgres.search import SearchVectorField
 from django.db import models
@@ -14,15 +15,22 @@ from uuid6 import uuid7
 class Transcript(models.Model):
     """The words of one decoding of one video, and where its audio is kept."""
 
+    CAPTIONS = "captions"
+
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     video = models.ForeignKey("videos.Video", on_delete=models.CASCADE, related_name="transcripts")
     #: sha256 of the source's bytes; with the splitter and a part's bounds it names the part.
     source_hash = models.CharField(max_length=64)
-    #: Version and settings of the splitter, such as "1:45000".
+    #: Version and settings of the splitter, as `splitting.Limits.name` writes them.
     splitter = models.CharField(max_length=64)
-    #: Storage name of the whole audio (16 kHz mono FLAC).
+    #: Storage name of the whole audio (16 kHz mono FLAC); transcripts of one decoding share it.
     audio = models.CharField(max_length=500, blank=True)
+    #: How many audio tracks the media has: of several, the language chooses one.
+    track_count = models.PositiveSmallIntegerField(default=1)
+    #: The model that was asked, or CAPTIONS where a person wrote them.
     model = models.CharField(max_length=100)
+    #: What the model was told: {"language", "prompt", "glossary"}.
+    asked = models.JSONField(default=dict)
     duration_ms = models.PositiveBigIntegerField(default=0)
     truncated = models.BooleanField(default=False)
     language = models.CharField(max_length=16, blank=True)
@@ -45,8 +53,11 @@ class AudioPart(models.Model):
     end_ms = models.PositiveBigIntegerField()
     #: Stretches of speech inside the part, [[start_ms, end_ms], …] on the video's clock.
     speech = models.JSONField(default=list)
-    #: What the service heard: {"language", "segments"}; null until it is transcribed.
+    #: What the service heard, {"language", "segments"} on the clock of the upload; null until it
+    #: is transcribed.
     result = models.JSONField(null=True)
+    #: Whether the result is so doubtful that the part is to be heard once more.
+    again = models.BooleanField(default=False)
 
     class Meta:
         ordering = ["start_ms"]
@@ -73,7 +84,10 @@ class Segment(models.Model):
     end = models.FloatField()
     text = models.TextField()
     speaker = models.CharField(max_length=100, blank=True)
-    suspicious = models.BooleanField(default=False)
+    #: Why the text should not be trusted without a look (`doubts`); empty: no reason.
+    doubt = models.CharField(max_length=16, blank=True)
+    #: [[start, end, word], …] in seconds, where the service gives them.
+    words = models.JSONField(default=list, blank=True)
 
     class Meta:
         ordering = ["index"]
@@ -84,6 +98,11 @@ class Segment(models.Model):
 
     def __str__(self) -> str:
         return self.text
+
+    @property
+    def suspicious(self) -> bool:
+        """Whether there is a reason to doubt the text."""
+        return bool(self.doubt)
 
 
 class Revision(models.Model):
@@ -171,3 +190,51 @@ class ServingModel(models.Model):
 
     def __str__(self) -> str:
         return f"{self.model}, {self.dimensions} dimensions"
+
+
+class Glossary(models.Model):
+    """What a creator's recordings are about: passed to models that take it."""
+
+    creator = models.OneToOneField(
+        settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="glossary"
+    )
+    prompt = models.TextField(
+        blank=True,
+        max_length=1_000,
+        help_text="A sentence or two in the style of the recordings, in their language.",
+    )
+    terms = models.TextField(
+        blank=True,
+        max_length=10_000,
+        help_text="Names and words as they are to be spelled, one a line, the rarest first.",
+    )
+
+    class Meta:
+        verbose_name_plural = "glossaries"
+
+    def __str__(self) -> str:
+        return f"glossary of {self.creator}"
+
+    @property
+    def term_list(self) -> list[str]:
+        """The terms, without empty lines."""
+        return [term for line in self.terms.splitlines() if (term := line.strip())]
+
+
+class ProbedModel(models.Model):
+    """What a transcription model that no table lists answered to its first call."""
+
+    #: The server, or "" for OpenAI's own.
+    base_url = models.CharField(max_length=500, blank=True)
+    model = models.CharField(max_length=100)
+    #: A `capabilities.Capability` as JSON.
+    capability = models.JSONField()
+    probed_at = models.DateTimeField(db_default=Now(), editable=False)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["base_url", "model"], name="one_probe_per_model")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.model} at {self.base_url or 'OpenAI'}"

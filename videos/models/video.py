@@ -7,15 +7,20 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from django.conf import settings
+from django.core.exceptions import ValidationError
+from django.core.files import File
 from django.core.validators import RegexValidator
 from django.db import models
 from django.db.models.functions import Now
 from uuid6 import uuid7
 
+from videos import captions
+
 if TYPE_CHECKING:
     from videos.models.work import Run
 
 _TITLE_MAX_LENGTH = 255
+MOST_CAPTION_BYTES = 10 * 1024**2
 
 
 def source_path(video: Video, filename: str) -> str:
@@ -31,6 +36,28 @@ def plain_name(filename: str) -> str:
     last = re.split(r"[/\\]", filename)[-1]
     shown = "".join(char if char.isprintable() else " " for char in last)
     return shown.strip()[:_TITLE_MAX_LENGTH]
+
+
+def check_captions(file: File[bytes]) -> None:
+    """Refuse a file of captions that cannot be read.
+
+    Raises:
+        ValidationError: saying what is wrong, and in which line.
+    """
+    if file.size > MOST_CAPTION_BYTES:
+        raise ValidationError(f"The captions have more than {MOST_CAPTION_BYTES // 1024**2} MiB.")
+    file.seek(0)
+    try:
+        captions.read(captions.decode(file.read()))
+    except captions.BadCaptions as error:
+        raise ValidationError(f"The captions cannot be used. {error}") from None
+    finally:
+        file.seek(0)
+
+
+def captions_path(video: Video, filename: str) -> str:
+    """Name the storage object of a person's captions by ids alone."""
+    return f"{video.folder}/captions"
 
 
 class Video(models.Model):
@@ -59,6 +86,14 @@ class Video(models.Model):
         blank=True,
         validators=[RegexValidator(r"^[a-z]{2}$", "Two letters of ISO 639-1, such as en.")],
         help_text="ISO 639-1, such as en; empty: detected.",
+    )
+
+    captions = models.FileField(
+        upload_to=captions_path,
+        max_length=500,
+        blank=True,
+        validators=[check_captions],
+        help_text="SubRip (.srt) or WebVTT (.vtt), taken in place of speech recognition.",
     )
 
     status = models.CharField(max_length=16, choices=Status, default=Status.PENDING)

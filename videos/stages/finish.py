@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from videos import events, runs, sources, statuses, steps
+from videos import doubts, events, runs, sources, statuses, steps
 from videos.claims import Claim
 from videos.conf import conf
 from videos.exceptions import ChronosError
@@ -18,9 +18,6 @@ from videos.models import (
     Transcript,
     Video,
 )
-
-#: Speech that no segment covers beyond this share is worth a warning.
-_LEAST_COVERAGE = 0.5
 
 
 def finish(claim: Claim) -> None:
@@ -78,7 +75,7 @@ def _warnings(transcript: Transcript) -> list[dict[str, Any]]:
     warnings = []
     if not transcript.segments.exists():
         warnings.append(_warning("no_speech", "No words were found, so the transcript is empty."))
-    if (transcript.coverage or 0) < _LEAST_COVERAGE:
+    if transcript.coverage is not None and transcript.coverage < doubts.LEAST_COVERAGE:
         warnings.append(
             _warning(
                 "low_coverage",
@@ -92,11 +89,11 @@ def _warnings(transcript: Transcript) -> list[dict[str, Any]]:
                 "The file is damaged or was cut off: what could be decoded was transcribed.",
             )
         )
-    for segment in transcript.segments.filter(suspicious=True):
+    for segment in transcript.segments.exclude(doubt=""):
         warnings.append(
             _warning(
                 "suspicious_text",
-                "The recogniser was unsure here, or repeated itself.",
+                doubts.MEANINGS[segment.doubt],
                 segment.start,
                 segment.end,
             )

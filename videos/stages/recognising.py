@@ -9,20 +9,23 @@ from __future__ import annotations
 import math
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from django.db.models import QuerySet
 from openai import OpenAI
 
-from videos import calls, steps, transcription
+from videos import calls, capabilities, doubts, steps, transcription
+from videos.capabilities import Capability
 from videos.claims import Claim, start_call
 from videos.conf import conf
 from videos.exceptions import ChronosError, ClaimLost, RunCancelled
-from videos.models import Call, Run, Step, Transcript
+from videos.models import AudioPart, Call, Step, Transcript
 from videos.splitting import Part
 from videos.stages.listening import CutPart
+from videos.stitching import HeardSegment, on_video_clock, spoken_span
 from videos.transcription import Heard
 
 #: What a second of audio is taken for in the budget of tokens. The audio models are billed by
@@ -31,35 +34,58 @@ _TOKENS_PER_S = 1000 / 60
 
 
 @dataclass(frozen=True)
+class _Hearing:
+    """An upload that lies ready; `again`: the first hearing of it is not to be trusted."""
+
+    part: Part
+    path: Path
+    again: bool
+
+    @property
+    def key(self) -> str:
+        """The name of its step."""
+        bounds = f"{self.part.start_ms}-{self.part.end_ms} ms"
+        return f"{bounds} again" if self.again else bounds
+
+    @property
+    def seconds(self) -> float:
+        """How much audio is uploaded."""
+        return self.part.upload_ms / 1000
+
+
+@dataclass(frozen=True)
 class _Sent:
     """A call that is under way."""
 
     call: Call
     step: Step
-    part: Part
-    path: Path
+    hearing: _Hearing
 
 
 class Recognising:
-    """Sends parts as far as concurrency, budget and breaker allow, and stores the answers."""
+    """Sends parts as far as concurrency, budget and breaker allow, and stores the answers.
+
+    A part of whose speech too little was understood is sent once more, with other settings; of
+    the two, the better answer stays.
+    """
 
     def __init__(
         self,
         claim: Claim,
         transcript: Transcript,
-        language: str,
+        capability: Capability,
         *,
         wake: Callable[[], object],
         stored: Callable[[Part], object],
     ) -> None:
         self._claim = claim
         self._transcript = transcript
-        self._language = language
+        self._capability = capability
         self._wake = wake
         #: Called inside the transaction that stores a part's result.
         self._stored = stored
         self._api: OpenAI = transcription.client()
-        self._ready: deque[CutPart] = deque()
+        self._ready: deque[_Hearing] = deque()
         self._under_way: dict[Future[Heard], _Sent] = {}
         self._held_until = 0.0
         #: Steps that failed, and why.
@@ -67,9 +93,10 @@ class Recognising:
         #: Why no call may leave now: the breaker or the budget.
         self.held_back: ChronosError | None = None
 
-    def add(self, part: CutPart) -> None:
-        """Take a part that is to be transcribed."""
-        self._ready.append(part)
+    def add(self, cut: CutPart, *, again: bool) -> None:
+        """Take a part that is to be transcribed, or heard once more."""
+        assert cut.path is not None, "a part without speech needs no call"
+        self._ready.append(_Hearing(cut.part, cut.path, again))
 
     @property
     def is_waiting(self) -> bool:
@@ -87,9 +114,9 @@ class Recognising:
         batch = [self._ready[position] for position in range(min(room, len(self._ready)))]
         if not batch or time.monotonic() < self._held_until:
             return
-        rows = steps.begin(self._claim, [_key(entry.part) for entry in batch])
-        ordered = [rows[_key(entry.part)] for entry in batch]
-        tokens = [math.ceil(_seconds(entry.part) * _TOKENS_PER_S) for entry in batch]
+        rows = steps.begin(self._claim, [hearing.key for hearing in batch])
+        ordered = [rows[hearing.key] for hearing in batch]
+        tokens = [math.ceil(hearing.seconds * _TOKENS_PER_S) for hearing in batch]
         try:
             booked = calls.book(
                 self._claim, ordered, Call.Service.TRANSCRIPTION, self._transcript.model, tokens
@@ -107,18 +134,19 @@ class Recognising:
         for call, step in zip(booked, ordered, strict=False):
             self._start(call, step, self._ready.popleft())
 
-    def _start(self, call: Call, step: Step, entry: CutPart) -> None:
-        assert entry.path is not None
+    def _start(self, call: Call, step: Step, hearing: _Hearing) -> None:
         future = start_call(
             transcription.transcribe,
             self._api,
-            entry.path,
+            hearing.path,
             model=call.model,
-            language=self._language,
-            duration_s=_seconds(entry.part),
+            parameters=capabilities.asked(
+                self._capability, **self._transcript.asked, again=hearing.again
+            ),
+            duration_s=hearing.seconds,
             call_id=call.pk,
         )
-        self._under_way[future] = _Sent(call, step, entry.part, entry.path)
+        self._under_way[future] = _Sent(call, step, hearing)
         future.add_done_callback(lambda _: self._wake())
 
     def take_answers(self) -> None:
@@ -129,10 +157,20 @@ class Recognising:
             if error is None:
                 self._store(sent, future.result())
             elif isinstance(error, Exception):
-                self.failures.append((sent.step, calls.fail(sent.call, error)))
+                self._note_failure(sent, calls.fail(sent.call, error))
             else:
                 raise error
-            sent.path.unlink(missing_ok=True)
+
+    def _note_failure(self, sent: _Sent, error: Exception) -> None:
+        """Note a failed call; a second hearing that fails leaves the first one's answer."""
+        if sent.hearing.again and not getattr(error, "waits_for", ""):
+            with self._claim.guard():
+                steps.give_up(sent.step, error)
+                self._part_row(sent).update(again=False)
+                self._stored(sent.hearing.part)
+        else:
+            self.failures.append((sent.step, error))
+        sent.hearing.path.unlink(missing_ok=True)
 
     def finish_under_way(self, wait: Callable[[], object]) -> None:
         """After a step has failed for good: let calls finish that will be paid anyway."""
@@ -153,33 +191,57 @@ class Recognising:
         self._api.close()
 
     def _store(self, sent: _Sent, heard: Heard) -> None:
+        hearing = sent.hearing
+        segments = _with_times(heard, hearing.part)
         result = {
             "language": heard.language,
-            "segments": [segment.as_json() for segment in heard.segments],
+            "segments": [segment.as_json() for segment in segments],
         }
+        trust = _trust(hearing.part, segments)
         try:
             with self._claim.guard() as run:
-                self._transcript.parts.filter(
-                    start_ms=sent.part.start_ms, end_ms=sent.part.end_ms
-                ).update(result=result)
-                self._finish(run, sent, heard)
+                if hearing.again:
+                    is_final, is_kept = True, self._is_better(sent, trust)
+                else:
+                    is_final, is_kept = trust >= doubts.LEAST_COVERAGE, True
+                if is_kept:
+                    self._part_row(sent).update(result=result)
+                self._part_row(sent).update(again=not is_final)
+                steps.finish(run, sent.step)
+                self._book(sent, heard, used=is_kept)
+                if is_final:
+                    self._stored(hearing.part)
         except (ClaimLost, RunCancelled):
             # The answer was paid, whether or not it could be kept.
             self._book(sent, heard, used=False)
             raise
+        if is_final:
+            hearing.path.unlink(missing_ok=True)
+        else:
+            self._ready.append(replace(hearing, again=True))
 
-    def _finish(self, run: Run, sent: _Sent, heard: Heard) -> None:
-        steps.finish(run, sent.step)
-        self._book(sent, heard, used=True)
-        self._stored(sent.part)
+    def _is_better(self, sent: _Sent, trust: float) -> bool:
+        """Whether a second hearing understood more than the first, which is stored."""
+        first = self._part_row(sent).get().result
+        assert first is not None, "a second hearing follows a first"
+        segments = [HeardSegment(**segment) for segment in first["segments"]]
+        return trust > _trust(sent.hearing.part, segments)
+
+    def _part_row(self, sent: _Sent) -> QuerySet[AudioPart]:
+        part = sent.hearing.part
+        return self._transcript.parts.filter(start_ms=part.start_ms, end_ms=part.end_ms)
 
     def _book(self, sent: _Sent, heard: Heard, *, used: bool) -> None:
         calls.answer(sent.call, used=used, audio_seconds=heard.audio_seconds, tokens=heard.tokens)
 
 
-def _key(part: Part) -> str:
-    return f"{part.start_ms}-{part.end_ms} ms"
+def _with_times(heard: Heard, part: Part) -> list[HeardSegment]:
+    """Give a text without times those of the speech in its part."""
+    if heard.is_timed:
+        return heard.segments
+    start, end = spoken_span(part)
+    return [replace(segment, start=start, end=end) for segment in heard.segments]
 
 
-def _seconds(part: Part) -> float:
-    return (part.end_ms - part.start_ms) / 1000
+def _trust(part: Part, segments: Sequence[HeardSegment]) -> float:
+    return doubts.trust(part.speech, on_video_clock(part, segments))

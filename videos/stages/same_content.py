@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 from django.db import connection, transaction
 from django.db.models import QuerySet
 from django.db.models.functions import Now
 
 from videos.exceptions import SameContent
-from videos.models import ACTIVE_STATES, AudioPart, Run, Segment, Transcript, Video
+from videos.models import ACTIVE_STATES, AudioPart, Run, Segment, Transcript
 
 _ROWS_PER_STATEMENT = 1_000
 #: Seconds until a run looks again whether the other run has ended; its success is told at once.
@@ -17,7 +18,7 @@ _LOOK_AGAIN_S = 10.0
 _TAKEN_OVER = ("duration_ms", "truncated", "language", "coverage", "cut_at", "completed_at")
 
 
-def take_turn(source_hash: str, creator_id: object) -> None:
+def take_turn(source_hash: str, creator_id: Any) -> None:
     """Let others who begin with the same bytes wait until this transaction ends."""
     with connection.cursor() as cursor:
         cursor.execute(
@@ -25,13 +26,13 @@ def take_turn(source_hash: str, creator_id: object) -> None:
         )
 
 
-def find(transcript: Transcript, video: Video) -> Transcript | None:
-    """Return a complete transcript of the same bytes, model and language, if there is one.
+def find(transcript: Transcript, creator_id: Any) -> Transcript | None:
+    """Return a complete transcript of the same bytes, model, language and prompt, if there is one.
 
     Raises:
         SameContent: if another run is just making it, and began before this one.
     """
-    equal = _equal(transcript, video)
+    equal = _equal(transcript, creator_id)
     complete = equal.filter(completed_at__isnull=False).order_by("-completed_at").first()
     if complete is not None:
         return complete
@@ -74,7 +75,8 @@ def copy(complete: Transcript, transcript: Transcript) -> int:
                 end=segment.end,
                 text=segment.text,
                 speaker=segment.speaker,
-                suspicious=segment.suspicious,
+                doubt=segment.doubt,
+                words=segment.words,
             )
             for segment in complete.segments.all()
         ),
@@ -85,20 +87,20 @@ def copy(complete: Transcript, transcript: Transcript) -> int:
     return len(segments)
 
 
-def tell(transcript: Transcript, video: Video) -> None:
+def tell(transcript: Transcript, creator_id: Any) -> None:
     """Once this is committed, let the runs go on that wait for this transcript."""
     waiting = Run.objects.filter(
         state=Run.State.WAITING,
         waiting_reason=Run.Waiting.PAUSED,
-        revision__transcript__in=_equal(transcript, video),
+        revision__transcript__in=_equal(transcript, creator_id),
     )
     transaction.on_commit(partial(waiting.update, next_attempt_at=Now()), robust=True)
 
 
-def _equal(transcript: Transcript, video: Video) -> QuerySet[Transcript]:
+def _equal(transcript: Transcript, creator_id: Any) -> QuerySet[Transcript]:
     return Transcript.objects.filter(
         source_hash=transcript.source_hash,
         model=transcript.model,
-        video__creator=video.creator_id,
-        video__language=video.language,
+        asked=transcript.asked,
+        video__creator=creator_id,
     ).exclude(pk=transcript.pk)

@@ -11,6 +11,7 @@ from typing import Any
 from django.contrib.auth import get_user_model
 from django.core.exceptions import ValidationError
 from django.core.files import File
+from django.core.files.base import ContentFile
 from django.core.management.base import CommandParser
 
 from videos.admission import live_slots
@@ -24,6 +25,7 @@ from videos.management.reporting import (
 )
 from videos.management.waiting import wait_for, worker_at_hand
 from videos.models import Video
+from videos.models.video import check_captions
 
 
 class Command(ReportingCommand):
@@ -36,6 +38,7 @@ class Command(ReportingCommand):
     examples = (
         "lecture.mp4 --creator ada --create-creator --wait",
         "course/ --creator ada --language en --json",
+        "lecture.mp4 --creator ada --captions lecture.vtt",
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -50,6 +53,11 @@ class Command(ReportingCommand):
         parser.add_argument("--title", help="Default: the file's name without its ending.")
         parser.add_argument("--language", type=language, help="ISO 639-1; default: detected.")
         parser.add_argument(
+            "--captions",
+            metavar="FILE",
+            help="SubRip or WebVTT, taken in place of speech recognition; with one PATH.",
+        )
+        parser.add_argument(
             "--wait",
             action="store_true",
             help="Return when all are processed; 1 if any failed.",
@@ -57,22 +65,26 @@ class Command(ReportingCommand):
 
     def perform(self, **options: Any) -> Any:
         files = [file for path in options["paths"] for file in _files(path)]
+        captions = _captions(options["captions"], len(files)) if options["captions"] else None
         creator = _creator(options["creator"], create=options["create_creator"])
         with worker_at_hand(self.say) if options["wait"] else nullcontext():
-            ids = [self._ingest(file, creator, options).pk for file in files]
+            ids = [self._ingest(file, creator, captions, options).pk for file in files]
             if options["wait"]:
                 wait_for(ids)
             elif not live_slots():
                 self.say("No worker is running: start one by `manage.py rundramatiq`.")
         return {"videos": [video_document(video) for video in find_videos(map(str, ids))]}
 
-    def _ingest(self, path: Path, creator: Any, options: dict[str, Any]) -> Video:
+    def _ingest(
+        self, path: Path, creator: Any, captions: ContentFile[bytes] | None, options: dict[str, Any]
+    ) -> Video:
         with path.open("rb") as content:
             return Video.objects.create(
                 creator=creator,
                 file=File(content, name=path.name),
                 title=(options["title"] or "")[:255],
                 language=options["language"] or "",
+                captions=captions or "",
             )
 
     def show(self, document: Any, **options: Any) -> None:
@@ -104,6 +116,28 @@ def _files(named: str) -> list[Path]:
     if not files:
         raise Failed(f"The folder {named!r} is empty.", code="not_found", field="path")
     return files
+
+
+def _captions(named: str, videos: int) -> ContentFile[bytes]:
+    """Return the captions for the one video.
+
+    Raises:
+        WrongUsage: if there are several videos.
+        Failed: if there is no such file, or it holds no captions.
+    """
+    if videos != 1:
+        raise WrongUsage(f"--captions goes with one video, there are {videos}.")
+    path = Path(named)
+    if not path.is_file():
+        raise Failed(f"There is no file {named!r}.", code="not_found", field="captions")
+    captions = ContentFile(path.read_bytes(), name=path.name)
+    try:
+        check_captions(captions)
+    except ValidationError as error:
+        raise Failed(
+            f"{named}: {' '.join(error.messages)}", code="unreadable_captions", field="captions"
+        ) from None
+    return captions
 
 
 def language(text: str) -> str:

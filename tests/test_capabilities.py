@@ -1,0 +1,79 @@
+"""What each model is asked for."""
+
+import pytest
+
+from videos.capabilities import WHISPER, Capability, asked, known
+
+TOLD = {"language": "de", "prompt": "Ein Kurs.", "glossary": ["pgvector", "Dramatiq"]}
+
+
+@pytest.mark.parametrize(
+    ("model", "parameters"),
+    [
+        (
+            "whisper-1",
+            {
+                "response_format": "verbose_json",
+                "timestamp_granularities": ["segment", "word"],
+                "language": "de",
+                "prompt": "Ein Kurs. pgvector, Dramatiq",
+            },
+        ),
+        (
+            "gpt-4o-mini-transcribe",
+            {
+                "response_format": "json",
+                "language": "de",
+                "prompt": "Ein Kurs. pgvector, Dramatiq",
+            },
+        ),
+        (
+            "gpt-4o-transcribe-diarize",
+            {
+                "response_format": "diarized_json",
+                "language": "de",
+                "chunking_strategy": "auto",
+            },
+        ),
+        (
+            "gpt-transcribe",
+            {
+                "response_format": "json",
+                "language": "de",
+                "prompt": "Ein Kurs.",
+                "keywords": ["pgvector", "Dramatiq"],
+            },
+        ),
+    ],
+)
+def test_each_model_is_asked_for_what_it_knows(model, parameters):
+    assert asked(known(model), **TOLD, again=False) == parameters
+
+
+def test_a_second_hearing_is_told_nothing_and_asked_otherwise():
+    again = asked(WHISPER, **TOLD, again=True)
+
+    assert again["temperature"] > 0
+    assert again["language"] == "de"
+    assert "prompt" not in again
+
+
+def test_a_glossary_is_cut_at_what_a_model_looks_at():
+    terms = [f"term{number}" for number in range(1_000)]
+
+    written = asked(WHISPER, language="", prompt="", glossary=terms, again=False)["prompt"]
+
+    assert written.startswith("term0, term1, ")
+    assert len(written) <= 800
+    assert written.split(", ")[-1] in terms
+
+
+def test_models_without_times_get_short_clips():
+    assert known("gpt-transcribe").longest_part_ms == 30_000
+    assert known("gpt-4o-transcribe-diarize").longest_part_ms == 720_000
+    assert known("whisper-1").longest_part_ms == 720_000
+
+
+def test_nothing_is_known_of_a_model_that_no_table_lists():
+    assert known("Systran/faster-whisper-small") is None
+    assert Capability(**WHISPER.as_json()) == Capability(**WHISPER.as_json())

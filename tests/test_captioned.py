@@ -1,0 +1,121 @@
+"""A person's captions: taken in place of recognition, and never overwritten by a machine's."""
+
+import json
+
+import pytest
+from django.core.files.base import ContentFile
+from django.core.management import CommandError, call_command
+
+from tests.conftest import ended
+from tests.media import make_mute
+from videos.models import Call, Segment, Video
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+VTT = """WEBVTT
+
+00:01.000 --> 00:03.000
+<v Ada>Welcome to the course.
+
+00:04.000 --> 00:20.000
+This goes past the end.
+"""
+
+
+def captions(text=VTT, name="captions.vtt"):
+    return ContentFile(text.encode(), name=name)
+
+
+def said(video):
+    segments = Segment.objects.filter(transcript=video.revision.transcript).order_by("index")
+    return [(segment.start, segment.end, segment.text, segment.speaker) for segment in segments]
+
+
+EXPECTED = [
+    (1.0, 3.0, "Welcome to the course.", "Ada"),
+    (4.0, 8.0, "This goes past the end.", ""),
+]
+
+
+def test_captions_take_the_place_of_recognition(upload, worker, openai):
+    video = ended(upload(captions=captions(), language="en"))
+
+    assert (video.status, video.error) == ("completed", "")
+    assert said(video) == EXPECTED
+    assert openai.heard() == []
+    assert not Call.objects.filter(service="transcription").exists()
+    assert video.coverage is None
+    assert video.warnings == []
+
+
+def test_processing_again_reads_them_again(upload, worker, openai):
+    video = ended(upload(captions=captions()))
+
+    video.reprocess(from_stage="transcribe", force=True)
+    ended(video)
+
+    assert said(video) == EXPECTED
+    assert openai.heard() == []
+
+
+def test_a_silent_film_may_have_captions(upload, worker, tmp_path):
+    video = ended(upload(make_mute(tmp_path / "mute.mp4"), captions=captions()))
+
+    assert video.status == "completed"
+
+
+def test_captions_that_cannot_be_read_fail_and_say_in_which_line(upload, worker):
+    video = ended(upload(captions=captions("1\n00:00:02,000 --> never\nHello\n")))
+
+    assert (video.status, video.error_code) == ("failed", "unreadable_captions")
+    assert "Line 2" in video.error
+
+
+def ingest(*arguments):
+    call_command("ingest", *map(str, arguments))
+
+
+def test_the_command_takes_captions(creator, worker, clip, tmp_path, capsys):
+    path = tmp_path / "lecture.srt"
+    path.write_text("1\n00:00:01,000 --> 00:00:02,000\nHello\n")
+
+    ingest(clip, "--creator", "ada", "--captions", path, "--wait", "--json")
+
+    (video,) = json.loads(capsys.readouterr().out)["videos"]
+    assert video["status"] == "completed"
+    assert said(Video.objects.get()) == [(1.0, 2.0, "Hello", "")]
+
+
+def test_the_command_refuses_bad_captions_and_stores_nothing(creator, clip, tmp_path, capsys):
+    path = tmp_path / "bad.srt"
+    path.write_text("nothing of the kind")
+
+    with pytest.raises((CommandError, SystemExit)):
+        ingest(clip, "--creator", "ada", "--captions", path, "--json")
+
+    error = json.loads(capsys.readouterr().out)["error"]
+    assert (error["code"], error["field"]) == ("unreadable_captions", "captions")
+    assert not Video.objects.exists()
+
+
+def test_the_upload_form_takes_them_and_refuses_bad_ones(admin_client, creator, clip):
+    def add(text):
+        with clip.open("rb") as file:
+            form = {"creator": creator.pk, "file": file, "captions": captions(text), "title": "A"}
+            return admin_client.post("/admin/videos/video/add/", form)
+
+    refused = add("nothing of the kind")
+    assert "neither SubRip nor WebVTT" in refused.content.decode()
+    assert not Video.objects.exists()
+
+    assert add(VTT).status_code == 302
+    assert Video.objects.get().captions.name.endswith("/captions")
+
+
+def test_deleting_the_video_deletes_them(upload, worker):
+    video = ended(upload(captions=captions()))
+    storage, name = video.file.storage, video.captions.name
+
+    video.delete()
+
+    assert not storage.exists(name)

@@ -1,0 +1,67 @@
+"""Speech without text lowers the coverage; text that cannot be true is flagged."""
+
+import pytest
+
+from videos import doubts
+from videos.stitching import HeardSegment
+
+
+@pytest.mark.parametrize(
+    ("speech", "segments", "share"),
+    [
+        ([], [], 1.0),  # nobody speaks
+        ([(0, 10_000)], [], 0.0),
+        ([(0, 10_000)], [(0, 10)], 1.0),
+        ([(0, 10_000), (10_500, 20_500)], [(0, 10)], 0.525),  # a second of tolerance
+        ([(0, 10_000)], [(0, 3), (2, 4)], 0.5),  # overlaps count once
+    ],
+)
+def test_coverage_is_the_share_of_speech_that_was_transcribed(speech, segments, share):
+    heard = [HeardSegment(start, end, "text") for start, end in segments]
+
+    assert doubts.coverage(speech, heard) == pytest.approx(share, abs=0.01)
+
+
+def doubt_of(segments, speech=((0, 100_000),)):
+    return [segment.doubt for segment in doubts.doubted(list(speech), segments)]
+
+
+def test_ordinary_speech_is_not_doubted():
+    said = "Compound interest is interest on interest, and it grows faster than you would think."
+
+    assert doubt_of(
+        [HeardSegment(0, 5.5, said), HeardSegment(6, 7, "Yes."), HeardSegment(8, 9, "Yes.")]
+    ) == ["", "", ""]
+
+
+def test_a_line_that_is_repeated_is_doubted_each_time():
+    loop = [HeardSegment(n, n + 1, "Thank you.") for n in range(3)]
+
+    assert doubt_of([*loop, HeardSegment(4, 6, "Let us begin.")]) == ["repeated"] * 3 + [""]
+
+
+def test_a_text_that_repeats_itself_is_doubted():
+    assert doubt_of([HeardSegment(0, 60, "and so on and " * 20)]) == ["repeated"]
+
+
+def test_text_over_silence_is_doubted():
+    invented = HeardSegment(50, 54, "Thanks for watching!")
+
+    assert doubt_of([invented], speech=[(0, 40_000)]) == ["silent"]
+
+
+def test_more_words_than_anybody_says_are_doubted():
+    said = "These are far too many words for the little time that they are said to take up."
+
+    assert doubt_of([HeardSegment(1.0, 2.0, said)]) == ["too fast"]
+
+
+def test_what_the_service_doubts_itself_stays_doubted():
+    assert doubt_of([HeardSegment(0, 5, "Hm.", doubt=doubts.UNSURE)]) == ["unsure"]
+
+
+def test_doubtful_text_earns_no_trust():
+    loop = [HeardSegment(n, n + 1, "Thank you.") for n in range(10)]
+
+    assert doubts.coverage([(0, 10_000)], loop) == 1
+    assert doubts.trust([(0, 10_000)], loop) == 0

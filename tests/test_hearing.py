@@ -1,0 +1,174 @@
+"""What models are asked, what they answer, and what is heard twice."""
+
+import pytest
+
+from tests.conftest import ended
+from tests.media import make_audio, run_ffmpeg
+from tests.openai_server import Fault
+from videos.models import AudioPart, Call, Glossary, ProbedModel, Segment, Step
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def test_a_creators_prompt_and_glossary_reach_the_model(upload, worker, openai, creator, settings):
+    Glossary.objects.create(creator=creator, prompt="A course.", terms="pgvector\n\nDramatiq\n")
+    ended(upload(language="en"))
+    settings.CHRONOS_TRANSCRIPTION_MODEL = "gpt-transcribe"
+    ended(upload(language="en"))
+
+    whisper, successor = openai.heard()
+
+    assert whisper.fields["prompt"] == "A course. pgvector, Dramatiq"
+    assert whisper.fields["language"] == "en"
+    assert successor.lists["keywords[]"] == ["pgvector", "Dramatiq"]
+    assert successor.fields["prompt"] == "A course."
+
+
+def test_another_glossary_is_another_transcript(upload, worker, openai, creator):
+    ended(upload())
+    Glossary.objects.create(creator=creator, terms="pgvector")
+
+    ended(upload())
+
+    assert len(openai.heard()) == 2
+
+
+def test_a_diarizing_model_names_the_speakers(upload, worker, openai, settings):
+    settings.CHRONOS_TRANSCRIPTION_MODEL = "gpt-4o-transcribe-diarize"
+
+    video = ended(upload())
+
+    segments = Segment.objects.filter(transcript__video=video).order_by("index")
+    assert [segment.speaker for segment in segments] == ["A", "B"]
+    (call,) = openai.heard()
+    assert call.fields["chunking_strategy"] == "auto"
+    assert "prompt" not in call.fields
+
+
+@pytest.mark.parametrize(
+    ("model", "asked", "words", "times"),
+    [
+        ("with-words", 1, True, True),
+        ("without-words", 1, False, True),
+        ("text-only", 3, False, False),  # refuses two formats with times
+    ],
+)
+def test_an_unknown_model_is_probed_once(
+    upload, worker, openai, settings, model, asked, words, times
+):
+    settings.CHRONOS_TRANSCRIPTION_MODEL = model
+
+    first = ended(upload())
+    probes = len(openai.heard()) - 1
+    second = ended(upload(language="en"))
+
+    assert (first.status, second.status) == ("completed", "completed"), first.error
+    assert probes == asked
+    assert len(openai.heard()) == asked + 2
+    assert ProbedModel.objects.get().model == model
+    segments = list(Segment.objects.filter(transcript__video=second).order_by("index"))
+    assert all(bool(segment.words) == words for segment in segments)
+    assert (len(segments) == 2) == times
+    assert Call.objects.filter(state="sent").count() == 0
+    assert Call.objects.filter(service="transcription", state="answered").count() == 3
+    assert Step.objects.get(key="probe").state == "done"
+
+
+def answer(*segments):
+    listed = [
+        {
+            "start": start,
+            "end": end,
+            "text": text,
+            "no_speech_prob": doubt,
+            "avg_logprob": -2 * doubt,
+        }
+        for start, end, text, doubt in segments
+    ]
+    return {"text": " ".join(entry["text"] for entry in listed), "segments": listed}
+
+
+def test_what_was_hardly_understood_is_heard_once_more(upload, worker, openai, creator):
+    Glossary.objects.create(creator=creator, prompt="A course.")
+    openai.faults = [Fault(status=200, body=answer((0, 1, "Hm.", 0)), path="transcriptions")]
+
+    video = ended(upload())
+
+    first, second = openai.heard()
+    assert (video.status, video.coverage, video.warnings) == ("completed", 1, [])
+    assert "temperature" not in first.fields
+    assert float(second.fields["temperature"]) > 0
+    assert "prompt" not in second.fields
+    assert second.audio == first.audio
+    assert Step.objects.filter(stage="transcribe", key__endswith="again").get().state == "done"
+    assert Call.objects.filter(service="transcription", used=True).count() == 2
+    assert not AudioPart.objects.filter(again=True).exists()
+
+
+def test_the_better_of_two_hearings_stays_and_a_warning_tells(upload, worker, openai):
+    better, worse = answer((0, 1, "Hm.", 0)), answer((0, 8, "La la la.", 0.9))
+    openai.faults = [
+        Fault(status=200, body=better, path="transcriptions"),
+        Fault(status=200, body=worse, path="transcriptions"),
+    ]
+
+    video = ended(upload())
+
+    assert video.status == "completed"
+    assert video.coverage < 0.5
+    assert [warning["code"] for warning in video.warnings] == ["low_coverage"]
+    assert Segment.objects.get(transcript__video=video).text == "Hm."
+    calls = Call.objects.filter(service="transcription")
+    assert sorted(calls.values_list("state", "used")) == [("answered", False), ("answered", True)]
+
+
+def test_a_second_hearing_that_fails_costs_nothing_but_itself(upload, worker, openai):
+    openai.faults = [
+        Fault(status=200, body=answer((0, 1, "Hm.", 0)), path="transcriptions"),
+        Fault(status=400, path="transcriptions"),
+    ]
+
+    video = ended(upload())
+
+    assert video.status == "completed"
+    assert Step.objects.get(key__endswith="again").state == "failed"
+
+
+def test_doubtful_text_is_kept_and_flagged(upload, worker, openai):
+    invented = answer((0, 6, "All well.", 0), (6, 8, "Thank you for watching!", 0.9))
+    openai.faults = [Fault(status=200, body=invented, path="transcriptions")]
+
+    video = ended(upload())
+
+    (warning,) = video.warnings
+    assert (warning["code"], warning["start"], warning["end"]) == ("suspicious_text", 6.0, 8.0)
+    flagged = Segment.objects.filter(transcript__video=video).order_by("index")
+    assert [segment.suspicious for segment in flagged] == [False, True]
+
+
+def two_languages(path, tmp_path):
+    """English first, 8 s; German second and default, 14 s."""
+    english, german = make_audio(tmp_path / "en.wav", 8), make_audio(tmp_path / "de.wav", 14)
+    run_ffmpeg(
+        *("-i", english, "-i", german, "-map", "0", "-map", "1"),
+        *("-metadata:s:a:0", "language=eng", "-metadata:s:a:1", "language=ger"),
+        *("-disposition:a:0", "0", "-disposition:a:1", "default", path),
+    )
+    return path
+
+
+@pytest.mark.parametrize(
+    ("language", "seconds"),
+    [
+        ("en", 8),  # the one in the asked language
+        ("", 14),  # else the default
+        ("fr", 14),
+    ],
+)
+def test_of_several_tracks_the_one_in_the_language_is_heard(
+    upload, worker, openai, tmp_path, language, seconds
+):
+    video = ended(upload(two_languages(tmp_path / "two.mkv", tmp_path), language=language))
+
+    assert video.duration_s == pytest.approx(seconds, abs=0.1)
+    assert video.status == "completed"

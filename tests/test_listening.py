@@ -1,0 +1,123 @@
+"""Sounds that encode their own position, from upload to transcript: every word at its time."""
+
+import pytest
+
+from tests import tones
+from tests.conftest import ended
+from videos.models import Call, Segment, Transcript
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+MINUTES = 60
+#: The recogniser's own frames are of a millisecond; so are the times that are kept.
+EXACT_S = 0.002
+
+
+def transcribed(upload, openai, path, **fields):
+    openai.listen = tones.hear_words
+    video = ended(upload(path, **fields), timeout_s=180)
+    assert video.status == "completed", video.error
+    return video
+
+
+def said_words(video):
+    segments = Segment.objects.filter(transcript__video=video).order_by("index")
+    return [word for segment in segments for word in segment.words]
+
+
+@pytest.fixture(scope="module")
+def ten_minutes(tmp_path_factory):
+    path = tmp_path_factory.mktemp("tones") / "recording.m4a"
+    return path, tones.write_recording(path, 10 * MINUTES)
+
+
+def is_exact(video, starts):
+    words = said_words(video)
+    assert [text for _, _, text in words] == [f"w{number}" for number in range(len(starts))]
+    assert max(abs(word[0] - start) for word, start in zip(words, starts, strict=True)) <= EXACT_S
+    ends = [start + tones.WORD_S for start in starts]
+    assert max(abs(word[1] - end) for word, end in zip(words, ends, strict=True)) <= EXACT_S
+
+
+def test_every_word_is_found_at_its_millisecond(upload, worker, openai, ten_minutes):
+    path, starts = ten_minutes
+
+    video = transcribed(upload, openai, path)
+
+    is_exact(video, starts)
+    parts = video.transcripts.get().parts.all()
+    assert len(parts) == 8
+    assert video.coverage > 0.95
+    assert video.warnings == []
+    sent = sum(call.audio_seconds for call in Call.objects.filter(service="transcription"))
+    # Two silences of half a minute are in it, and nobody pays for them.
+    assert sent < 10 * MINUTES - 50
+
+
+def test_a_model_without_times_has_the_words_inside_their_clips(
+    upload, worker, openai, ten_minutes, settings
+):
+    settings.CHRONOS_TRANSCRIPTION_MODEL = "gpt-transcribe"
+    path, starts = ten_minutes
+
+    video = transcribed(upload, openai, path)
+
+    segments = list(Segment.objects.filter(transcript__video=video).order_by("index"))
+    said = [(segment, word) for segment in segments for word in segment.text.split()]
+    assert [word for _, word in said] == [f"w{number}" for number in range(len(starts))]
+    assert all(
+        segment.start - 0.02 <= start and start + tones.WORD_S <= segment.end + 0.02
+        for (segment, _), start in zip(said, starts, strict=True)
+    )
+    assert max(segment.end - segment.start for segment in segments) <= 30
+
+
+def test_opus_costs_fewer_bytes_and_no_time(upload, worker, openai, ten_minutes, settings):
+    settings.CHRONOS_UPLOAD_CODEC = "opus"
+    path, starts = ten_minutes
+
+    video = transcribed(upload, openai, path)
+
+    words = said_words(video)
+    assert [text for _, _, text in words] == [f"w{number}" for number in range(len(starts))]
+    assert max(abs(word[0] - start) for word, start in zip(words, starts, strict=True)) < 0.05
+    assert sum(len(call.audio) for call in openai.heard()) * 8 / (9 * MINUTES) < 40_000
+
+
+def test_the_kept_audio_is_cut_anew_and_the_video_is_not_read_again(
+    upload, worker, openai, ten_minutes, settings
+):
+    path, starts = ten_minutes
+    video = transcribed(upload, openai, path)
+    kept = video.transcripts.get().audio
+    video.file.storage.delete(video.file.name)
+    settings.CHRONOS_PARTS_IN_FLIGHT = 1
+
+    video.reprocess(from_stage="transcribe")
+    ended(video, timeout_s=60)
+
+    assert video.status == "completed", video.error
+    is_exact(video, starts)
+    transcript = Transcript.objects.get()
+    assert transcript.audio == kept
+    assert video.file.storage.exists(kept)
+    assert transcript.parts.count() == 5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("ending", "model"), [(".mp3", "whisper-1"), (".webm", "whisper-1"), (".mp3", "gpt-transcribe")]
+)
+def test_ninety_minutes_are_as_exact(upload, worker, openai, tmp_path, settings, ending, model):
+    settings.CHRONOS_TRANSCRIPTION_MODEL = model
+    path = tmp_path / f"recording{ending}"
+    starts = tones.write_recording(path, 90 * MINUTES)
+
+    video = transcribed(upload, openai, path)
+
+    segments = list(Segment.objects.filter(transcript__video=video).order_by("index"))
+    assert video.transcripts.get().parts.count() > 12
+    assert [w for s in segments for w in s.text.split()] == [f"w{n}" for n in range(len(starts))]
+    if model == "whisper-1":
+        times = [word[0] for segment in segments for word in segment.words]
+        assert max(abs(at - start) for at, start in zip(times, starts, strict=True)) < 0.02

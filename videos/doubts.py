@@ -1,0 +1,131 @@
+"""How far a transcript can be trusted: speech without text, and text without speech. Pure."""
+
+from __future__ import annotations
+
+import re
+import zlib
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from videos.splitting import Interval
+from videos.stitching import HeardSegment
+
+UNSURE = "unsure"
+REPEATED = "repeated"
+SILENT = "silent"
+TOO_FAST = "too fast"
+#: What a viewer is told of each.
+MEANINGS = {
+    UNSURE: "The recogniser was unsure here.",
+    REPEATED: "The recogniser repeated itself here.",
+    SILENT: "There is text here, but hardly any sound.",
+    TOO_FAST: "There are more words here than anybody says in the time.",
+}
+
+#: Below this share of its speech, what was heard in a part is worth a second hearing, and what
+#: was heard in a video a warning.
+LEAST_COVERAGE = 0.5
+
+#: A service's times may be off by this much before its segment counts as missing speech.
+_TOLERANCE_MS = 1_000
+#: The same text in so many segments in a row, as Whisper repeats a line that it is caught in.
+_MOST_EQUAL = 3
+#: Whisper's own limit (openai/whisper, transcribe.py: compression_ratio_threshold).
+_MOST_COMPRESSION = 2.4
+_LEAST_COMPRESSED_BYTES = 100
+#: Fast speakers reach 5 words a second; auctioneers about 6 (about 25 letters and spaces).
+_MOST_CHARACTERS_PER_S = 40
+_LEAST_FAST_CHARACTERS = 40
+_LEAST_SOUNDING = 0.1
+_LEAST_SILENT_S = 1.0
+
+
+def coverage(speech: Iterable[Interval], segments: Iterable[HeardSegment]) -> float:
+    """Return which share of the speech the segments cover, 0 to 1; 1 where nobody speaks."""
+    spoken = _merged(speech)
+    total = sum(end - start for start, end in spoken)
+    return _overlap_ms(spoken, _merged(map(_tolerant, segments))) / total if total else 1.0
+
+
+def trust(speech: Sequence[Interval], segments: Sequence[HeardSegment]) -> float:
+    """Return which share of the speech is covered by segments that nobody need doubt, 0 to 1."""
+    trusted = [segment for segment in doubted(speech, segments) if not segment.doubt]
+    return coverage(speech, trusted)
+
+
+def doubted(speech: Sequence[Interval], segments: Sequence[HeardSegment]) -> list[HeardSegment]:
+    """Return the segments, each with the first reason there is to doubt it.
+
+    A reason that it has already, given by the service, stays.
+    """
+    spoken = _merged(speech)
+    equal = _equal_in_a_row(segments)
+    return [
+        segment if segment.doubt else replace(segment, doubt=_doubt(segment, count, spoken))
+        for segment, count in zip(segments, equal, strict=True)
+    ]
+
+
+def _doubt(segment: HeardSegment, equal: int, spoken: Sequence[Interval]) -> str:
+    if equal >= _MOST_EQUAL or _repeats(segment.text):
+        return REPEATED
+    length_s = segment.end - segment.start
+    letters = len(segment.text)
+    if letters >= _LEAST_FAST_CHARACTERS and letters > _MOST_CHARACTERS_PER_S * length_s:
+        return TOO_FAST
+    sounding = _overlap_ms([_tolerant(segment)], spoken) / 1000
+    if length_s >= _LEAST_SILENT_S and sounding < _LEAST_SOUNDING * length_s:
+        return SILENT
+    return ""
+
+
+def _repeats(text: str) -> bool:
+    written = text.encode()
+    if len(written) < _LEAST_COMPRESSED_BYTES:
+        return False
+    return len(written) / len(zlib.compress(written)) > _MOST_COMPRESSION
+
+
+def _equal_in_a_row(segments: Sequence[HeardSegment]) -> list[int]:
+    """Return, for each segment, how many in a row say the same, itself included."""
+    counts: list[int] = []
+    said = [re.sub(r"\W+", " ", segment.text.lower()).strip() for segment in segments]
+    for text in said:
+        if counts and text == said[len(counts) - 1]:
+            counts.append(counts[-1] + 1)
+        else:
+            counts.append(1)
+    for position in range(len(counts) - 2, -1, -1):
+        if said[position] == said[position + 1]:
+            counts[position] = counts[position + 1]
+    return counts
+
+
+def _tolerant(segment: HeardSegment) -> Interval:
+    return (
+        int(segment.start * 1000) - _TOLERANCE_MS,
+        int(segment.end * 1000) + _TOLERANCE_MS,
+    )
+
+
+def _overlap_ms(some: Sequence[Interval], others: Sequence[Interval]) -> int:
+    """Return how much two sorted lists of disjoint intervals have in common."""
+    common = position = 0
+    for start, end in some:
+        while position < len(others) and others[position][1] <= start:
+            position += 1
+        for begin, finish in others[position:]:
+            if begin >= end:
+                break
+            common += min(finish, end) - max(begin, start)
+    return common
+
+
+def _merged(intervals: Iterable[Interval]) -> list[Interval]:
+    merged: list[Interval] = []
+    for start, end in sorted(intervals):
+        if merged and start <= merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
+        else:
+            merged.append((start, end))
+    return merged

@@ -1,0 +1,172 @@
+"""What a `Listening` produces: parts of a video's file, or of the audio that was kept of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import soundfile
+
+from videos import media
+from videos.conf import conf
+from videos.exceptions import TimedOut, TooLong, UnreadableMedia
+from videos.splitting import SAMPLE_RATE, Limits, Part, Splitter, levels_db
+from videos.stages.listening import AudioEnd, CutPart, Listening
+
+_SAMPLES_PER_MS = SAMPLE_RATE // 1000
+_BLOCK_SAMPLES = SAMPLE_RATE * 5
+#: ffmpeg decodes audio at several hundred times real time (docs/figures.md).
+_DECODE_CPU_PER_MEDIA_S = 0.2
+_DECODE_CPU_S = 120
+#: Less than this, decoded from a file that breaks off, is noise of something else.
+_LEAST_OF_BROKEN_MS = 1_000
+
+Samples = npt.NDArray[np.int16]
+
+
+def cut_media(
+    source: Path, track: int, folder: Path, limits: Limits, committed: Sequence[int]
+) -> Listening:
+    """Decode a media file once; parts arrive as they are cut, the whole goes to audio.flac."""
+
+    def produce(listening: Listening) -> AudioEnd:
+        cpu_s = _DECODE_CPU_S + int(conf().max_duration_s * _DECODE_CPU_PER_MEDIA_S)
+        with media.decode(source, cpu_s, track) as decoding, _whole(folder) as whole:
+            listening.interrupt_with(decoding.kill)
+            cutter = _Cutter(listening, folder, limits, committed)
+            for block in decoding.blocks():
+                whole.write(block)
+                cutter.feed(block)
+            broken = decoding.is_broken()
+            if decoding.was_killed():
+                raise TimedOut("Decoding the file took too much CPU time or memory and was ended.")
+        end_ms = cutter.heard_ms
+        if not end_ms or (broken and end_ms < _LEAST_OF_BROKEN_MS):
+            raise UnreadableMedia(
+                "The audio track holds nothing that can be decoded. Export the video again."
+            )
+        cutter.finish()
+        return AudioEnd(end_ms, broken)
+
+    return Listening(folder, produce)
+
+
+def cut_kept(
+    audio: Path, folder: Path, limits: Limits, committed: Sequence[int], *, truncated: bool
+) -> Listening:
+    """Cut the audio that was kept of a video anew."""
+
+    def produce(listening: Listening) -> AudioEnd:
+        cutter = _Cutter(listening, folder, limits, committed)
+        with soundfile.SoundFile(audio) as whole:
+            for block in _blocks(whole):
+                cutter.feed(block)
+        cutter.finish()
+        return AudioEnd(cutter.heard_ms, truncated)
+
+    return Listening(folder, produce)
+
+
+def cut_again(audio: Path, folder: Path, parts: Sequence[Part], end: AudioEnd) -> Listening:
+    """Cut parts whose bounds are known from audio that was kept."""
+
+    def produce(listening: Listening) -> AudioEnd:
+        with soundfile.SoundFile(audio) as whole:
+            for part in parts:
+                listening.check()
+                whole.seek(part.start_ms * _SAMPLES_PER_MS)
+                samples = whole.read((part.end_ms - part.start_ms) * _SAMPLES_PER_MS, dtype="int16")
+                listening.put(CutPart(part, _write_upload(folder, part, samples)))
+        return end
+
+    return Listening(folder, produce)
+
+
+def nothing_to_cut(folder: Path, end: AudioEnd) -> Listening:
+    """Return the end alone, for media all of whose parts are transcribed."""
+    return Listening(folder, lambda _: end)
+
+
+class _Cutter:
+    """Cuts samples as they come, and hands on each part as soon as its end is known."""
+
+    def __init__(
+        self, listening: Listening, folder: Path, limits: Limits, committed: Sequence[int]
+    ) -> None:
+        self._listening = listening
+        self._folder = folder
+        self._splitter = Splitter(limits, committed)
+        self._blocks: list[Samples] = []
+        self._heard = 0
+
+    @property
+    def heard_ms(self) -> int:
+        """Milliseconds of audio so far."""
+        return self._heard // _SAMPLES_PER_MS
+
+    def feed(self, block: Samples) -> None:
+        """Take more samples, and hand on the parts that end in them.
+
+        Raises:
+            TooLong: if there are more than CHRONOS_MAX_DURATION_S allows.
+        """
+        self._listening.check()
+        self._heard += len(block)
+        _check_duration(self._heard)
+        self._blocks.append(block)
+        self._hand_on(self._splitter.feed(levels_db(block)))
+
+    def finish(self) -> None:
+        """Hand on what is left."""
+        self._hand_on(self._splitter.finish(self.heard_ms))
+
+    def _hand_on(self, parts: Iterable[Part]) -> None:
+        for part in parts:
+            samples = np.concatenate(self._blocks)
+            length = (part.end_ms - part.start_ms) * _SAMPLES_PER_MS
+            self._blocks = [samples[length:]]
+            path = _write_upload(self._folder, part, samples[:length])
+            self._listening.put(CutPart(part, path))
+
+
+@contextmanager
+def _whole(folder: Path) -> Iterator[soundfile.SoundFile]:
+    path = folder / "audio.flac"
+    with soundfile.SoundFile(path, "w", SAMPLE_RATE, 1, "PCM_16", format="FLAC") as whole:
+        yield whole
+
+
+def _blocks(whole: soundfile.SoundFile) -> Iterator[Samples]:
+    while len(block := whole.read(_BLOCK_SAMPLES, dtype="int16")):
+        yield block
+
+
+def _write_upload(folder: Path, part: Part, samples: Samples) -> Path | None:
+    """Write the clips of a part one after the other, as CHRONOS_UPLOAD_CODEC says."""
+    clips = [
+        samples[(start - part.start_ms) * _SAMPLES_PER_MS : (end - part.start_ms) * _SAMPLES_PER_MS]
+        for start, end in part.clips
+    ]
+    if not clips:
+        return None
+    upload = np.concatenate(clips)
+    name = f"{part.start_ms}-{part.end_ms}"
+    if conf().upload_codec == "opus":
+        path = folder / f"{name}.ogg"
+        path.write_bytes(media.encode_opus(upload))
+    else:
+        path = folder / f"{name}.flac"
+        soundfile.write(path, upload, SAMPLE_RATE, subtype="PCM_16", format="FLAC")
+    return path
+
+
+def _check_duration(samples: int) -> None:
+    limit = conf().max_duration_s
+    if samples > limit * SAMPLE_RATE:
+        raise TooLong(
+            f"The media lasts longer than {limit / 3600:g} h. Cut it, or have the operator raise "
+            "CHRONOS_MAX_DURATION_S."
+        )

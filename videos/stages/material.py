@@ -1,0 +1,170 @@
+"""What a transcription works on: the video's file, the audio kept of it, or an equal transcript."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from videos import media, sources, statuses
+from videos.capabilities import Capability
+from videos.claims import Claim
+from videos.conf import conf
+from videos.exceptions import TooLong
+from videos.media import Probe
+from videos.models import Glossary, Revision, Run, Transcript, Video
+from videos.splitting import Limits
+from videos.stages import probing, same_content
+
+
+@dataclass(frozen=True)
+class Material:
+    """A transcript that is to be made complete, and what of.
+
+    There is no need for a source where its audio was kept, nor where there is one to copy.
+    """
+
+    transcript: Transcript
+    capability: Capability
+    source: Path | None = None
+    track: int = 0
+    equal: Transcript | None = None
+
+
+class Gathering:
+    """Finds the material of a run."""
+
+    def __init__(self, claim: Claim, video: Video, revision: Revision, folder: Path) -> None:
+        self._claim = claim
+        self._video = video
+        self._revision = revision
+        self._folder = folder
+        asked = claim.run.data
+        self._reuses_transcripts = not (asked.get("force") or asked.get("again"))
+        self._reuses_audio = not asked.get("force")
+
+    def gather(self) -> Material:
+        """Go on with the run's transcript, or begin one.
+
+        Raises:
+            FileFault: if there is nothing that can be heard.
+            SameContent: if another run is just transcribing the same file.
+        """
+        transcript = self._revision.transcript
+        if transcript is not None and not _is_outdated(transcript):
+            return self._go_on(transcript)
+        kept = self._kept_transcript()
+        if kept is not None:
+            capability = probing.known_capability(conf().transcription_model)
+            if capability is not None:
+                return Material(self._begin_with_kept(kept, capability), capability)
+        source, source_hash = sources.fetch(self._video, self._folder, self._claim)
+        return self._begin(source, source_hash)
+
+    def _go_on(self, transcript: Transcript) -> Material:
+        capability = probing.known_capability(transcript.model) or Capability()
+        if self._is_kept(transcript):
+            return Material(transcript, capability)
+        if equal := self._find_equal(transcript):
+            return Material(transcript, capability, equal=equal)
+        source, source_hash = sources.fetch(self._video, self._folder, self._claim)
+        if transcript.source_hash != source_hash:
+            return self._begin(source, source_hash)
+        track = media.probe(source).track_for(self._video.language)
+        return Material(transcript, capability, source, track)
+
+    def _begin(self, source: Path, source_hash: str) -> Material:
+        found = media.probe(source)
+        _check_duration(found)
+        sources.check_room(self._folder, found.duration_ms)
+        track = found.track_for(self._video.language)
+        model = conf().transcription_model
+        capability = probing.known_capability(model) or probing.probe(
+            self._claim, source, track, self._folder, model
+        )
+        with self._claim.guard() as run:
+            same_content.take_turn(source_hash, run.creator_id)
+            transcript = self._create(
+                run,
+                capability,
+                source_hash=source_hash,
+                duration_ms=found.duration_ms or 0,
+                track_count=len(found.tracks),
+            )
+        equal = self._find_equal(transcript)
+        return Material(transcript, capability, source, track, equal)
+
+    def _begin_with_kept(self, kept: Transcript, capability: Capability) -> Transcript:
+        with self._claim.guard() as run:
+            return self._create(
+                run,
+                capability,
+                source_hash=kept.source_hash,
+                duration_ms=kept.duration_ms,
+                track_count=kept.track_count,
+                audio=kept.audio,
+                truncated=kept.truncated,
+            )
+
+    def _create(self, run: Run, capability: Capability, **known: object) -> Transcript:
+        transcript = Transcript(
+            video=self._video, model=conf().transcription_model, asked=_asked(self._video), **known
+        )
+        limits = Limits(transcript.duration_ms, conf().parts_in_flight, capability.longest_part_ms)
+        transcript.splitter = limits.name
+        transcript.save(force_insert=True)
+        Revision.objects.filter(pk=self._revision.pk).update(transcript=transcript)
+        if transcript.duration_ms:
+            statuses.measured(self._video.pk, duration_ms=transcript.duration_ms)
+        return transcript
+
+    def _kept_transcript(self) -> Transcript | None:
+        """Return a transcript whose audio serves this run, so that the video is not fetched."""
+        if not self._reuses_audio:
+            return None
+        cut = self._video.transcripts.exclude(audio="").filter(cut_at__isnull=False)
+        kept = cut.order_by("-created_at").first()
+        if kept is None or not self._is_kept(kept):
+            return None
+        same_track = kept.track_count == 1 or kept.asked.get("language") == self._video.language
+        return kept if same_track else None
+
+    def _is_kept(self, transcript: Transcript) -> bool:
+        """Whether a transcript's audio is in the storage, and nobody has deleted it there."""
+        return bool(transcript.audio) and self._video.file.storage.exists(transcript.audio)
+
+    def _find_equal(self, transcript: Transcript) -> Transcript | None:
+        if not self._reuses_transcripts or transcript.parts.exists():
+            return None
+        return same_content.find(transcript, self._claim.run.creator_id)
+
+
+def _asked(video: Video) -> dict[str, object]:
+    """Return what the model is told about a video."""
+    glossary = Glossary.objects.filter(creator=video.creator_id).first() or Glossary()
+    return {
+        "language": video.language,
+        "prompt": glossary.prompt.strip(),
+        "glossary": glossary.term_list,
+    }
+
+
+def _is_outdated(transcript: Transcript) -> bool:
+    """Whether nothing was heard for it yet that a new model or splitter could go on with."""
+    if transcript.model == Transcript.CAPTIONS:
+        return True
+    try:
+        Limits.from_name(transcript.splitter)
+    except ValueError:
+        return transcript.completed_at is None
+    if transcript.model == conf().transcription_model:
+        return False
+    return not transcript.parts.exclude(speech=[]).filter(result__isnull=False).exists()
+
+
+def _check_duration(found: Probe) -> None:
+    limit = conf().max_duration_s
+    if found.duration_ms and found.duration_ms > limit * 1000:
+        raise TooLong(
+            f"The media lasts {found.duration_ms / 3_600_000:.1f} h, the limit is "
+            f"{limit / 3600:g} h. Cut it, or have the operator raise CHRONOS_MAX_DURATION_S."
+        )

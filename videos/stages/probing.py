@@ -1,0 +1,117 @@
+"""What a transcription model can do: from the table, from memory, or from one call."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+from videos import calls, capabilities, media, steps, transcription
+from videos.capabilities import Capability
+from videos.claims import Claim
+from videos.conf import conf
+from videos.exceptions import Rejected
+from videos.models import Call, ProbedModel, Step
+from videos.splitting import SAMPLE_RATE, Limits, Splitter, levels_db
+from videos.transcription import Heard
+
+#: The first speech is looked for in so much of a recording, and so much of it is sent.
+_SEARCHED_S = 120
+_SENT_S = 10
+_CPU_S = 60
+_TOKENS = 200
+
+
+def known_capability(model: str) -> Capability | None:
+    """Return what a model can do, without asking it."""
+    listed = capabilities.known(model)
+    if listed is not None:
+        return listed
+    remembered = ProbedModel.objects.filter(
+        base_url=conf().transcription_base_url or "", model=model
+    ).first()
+    return Capability(**remembered.capability) if remembered else None
+
+
+def probe(claim: Claim, source: Path, track: int, folder: Path, model: str) -> Capability:
+    """Ask a model that nobody knows to hear the first words, and remember how it answers.
+
+    A recording without any speech at its beginning tells nothing; the model is then taken for
+    one like Whisper, this time.
+    """
+    path = folder / "probe.flac"
+    if not _write_first_speech(source, track, path):
+        return capabilities.WHISPER
+    with steps.step(claim, "probe") as step:
+        refused: Rejected | None = None
+        for candidate in capabilities.CANDIDATES:
+            try:
+                return _ask(claim, step, path, model, candidate)
+            except Rejected as error:
+                refused = error
+        assert refused is not None
+        raise refused
+
+
+def _ask(claim: Claim, step: Step, path: Path, model: str, candidate: Capability) -> Capability:
+    (call,) = calls.book(claim, [step], Call.Service.TRANSCRIPTION, model, [_TOKENS])
+    api = transcription.client()
+    parameters = capabilities.asked(candidate, language="", prompt="", glossary=(), again=False)
+    duration_s = soundfile.info(path).duration
+    try:
+        heard = claim.await_call(
+            transcription.transcribe,
+            api,
+            path,
+            model=model,
+            parameters=parameters,
+            duration_s=duration_s,
+            call_id=call.pk,
+        )
+    except Exception as error:
+        raise calls.fail(call, error) from None
+    finally:
+        api.close()
+    found = _capability(candidate, heard)
+    with claim.guard() as run:
+        if heard.segments:
+            ProbedModel.objects.update_or_create(
+                base_url=conf().transcription_base_url or "",
+                model=model,
+                defaults={"capability": found.as_json()},
+            )
+        steps.finish(run, step, found.as_json())
+        calls.answer(call, used=True, audio_seconds=heard.audio_seconds, tokens=heard.tokens)
+    return found
+
+
+def _capability(candidate: Capability, heard: Heard) -> Capability:
+    """Return what the answer to a candidate's parameters shows."""
+    if not heard.segments:
+        return candidate
+    if not heard.is_timed:
+        return capabilities.UNTIMED
+    has_words = any(segment.words for segment in heard.segments)
+    return (
+        candidate
+        if has_words or "word" not in candidate.granularities
+        else (capabilities.WITHOUT_WORDS)
+    )
+
+
+def _write_first_speech(source: Path, track: int, path: Path) -> bool:
+    """Write a few seconds from where speech begins; return whether there is any."""
+    with media.decode(source, _CPU_S, track, most_s=_SEARCHED_S) as decoding:
+        blocks = list(decoding.blocks())
+    samples = np.concatenate(blocks) if blocks else np.empty(0, np.int16)
+    end_ms = math.floor(len(samples) / SAMPLE_RATE * 1000)
+    splitter = Splitter(Limits(end_ms, 1))
+    parts = [*splitter.feed(levels_db(samples)), *splitter.finish(end_ms)]
+    begins_ms = next((part.speech[0][0] for part in parts if part.speech), None)
+    if begins_ms is None:
+        return False
+    first = begins_ms * SAMPLE_RATE // 1000
+    soundfile.write(path, samples[first : first + _SENT_S * SAMPLE_RATE], SAMPLE_RATE)
+    return True
