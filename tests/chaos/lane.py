@@ -18,7 +18,7 @@ from typing import Any
 
 FOLDER = Path(os.environ["CHAOS_FOLDER"])
 WORKERS = 3
-ROUND_WITHIN_S = 150
+ROUND_WITHIN_S = 240
 QUIET_WITHIN_S = 40
 KILLS_A_ROUND = 8
 STOPPED_S = 10.0
