@@ -247,6 +247,9 @@ def main() -> None:
     rounds, seed, names = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3:]
     import django
 
+    from tests.chaos.zygote import die_with_parent
+
+    die_with_parent()
     django.setup()
     import videos.actors  # noqa: F401
 

@@ -28,7 +28,7 @@ class Zygote:
         self.pid = os.fork()
         if self.pid == 0:
             ours.close()
-            _die_with_parent()
+            die_with_parent()
             _serve(theirs, folder)
             os._exit(0)
         theirs.close()
@@ -71,7 +71,7 @@ def _serve(connection: socket.socket, folder: Path) -> None:
         if request["do"] == "start":
             pid = os.fork()
             if pid == 0:
-                _die_with_parent()
+                die_with_parent()
                 connection.close()
                 _work(folder, request["skew_s"])
             _tell(connection, {"pid": pid})
@@ -127,5 +127,6 @@ def _skew_clock(seconds: float) -> None:
     timezone.now = later  # type: ignore[assignment]
 
 
-def _die_with_parent() -> None:
+def die_with_parent() -> None:
+    """Have the kernel kill this process once the thread that started it has ended."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL))
