@@ -4,6 +4,7 @@ import pytest
 
 from tests import tones
 from tests.conftest import ended
+from tests.media import run_ffmpeg
 from videos.models import Call, Segment, Transcript
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -102,6 +103,44 @@ def test_the_kept_audio_is_cut_anew_and_the_video_is_not_read_again(
     assert transcript.audio == kept
     assert video.file.storage.exists(kept)
     assert transcript.parts.count() == 5
+
+
+def variable_bit_rate(source, path):
+    """MP3 of changing bit rate, without the header that tells its length."""
+    run_ffmpeg("-i", source, "-q:a", "5", "-write_xing", "0", path.with_suffix(".mp3"))
+    return path.with_suffix(".mp3")
+
+
+def lost_packets(source, path):
+    """A stream from which a stretch is missing, as after a bad connection."""
+    hole = "aselect='not(between(t,100,110))'"
+    run_ffmpeg("-i", source, "-af", hole, path.with_suffix(".mkv"))
+    return path.with_suffix(".mkv")
+
+
+def clock_that_began_long_ago(source, path):
+    """A broadcast's clock begins anywhere."""
+    run_ffmpeg("-i", source, "-output_ts_offset", "70000", path.with_suffix(".ts"))
+    return path.with_suffix(".ts")
+
+
+@pytest.mark.parametrize(
+    ("make", "within_s"),
+    # MP3 and AAC begin with silence of the encoder's; without a header nobody knows how much.
+    [(variable_bit_rate, 0.08), (lost_packets, 0.03), (clock_that_began_long_ago, 0.06)],
+)
+def test_odd_clocks_do_not_move_words(
+    upload, worker, openai, ten_minutes, tmp_path, make, within_s
+):
+    path, starts = ten_minutes
+
+    video = transcribed(upload, openai, make(path, tmp_path / "odd"))
+
+    heard = {text: start for start, _, text in said_words(video)}
+    missing = {n for n, start in enumerate(starts) if make is lost_packets and 99 < start < 111}
+    for number, start in enumerate(starts):
+        if number not in missing:
+            assert heard[f"w{number}"] == pytest.approx(start, abs=within_s)
 
 
 @pytest.mark.slow

@@ -59,6 +59,15 @@ UNTIMED = Capability("json", ())
 #: From the richest to the poorest: what a model that nobody knows is asked for.
 CANDIDATES = (WHISPER, WITHOUT_WORDS, UNTIMED)
 
+#: The day on which OpenAI ends a model (developers.openai.com, deprecations).
+ENDS = {
+    "whisper-1": "2027-02-26",
+    "gpt-4o-transcribe": "2027-02-26",
+    "gpt-4o-mini-transcribe": "2027-02-26",
+    "gpt-4o-mini-transcribe-2025-12-15": "2027-02-26",
+    "gpt-4o-transcribe-diarize": "2027-02-26",
+}
+
 #: At most 1400 seconds of audio. `chunking_strategy` has the server even out the loudness.
 _GPT_4O = Capability("json", (), longest_ms=1_400_000, again={"chunking_strategy": "auto"})
 _KNOWN = {

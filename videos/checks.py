@@ -10,7 +10,7 @@ from django.apps import AppConfig
 from django.core.checks import CheckMessage, Error, Info, Tags, Warning, register
 from django.db import connections
 
-from videos import media
+from videos import capabilities, media
 from videos.conf import conf
 from videos.middleware import Durability
 from videos.models import Embedding, ServingModel
@@ -69,14 +69,15 @@ def check_keys(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[CheckM
 def check_transcription_model(
     app_configs: Sequence[AppConfig] | None, **_: Any
 ) -> list[CheckMessage]:
-    """OpenAI has announced the end of whisper-1."""
+    """OpenAI has announced the end of whisper-1 and of the gpt-4o models."""
     settings = conf()
     openai = not settings.transcription_base_url or _OPENAI_HOST in settings.transcription_base_url
-    if settings.transcription_model != "whisper-1" or not openai:
+    ends = capabilities.ENDS.get(settings.transcription_model)
+    if ends is None or not openai:
         return []
     return [
         Warning(
-            "OpenAI ends whisper-1 on 2027-02-26.",
+            f"OpenAI ends {settings.transcription_model} on {ends}.",
             hint="Set TRANSCRIPTION_MODEL=gpt-transcribe (times are then those of our cuts), or "
             "TRANSCRIPTION_BASE_URL to a faster-whisper server.",
             id="videos.W001",

@@ -145,8 +145,8 @@ class VideoAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         return (
             format_html_join(
                 mark_safe("<br>"),
-                "{}: {}",
-                ((warning["code"], warning["message"]) for warning in video.warnings),
+                "{}{}: {}",
+                ((_at(warning), warning["code"], warning["message"]) for warning in video.warnings),
             )
             or "–"
         )
@@ -273,6 +273,10 @@ def _eligible(videos: list[Video], stage: str) -> list[Video]:
 def _active_run(video: Video) -> Run | None:
     runs: list[Run] = video.active_runs  # type: ignore[attr-defined]
     return runs[0] if runs else None
+
+
+def _at(warning: dict[str, Any]) -> str:
+    return "" if warning["start"] is None else f"{clock(warning['start'])} "
 
 
 def clock(seconds: float) -> str:
