@@ -10,7 +10,8 @@ from django.db.models import QuerySet
 from django.db.models.functions import Now
 
 from videos.exceptions import SameContent
-from videos.models import ACTIVE_STATES, AudioPart, Run, Segment, Transcript
+from videos.models import ACTIVE_STATES, AudioPart, Run, Transcript
+from videos.stages import segments
 
 _ROWS_PER_STATEMENT = 1_000
 #: Seconds until a run looks again whether the other run has ended; its success is told at once.
@@ -66,25 +67,10 @@ def copy(complete: Transcript, transcript: Transcript) -> int:
         ),
         batch_size=_ROWS_PER_STATEMENT,
     )
-    segments = Segment.objects.bulk_create(
-        (
-            Segment(
-                transcript=transcript,
-                index=segment.index,
-                start=segment.start,
-                end=segment.end,
-                text=segment.text,
-                speaker=segment.speaker,
-                doubt=segment.doubt,
-                words=segment.words,
-            )
-            for segment in complete.segments.all()
-        ),
-        batch_size=_ROWS_PER_STATEMENT,
-    )
+    count = segments.insert(transcript, complete.segments.order_by("index"))
     taken = {name: getattr(complete, name) for name in _TAKEN_OVER}
     Transcript.objects.filter(pk=transcript.pk).update(**taken)
-    return len(segments)
+    return count
 
 
 def tell(transcript: Transcript, creator_id: Any) -> None:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 from django.db.models.functions import Now
 
 from videos import events
 from videos.models import Run, Segment, Transcript
-from videos.stages import same_content
 from videos.stitching import HeardSegment
 
 _ROWS_PER_STATEMENT = 1_000
@@ -17,15 +16,24 @@ _ROWS_PER_STATEMENT = 1_000
 def store(
     run: Run,
     transcript: Transcript,
-    heard: Sequence[HeardSegment],
+    heard: Iterable[HeardSegment],
     *,
     language: str,
     coverage: float | None,
 ) -> None:
-    """Replace a transcript's segments, and tell whoever waits for it; call it inside `guard`."""
+    """Replace a transcript's segments, and say that it is complete; call it inside `guard`."""
     Segment.objects.filter(transcript=transcript).delete()
-    Segment.objects.bulk_create(
-        [
+    count = insert(transcript, heard)
+    Transcript.objects.filter(pk=transcript.pk).update(
+        language=language, coverage=coverage, completed_at=Now()
+    )
+    announce(run, count, transcript.duration_ms)
+
+
+def insert(transcript: Transcript, segments: Iterable[HeardSegment | Segment]) -> int:
+    """Insert a transcript's segments, as they were heard or as another has them; count them."""
+    rows = Segment.objects.bulk_create(
+        (
             Segment(
                 transcript=transcript,
                 index=index,
@@ -36,15 +44,11 @@ def store(
                 doubt=segment.doubt,
                 words=segment.words,
             )
-            for index, segment in enumerate(heard)
-        ],
+            for index, segment in enumerate(segments)
+        ),
         batch_size=_ROWS_PER_STATEMENT,
     )
-    Transcript.objects.filter(pk=transcript.pk).update(
-        language=language, coverage=coverage, completed_at=Now()
-    )
-    same_content.tell(transcript, run.creator_id)
-    announce(run, len(heard), transcript.duration_ms)
+    return len(rows)
 
 
 def announce(run: Run, segment_count: int, duration_ms: int) -> None:

@@ -231,6 +231,7 @@ class _Transcribing:
                 language=self._video.language or _spoken_language(rows),
                 coverage=doubts.coverage(speech, heard),
             )
+            same_content.tell(self._transcript, run.creator_id)
             runs.advance(run, "chunk")
 
 
