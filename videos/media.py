@@ -39,6 +39,9 @@ _FORMATS = (
 )
 _MEMORY_BYTES = 2 * 1024**3
 _PROBE_CPU_S = 10
+#: A disk that does not answer costs no CPU time.
+_PROBE_WITHIN_S = 60.0
+_ENCODE_CPU_S = 600
 #: More than this, ffmpeg does not say of a file with a hundred tracks.
 _HEADER_BYTES = 512 * 1024
 #: PCM samples handed on at a time: 5 seconds; and by ffmpeg's filter to its encoder: the fewer
@@ -114,10 +117,13 @@ def probe(path: Path) -> Probe:
         NoAudio: if it has no audio track.
     """
     process = _start(_input(path), _PROBE_CPU_S)
+    limit = threading.Timer(_PROBE_WITHIN_S, _kill, [process])
+    limit.start()
     try:
         assert process.stderr is not None
         said = process.stderr.read(_HEADER_BYTES)
     finally:
+        limit.cancel()
         _end(process)
     return _read_header(said.decode(errors="replace"))
 
@@ -235,42 +241,32 @@ def encode_opus(samples: npt.NDArray[np.int16]) -> bytes:
 
     Without the encoder's own search for savings, which doubles the time (docs/figures.md).
     """
+    program = [
+        *(ffmpeg_path(), "-nostdin", "-v", "error", "-f", "s16le"),
+        *("-ar", str(SAMPLE_RATE), "-ac", "1", "-i", "pipe:0"),
+        *("-c:a", "libopus", "-b:a", "24k", "-compression_level", "0", "-f", "ogg", "pipe:1"),
+    ]
     encoded = subprocess.run(
-        launcher.command(
-            [
-                *(ffmpeg_path(), "-nostdin", "-v", "error", "-f", "s16le"),
-                *("-ar", str(SAMPLE_RATE), "-ac", "1", "-i", "pipe:0"),
-                *(
-                    "-c:a",
-                    "libopus",
-                    "-b:a",
-                    "24k",
-                    "-compression_level",
-                    "0",
-                    "-f",
-                    "ogg",
-                    "pipe:1",
-                ),
-            ]
-        ),
-        input=samples.tobytes(),
-        capture_output=True,
-        check=True,
+        _caged(program, _ENCODE_CPU_S), input=samples.tobytes(), capture_output=True, check=True
     )
     return encoded.stdout
 
 
 def _start(program: list[str], cpu_s: int) -> subprocess.Popen[bytes]:
-    """Start ffmpeg under limits, as the head of a process group; it writes to its pipes alone."""
-    caged = launcher.command(
-        program, cpu_s=cpu_s, memory_bytes=_MEMORY_BYTES, file_bytes=0, no_network=True
-    )
+    """Start ffmpeg under limits, as the head of a process group."""
     return subprocess.Popen(
-        caged,
+        _caged(program, cpu_s),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         start_new_session=True,
+    )
+
+
+def _caged(program: list[str], cpu_s: int) -> list[str]:
+    """Return the command that runs ffmpeg under limits; it may write nothing but its pipes."""
+    return launcher.command(
+        program, cpu_s=cpu_s, memory_bytes=_MEMORY_BYTES, file_bytes=0, no_network=True
     )
 
 
