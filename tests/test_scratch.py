@@ -1,9 +1,11 @@
 """Temporary folders: left by the dead they go, in use by the living they stay."""
 
 import multiprocessing
+import os
 import subprocess
 import sys
 import tempfile
+import time
 
 import pytest
 
@@ -52,5 +54,17 @@ def test_a_folder_whose_process_was_killed_is_swept_away(tmp_path):
         check=False,
     )
 
+    assert scratch.sweep() == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_was_half_deleted_is_swept_away(tmp_path):
+    half = tmp_path / "chronos-work-half"
+    (half / "parts").mkdir(parents=True)
+
+    assert scratch.sweep() == 0  # Somebody may be at it.
+
+    long_ago = time.time() - 60
+    os.utime(half, (long_ago, long_ago))
     assert scratch.sweep() == 1
     assert list(tmp_path.iterdir()) == []

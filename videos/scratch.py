@@ -17,7 +17,8 @@ from pathlib import Path
 
 _PREFIX = "chronos-work-"
 _LOCK = ".lock"
-_EMPTY_FOR_S = 5.0
+#: Whoever makes or deletes a folder does something in it at least this often.
+_STILL_FOR_S = 5.0
 
 
 @contextmanager
@@ -53,10 +54,11 @@ def sweep() -> int:
 def _delete_if_left(path: Path) -> bool:
     try:
         descriptor = os.open(path / _LOCK, os.O_RDWR | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        # It is being made or deleted just now; or whoever did that was killed in between.
+        return _delete_if_still(path)
     except OSError:
-        # Another user's; or one that is being made or deleted just now. An owner that was killed
-        # in between left an empty folder, which may go where it is old enough to be no new one.
-        return _delete_if_empty(path)
+        return False  # Another user's.
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -68,11 +70,12 @@ def _delete_if_left(path: Path) -> bool:
         os.close(descriptor)
 
 
-def _delete_if_empty(path: Path) -> bool:
+def _delete_if_still(path: Path) -> bool:
+    """Delete a folder without a lock in which nothing has changed for a while."""
     try:
-        if time.time() - path.stat().st_mtime < _EMPTY_FOR_S:
+        if time.time() - path.stat().st_mtime < _STILL_FOR_S:
             return False
-        path.rmdir()
-    except OSError:
+    except FileNotFoundError:
         return False
+    shutil.rmtree(path, ignore_errors=True)
     return True
