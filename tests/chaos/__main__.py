@@ -16,6 +16,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -143,9 +144,14 @@ class Chaos:
             text=True,
             bufsize=1,
         )
-        thread = threading.Thread(target=self._listen, args=[process, servers, name, folder])
+        begun = threading.Event()
+        thread = threading.Thread(
+            target=self._listen, args=[process, servers, name, folder, begun.set]
+        )
         thread.start()
         self._threads.append(thread)
+        # All at once, their services would answer too late for their clients.
+        begun.wait()
 
     def _environment(self, servers: Any, database: str) -> dict[str, str]:
         from tests.environment import clean
@@ -162,7 +168,9 @@ class Chaos:
             "OPENBLAS_NUM_THREADS": "1",
         }
 
-    def _listen(self, process: Any, servers: Any, name: str, folder: Path) -> None:
+    def _listen(
+        self, process: Any, servers: Any, name: str, folder: Path, has_begun: Callable[[], object]
+    ) -> None:
         """Take a lane's reports, and do what it asks for, until it ends."""
         for line in process.stdout:
             told = json.loads(line)
@@ -174,6 +182,8 @@ class Chaos:
                 self.passed |= set(told["passed"])
             else:
                 self._take(told, name)
+                has_begun()
+        has_begun()
         if process.wait():
             end = (folder / "lane.log").read_text()[-3000:]
             self.failures.append(f"lane {name} ended with {process.returncode}:\n{end}")
