@@ -1,7 +1,7 @@
 """How long an hour of video takes, and how much memory six hours do.
 
 `.venv/bin/python benchmarks/long_video.py [hour] [six-hours]` transcribes an hour of the sample as
-one upload, in parts of 20 minutes, and in our parts, all by a service of the same speed; then a file
+one upload, in parts of 20 minutes, and in our parts, by a service of the same speed; then a file
 of six hours and 10 GB. It prints what docs/figures.md holds.
 """
 

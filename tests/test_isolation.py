@@ -6,9 +6,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from uuid6 import uuid7
 
 from tests.conftest import ended, eventually, worker_environment
-from videos import events, scratch, sweeping, workers
+from videos import events, isolation, scratch, sweeping, workers
 from videos.models import Run, Worker
 from videos.workers import WorkerHeartbeat
 
@@ -91,3 +92,11 @@ def test_a_sweep_that_finds_nothing_costs_one_look(django_assert_max_num_queries
     sweeping.sweep()
     with django_assert_max_num_queries(4):
         sweeping.sweep()
+
+
+def test_a_message_that_comes_twice_starts_one_process():
+    run = Run.objects.create(function="f", stage="run", state="queued", deaths=isolation.DEATHS)
+
+    reserved = [isolation._reserve(run.pk, "run", uuid7()) for _ in range(2)]
+
+    assert reserved == [True, False]

@@ -12,9 +12,11 @@ import signal
 import subprocess
 import sys
 import threading
+from datetime import timedelta
 from uuid import UUID
 
 from django.db import connections, transaction
+from django.db.models.functions import Now
 from dramatiq.middleware import SkipMessage
 
 from videos import launcher, runs
@@ -25,6 +27,8 @@ logger = logging.getLogger(__name__)
 
 #: Deaths of workers under a run after which it is performed apart.
 DEATHS = 2
+#: A child has loaded Django and claimed its run by then, or died.
+_CLAIMS_WITHIN = timedelta(seconds=12)
 #: Exit code of a child whose run is not to go on to the next stage now.
 SKIPPED = 75
 
@@ -45,6 +49,8 @@ def perform(run_id: UUID, stage: str, worker_id: UUID | None) -> None:
         SkipMessage: unless the stage was finished.
     """
     before = Run.objects.get(pk=run_id)
+    if not _reserve(run_id, stage, worker_id):
+        raise SkipMessage(f"run {run_id} has a process of its own already")
     connections.close_all()
     code = _run_child([str(run_id), stage, *([str(worker_id)] if worker_id else [])])
     if code == 0:
@@ -52,6 +58,16 @@ def perform(run_id: UUID, stage: str, worker_id: UUID | None) -> None:
     if code != SKIPPED:
         _note_death(before, stage, code)
     raise SkipMessage(f"run {run_id} did not finish {stage}")
+
+
+def _reserve(run_id: UUID, stage: str, worker_id: UUID | None) -> bool:
+    """Keep the run for one child, which needs a while until it can claim it.
+
+    Without this, a busy machine would take the message for lost meanwhile, and start another
+    child, which makes it busier.
+    """
+    queued = Run.objects.filter(pk=run_id, stage=stage, state=Run.State.QUEUED, worker=None)
+    return bool(queued.update(worker_id=worker_id, message_lost_at=Now() + _CLAIMS_WITHIN))
 
 
 def stop() -> None:

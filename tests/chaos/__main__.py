@@ -27,8 +27,6 @@ PROJECT = Path(__file__).resolve().parent.parent.parent
 #: From so many runs on, every boundary must have been hit this often.
 LONG_RUNS = 300
 LEAST_HITS = 20
-#: A round mostly waits for leases to run out, so that a processor serves several.
-LANES = 4 * (os.cpu_count() or 1)
 #: Short runs play these; the others take a minute or more each.
 QUICK = ("Redis FLUSHALL", "Redis restarted", "faulty service", "six more sweeps")
 DISTURBED_SERVERS = (
@@ -217,7 +215,7 @@ class Chaos:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
     parser.add_argument("--runs", type=int, default=12, help="rounds in which workers are killed")
-    parser.add_argument("--lanes", type=int, default=LANES)
+    parser.add_argument("--lanes", type=int, default=2 * (os.cpu_count() or 1))
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--keep", action="store_true", help="keep the folder, to look into it")
     arguments = parser.parse_args()
