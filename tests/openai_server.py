@@ -7,6 +7,7 @@ import hashlib
 import io
 import json
 import re
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -55,6 +56,15 @@ class Fault:
 Timed = tuple[float, float, str]
 
 
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Be quiet about clients that hang up, as those that are killed or cancelled do."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
+
+
 class OpenAIServer:
     """Real HTTP on a loopback port; transcripts and vectors depend on the input alone."""
 
@@ -81,8 +91,7 @@ class OpenAIServer:
         self.gate = threading.Event()
         self.gate.set()
         self._lock = threading.Lock()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
-        self._server.daemon_threads = True
+        self._server = _Server(("127.0.0.1", 0), self._handler())
 
     @property
     def url(self) -> str:
