@@ -172,8 +172,7 @@ def _blocks(storage: Storage, name: str) -> Iterator[bytes]:
             with closing(s3_object.get()["Body"]) as body:
                 yield from body.iter_chunks(_BLOCK_BYTES)
             return
-        while block := content.read(_BLOCK_BYTES):
-            yield block
+        yield from content.chunks(_BLOCK_BYTES)
 
 
 @contextmanager

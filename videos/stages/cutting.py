@@ -62,7 +62,7 @@ def cut_kept(
     def produce(listening: Listening) -> AudioEnd:
         cutter = _Cutter(listening, folder, limits, committed)
         with soundfile.SoundFile(audio) as whole:
-            for block in _blocks(whole):
+            for block in whole.blocks(_BLOCK_SAMPLES, dtype="int16"):
                 cutter.feed(block)
         cutter.finish()
         return AudioEnd(cutter.heard_ms, truncated)
@@ -137,11 +137,6 @@ def _whole(folder: Path) -> Iterator[soundfile.SoundFile]:
     path = folder / "audio.flac"
     with soundfile.SoundFile(path, "w", SAMPLE_RATE, 1, "PCM_16", format="FLAC") as whole:
         yield whole
-
-
-def _blocks(whole: soundfile.SoundFile) -> Iterator[Samples]:
-    while len(block := whole.read(_BLOCK_SAMPLES, dtype="int16")):
-        yield block
 
 
 def _write_upload(folder: Path, part: Part, samples: Samples) -> Path | None:
