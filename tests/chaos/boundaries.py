@@ -16,7 +16,6 @@ import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +46,6 @@ class Boundaries:
         self._plan_file = folder / "plan.json"
         self._fired = folder / "fired"
         self._passed = (folder / "passed.log").open("a", buffering=1)
-        self._claims = (folder / "claims.log").open("a", buffering=1)
         self._planned_at = 0
         self._plan: list[dict[str, Any]] = []
         self._counts: Counter[tuple[int, str]] = Counter()
@@ -64,7 +62,6 @@ class Boundaries:
             self._wrap(FileSystemStorage, name, "file")
         for module, name in ((os, "rename"), (os, "replace"), (shutil, "rmtree")):
             self._wrap(module, name, "file")
-        self._log_claims()
 
     def _wrap(self, owner: Any, name: str, kind: str, only: Any = None) -> None:
         original = getattr(owner, name)
@@ -81,16 +78,6 @@ class Boundaries:
             return result
 
         setattr(owner, name, wrapped)
-
-    def _log_claims(self) -> None:
-        original: Callable[..., None] = claims.Claim.__init__
-
-        def logged(claim: claims.Claim, *args: Any) -> None:
-            original(claim, *args)
-            line = [time.time(), str(claim.run.pk), claim.token, os.getpid()]
-            self._claims.write(json.dumps(line) + "\n")
-
-        claims.Claim.__init__ = logged  # type: ignore[method-assign]
 
     def _pass(self, name: str) -> None:
         self._read_plan()

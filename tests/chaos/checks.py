@@ -114,13 +114,14 @@ def _paid_twice(step_id: Any, calls: list[Call]) -> list[str]:
     return problems
 
 
-def recoveries(fired: list[dict[str, Any]], claims_log: Path) -> list[float]:
-    """Return the seconds from each kill until the runs that the worker held were claimed again.
+def recoveries(fired: list[dict[str, Any]], claims_log: Path) -> list[tuple[float, str]]:
+    """Return the seconds from each kill until a run that the worker held was claimed again.
 
+    With each goes the boundary of the kill.
     A worker that takes a run over and is killed before it says so begins the wait anew.
     """
     claims = [json.loads(line) for line in claims_log.read_text().splitlines()]
-    seconds = []
+    found = []
     for kill in fired:
         held = kill.get("held") or _held_by(kill, claims)
         for run_id, token in held:
@@ -128,9 +129,10 @@ def recoveries(fired: list[dict[str, Any]], claims_log: Path) -> list[float]:
             later = [at for at in again if at > kill["at"]]
             if later:
                 resumed = min(later)
-                last = max(other["at"] for other in fired if other["at"] < resumed)
-                seconds.append(round(resumed - last, 2))
-    return seconds
+                killed = [other for other in fired if other["at"] < resumed]
+                last = max(killed, key=lambda other: other["at"])
+                found.append((round(resumed - last["at"], 2), last["name"]))
+    return found
 
 
 def _held_by(kill: dict[str, Any], claims: list[Any]) -> list[list[Any]]:

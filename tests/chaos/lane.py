@@ -80,7 +80,7 @@ class Lane:
             "seconds": round(time.time() - begun, 1),
             "problems": problems,
             "kills": [fired["name"] for fired in self._fired()],
-            "recovery_s": checks.recoveries(self._fired(), FOLDER / "claims.log"),
+            "recoveries": checks.recoveries(self._fired(), FOLDER / "claims.log"),
             "handover_ms": checks.handovers(videos, self._fired(), FOLDER / "claims.log"),
         }
         problems += checks.deleted(videos)

@@ -58,8 +58,11 @@ def too_slow(reports: list[dict[str, Any]]) -> list[str]:
     slow = []
     if recovery and statistics.median(recovery) > MEDIAN_RECOVERY_S:
         slow.append(f"the median recovery took {statistics.median(recovery):.1f} s")
-    if recovery and max(recovery) > LONGEST_RECOVERY_S:
-        slow.append(f"the longest recovery took {max(recovery):.1f} s")
+    slow += [
+        f"the recovery from a kill at {name} took {seconds:.1f} s"
+        for seconds, name in _recoveries(reports)
+        if seconds > LONGEST_RECOVERY_S
+    ]
     if handover and _p95(handover) > P95_HANDOVER_MS:
         slow.append(f"95% of the slots were handed over within {_p95(handover):.0f} ms")
     return slow
@@ -67,7 +70,11 @@ def too_slow(reports: list[dict[str, Any]]) -> list[str]:
 
 def recoveries(reports: list[dict[str, Any]]) -> list[float]:
     """Return the recovery times of all rounds in which only workers were killed."""
-    return [s for report in reports if "kill" in report["kind"] for s in report["recovery_s"]]
+    return [seconds for seconds, _ in _recoveries(reports)]
+
+
+def _recoveries(reports: list[dict[str, Any]]) -> list[tuple[float, str]]:
+    return [each for report in reports if "kill" in report["kind"] for each in report["recoveries"]]
 
 
 def handovers(reports: list[dict[str, Any]], *, alone: bool) -> list[float]:

@@ -1,7 +1,9 @@
 """The project's settings, with limits that make a round short and competition real."""
 
 from tests.settings import *  # noqa: F403
+from tests.settings import INSTALLED_APPS
 
+INSTALLED_APPS = [*INSTALLED_APPS, "tests.chaos"]
 CHRONOS_CREATOR_CONCURRENCY = 1
 CHRONOS_CREATOR_STARTS_PER_MINUTE = 0
 CHRONOS_RETRY_BACKOFF_S = 0.2
