@@ -1,11 +1,12 @@
 """What models are asked, what they answer, and what is heard twice."""
 
 import pytest
+from django.db import connection
 
-from tests.conftest import ended
+from tests.conftest import ended, eventually
 from tests.media import make_audio, run_ffmpeg
-from tests.openai_server import Fault
-from videos.models import AudioPart, Call, Glossary, ProbedModel, Segment, Step
+from tests.openai_server import Fault, hear_numbers
+from videos.models import AudioPart, Call, Glossary, ProbedModel, Run, Segment, Step
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -172,3 +173,22 @@ def test_of_several_tracks_the_one_in_the_language_is_heard(
 
     assert video.duration_s == pytest.approx(seconds, abs=0.1)
     assert video.status == "completed"
+
+
+@pytest.mark.parametrize("model", ["with-words", "whisper-1"])  # asked by a probe; by a part
+def test_an_answer_after_the_cancellation_is_paid_and_unused(
+    upload, worker, openai, settings, model
+):
+    settings.CHRONOS_TRANSCRIPTION_MODEL = model
+
+    def cancelled_meanwhile(seconds):
+        Run.objects.update(cancel_requested=True)
+        connection.close()
+        return hear_numbers(seconds)
+
+    openai.hear = cancelled_meanwhile
+
+    assert ended(upload()).status == "cancelled"
+    eventually(lambda: not Call.objects.filter(state="sent").exists())
+    call = Call.objects.get()
+    assert (call.state, call.used, call.audio_seconds > 0) == ("answered", False, True)

@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from django.db import transaction
 
 from videos import breaker, budget, ledger
 from videos.claims import Claim
-from videos.models import Call, Step
+from videos.exceptions import ClaimLost, RunCancelled
+from videos.models import Call, Run, Step
+
+Result = TypeVar("Result")
+
+
+@dataclass
+class Settled:
+    """An answer that is being stored; `used` unless whoever stores it finds it of no use."""
+
+    run: Run
+    used: bool = True
 
 
 def book(
@@ -28,8 +41,49 @@ def book(
         return ledger.send_calls(run, steps[:count], service, model, tokens)
 
 
+def perform(
+    claim: Claim,
+    step: Step,
+    service: str,
+    model: str,
+    tokens: int,
+    ask: Callable[..., Result],
+    *args: Any,
+    **kwargs: Any,
+) -> tuple[Call, Result]:
+    """Book a step's one call, make it by `ask`, and return it with its answer, to be settled.
+
+    `ask` gets the arguments, the model and the `call_id`.
+
+    Raises:
+        ChronosError: if the call may not leave, or comes back without a usable answer.
+    """
+    (call,) = book(claim, [step], service, model, [tokens])
+    try:
+        return call, claim.await_call(ask, *args, model=model, call_id=call.pk, **kwargs)
+    except Exception as error:
+        raise fail(call, error) from None
+
+
+@contextmanager
+def settling(claim: Claim, call: Call, **measured: Any) -> Iterator[Settled]:
+    """Open a transaction, which checks the claim, to store an answer in; book it in the same.
+
+    Raises:
+        ClaimLost, RunCancelled: as `Claim.guard`; the answer is then booked as paid, and unused.
+    """
+    try:
+        with claim.guard() as run:
+            settled = Settled(run)
+            yield settled
+            answer(call, used=settled.used, **measured)
+    except (ClaimLost, RunCancelled):
+        answer(call, used=False, **measured)
+        raise
+
+
 def answer(call: Call, *, used: bool, **measured: Any) -> None:
-    """Book an answer, in the transaction that stores the step's result when it is `used`."""
+    """Book an answer, in the transaction that is open."""
     ledger.answer_call(call.pk, used=used, model=call.model, **measured)
     transaction.on_commit(partial(breaker.note, call.service, None), robust=True)
 

@@ -55,8 +55,7 @@ class Claim:
     def await_call(self, call: Callable[..., Result], *args: Any, **kwargs: Any) -> Result:
         """Return what the call returns, unless the claim ends before it does."""
         future = start_call(call, *args, **kwargs)
-        while not future.done():
-            wait_for_any([future], timeout=CHECK_S)
+        while not wait_for_any([future], timeout=CHECK_S).done:
             self.check()
         return future.result()
 

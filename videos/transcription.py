@@ -42,6 +42,11 @@ class Heard:
     #: Whether the service itself gave the times.
     is_timed: bool = True
 
+    @property
+    def measured(self) -> dict[str, Any]:
+        """What the ledger books of the answer."""
+        return {"audio_seconds": self.audio_seconds, "tokens": self.tokens}
+
 
 def client() -> openai.OpenAI:
     """Return a client of the transcription service."""

@@ -18,7 +18,6 @@ from videos import admission, calls, chunking, embedding, runs, statuses, steps
 from videos.claims import Claim
 from videos.conf import conf
 from videos.embedding import MAX_INPUTS, MAX_REQUEST_TOKENS
-from videos.exceptions import ClaimLost, RunCancelled
 from videos.models import Call, Chunk, Embedding, Segment, Step
 
 CHUNKS_PER_CALL = 20
@@ -165,30 +164,23 @@ def _call(
 ) -> None:
     """Have the texts embedded whose vectors are not known, and store all of the batch."""
     model = conf().embedding_model
-    (call,) = calls.book(claim, [step], Call.Service.EMBEDDING, model, [batch.tokens])
-    try:
-        embedded = claim.await_call(
-            embedding.embed,
-            api,
-            [target.text for target in unknown],
-            model=model,
-            dimensions=conf().embedding_dimensions,
-            call_id=call.pk,
-        )
-    except Exception as error:
-        raise calls.fail(call, error) from None
+    call, embedded = calls.perform(
+        claim,
+        step,
+        Call.Service.EMBEDDING,
+        model,
+        batch.tokens,
+        embedding.embed,
+        api,
+        [target.text for target in unknown],
+        dimensions=conf().embedding_dimensions,
+    )
     new = {
         target.text_hash: vector for target, vector in zip(unknown, embedded.vectors, strict=True)
     }
-    try:
-        with claim.guard() as run:
-            _store(batch.targets, known | new)
-            steps.finish(run, step)
-            calls.answer(call, used=True, tokens=embedded.tokens)
-    except (ClaimLost, RunCancelled):
-        # The answer was paid, whether or not it could be kept.
-        calls.answer(call, used=False, tokens=embedded.tokens)
-        raise
+    with calls.settling(claim, call, tokens=embedded.tokens) as settled:
+        _store(batch.targets, known | new)
+        steps.finish(settled.run, step)
 
 
 def _pays_again(claim: Claim) -> bool:

@@ -56,34 +56,33 @@ def probe(claim: Claim, source: Path, track: int, folder: Path, model: str) -> C
 
 
 def _ask(claim: Claim, step: Step, path: Path, model: str, candidate: Capability) -> Capability:
-    (call,) = calls.book(claim, [step], Call.Service.TRANSCRIPTION, model, [_TOKENS])
     api = transcription.client()
-    parameters = capabilities.asked(candidate, language="", prompt="", glossary=(), again=False)
-    duration_s = soundfile.info(path).duration
     try:
-        heard = claim.await_call(
+        call, heard = calls.perform(
+            claim,
+            step,
+            Call.Service.TRANSCRIPTION,
+            model,
+            _TOKENS,
             transcription.transcribe,
             api,
             path,
-            model=model,
-            parameters=parameters,
-            duration_s=duration_s,
-            call_id=call.pk,
+            parameters=capabilities.asked(
+                candidate, language="", prompt="", glossary=(), again=False
+            ),
+            duration_s=soundfile.info(path).duration,
         )
-    except Exception as error:
-        raise calls.fail(call, error) from None
     finally:
         api.close()
     found = _capability(candidate, heard)
-    with claim.guard() as run:
+    with calls.settling(claim, call, **heard.measured) as settled:
         if heard.segments:
             ProbedModel.objects.update_or_create(
                 base_url=conf().transcription_base_url or "",
                 model=model,
                 defaults={"capability": found.as_json()},
             )
-        steps.finish(run, step, found.as_json())
-        calls.answer(call, used=True, audio_seconds=heard.audio_seconds, tokens=heard.tokens)
+        steps.finish(settled.run, step, found.as_json())
     return found
 
 

@@ -21,7 +21,7 @@ from videos import calls, capabilities, doubts, steps, transcription
 from videos.capabilities import Capability
 from videos.claims import Claim, start_call
 from videos.conf import conf
-from videos.exceptions import ChronosError, ClaimLost, RunCancelled
+from videos.exceptions import ChronosError, ClaimLost
 from videos.models import AudioPart, Call, Step, Transcript
 from videos.splitting import Part
 from videos.stages.listening import CutPart
@@ -183,7 +183,7 @@ class Recognising:
         for future, sent in self._under_way.items():
             error = future.exception() if future.done() else None
             if future.done() and error is None:
-                self._book(sent, future.result(), used=False)
+                calls.answer(sent.call, used=False, **future.result().measured)
             else:
                 unanswered = error if isinstance(error, Exception) else None
                 calls.fail(sent.call, unanswered or ClaimLost("The stage ended before it."))
@@ -198,23 +198,17 @@ class Recognising:
             "segments": [segment.as_json() for segment in segments],
         }
         trust = _trust(hearing.part, segments)
-        try:
-            with self._claim.guard() as run:
-                if hearing.again:
-                    is_final, is_kept = True, self._is_better(sent, trust)
-                else:
-                    is_final, is_kept = trust >= doubts.LEAST_COVERAGE, True
-                if is_kept:
-                    self._part_row(sent).update(result=result)
-                self._part_row(sent).update(again=not is_final)
-                steps.finish(run, sent.step)
-                self._book(sent, heard, used=is_kept)
-                if is_final:
-                    self._stored(hearing.part)
-        except (ClaimLost, RunCancelled):
-            # The answer was paid, whether or not it could be kept.
-            self._book(sent, heard, used=False)
-            raise
+        with calls.settling(self._claim, sent.call, **heard.measured) as settled:
+            if hearing.again:
+                is_final, settled.used = True, self._is_better(sent, trust)
+            else:
+                is_final = trust >= doubts.LEAST_COVERAGE
+            if settled.used:
+                self._part_row(sent).update(result=result)
+            self._part_row(sent).update(again=not is_final)
+            steps.finish(settled.run, sent.step)
+            if is_final:
+                self._stored(hearing.part)
         if is_final:
             hearing.path.unlink(missing_ok=True)
         else:
@@ -230,9 +224,6 @@ class Recognising:
     def _part_row(self, sent: _Sent) -> QuerySet[AudioPart]:
         part = sent.hearing.part
         return self._transcript.parts.filter(start_ms=part.start_ms, end_ms=part.end_ms)
-
-    def _book(self, sent: _Sent, heard: Heard, *, used: bool) -> None:
-        calls.answer(sent.call, used=used, audio_seconds=heard.audio_seconds, tokens=heard.tokens)
 
 
 def _with_times(heard: Heard, part: Part) -> list[HeardSegment]:
