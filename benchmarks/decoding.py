@@ -38,6 +38,7 @@ def our_pass(source: Path, codec: str) -> Callable[[], None]:
     """Return our own pass, without calls of a service."""
     from django.test import override_settings
 
+    from videos import media
     from videos.splitting import Limits
     from videos.stages.cutting import cut_media
     from videos.stages.listening import AudioEnd
@@ -47,7 +48,14 @@ def our_pass(source: Path, codec: str) -> Callable[[], None]:
             override_settings(CHRONOS_UPLOAD_CODEC=codec),
             tempfile.TemporaryDirectory() as folder,
         ):
-            listening = cut_media(source, 0, Path(folder), Limits(HOUR_S * 1000, 16), [])
+            listening = cut_media(
+                source,
+                media.probe(source).track_for(""),
+                None,
+                Path(folder),
+                Limits(HOUR_S * 1000, 16),
+                [],
+            )
             arrived = threading.Event()
             listening.start(arrived.set)
             while not any(isinstance(message, AudioEnd) for message in listening.arrived()):

@@ -1,8 +1,10 @@
 """What each model is asked for."""
 
+import json
+
 import pytest
 
-from videos.capabilities import WHISPER, Capability, asked, known
+from videos.capabilities import CANDIDATES, WHISPER, Capability, asked, known
 
 TOLD = {"language": "de", "prompt": "Ein Kurs.", "glossary": ["pgvector", "Dramatiq"]}
 
@@ -76,4 +78,8 @@ def test_models_without_times_get_short_clips():
 
 def test_nothing_is_known_of_a_model_that_no_table_lists():
     assert known("Systran/faster-whisper-small") is None
-    assert Capability(**WHISPER.as_json()) == Capability(**WHISPER.as_json())
+
+
+def test_what_is_remembered_of_a_model_is_what_was_found():
+    for found in CANDIDATES:
+        assert Capability.from_json(json.loads(json.dumps(found.as_json()))) == found

@@ -33,7 +33,7 @@ def said(video):
 
 EXPECTED = [
     (1.0, 3.0, "Welcome to the course.", "Ada"),
-    (4.0, 8.0, "This goes past the end.", ""),
+    (4.0, 20.0, "This goes past the end.", ""),
 ]
 
 
@@ -46,6 +46,15 @@ def test_captions_take_the_place_of_recognition(upload, worker, openai):
     assert not Call.objects.filter(service="transcription").exists()
     assert video.coverage is None
     assert video.warnings == []
+
+
+def test_captions_that_begin_after_the_end_are_kept_and_told(upload, worker):
+    longer = VTT + "\n00:30.000 --> 00:32.000\nOf another video.\n"
+
+    video = ended(upload(captions=captions(longer)))
+
+    assert said(video) == [*EXPECTED, (30.0, 32.0, "Of another video.", "")]
+    assert [(told["code"], told["start"]) for told in video.warnings] == [("suspicious_text", 30)]
 
 
 def test_processing_again_reads_them_again(upload, worker, openai):

@@ -1,6 +1,7 @@
 """Captions that players read, whatever was said; and those that people bring."""
 
 import io
+from contextlib import suppress
 
 import pytest
 import webvtt
@@ -19,6 +20,7 @@ from videos.captions import (
     read,
 )
 
+SRT_HEAD = "1\n00:00:01,000 --> 00:00:04,000\n"
 CUES = [
     Caption(0.0, 1.25, "Hello <b>there</b> & you"),
     Caption(3661.007, 363_599.999, "one --> two three", speaker="Ada & Co"),
@@ -172,8 +174,31 @@ def test_srt_of_any_editor_is_read():
         ("WEBVTT\n\nNOTE alone\n", "no cue"),
         ("1\n00:00:01,000 --> soon\nHello\n", "Line 2"),
         ("1\n00:00:02,000 --> 00:00:01,000\nHello\n", "Line 2: the cue ends before"),
+        (f"WEBVTT\n\n00:01.000 --> 00:02.000\n&#{'1' * 5000};\n", "Line 3: a character"),
     ],
 )
 def test_what_is_no_captions_is_told_with_its_line(written, told):
     with pytest.raises(BadCaptions, match=told):
         read(written)
+
+
+@pytest.mark.parametrize("opener", ["<v ", "<v.", "<c ", "<1", "&#", "<font ", "{\\", " "])
+@pytest.mark.parametrize("head", ["WEBVTT\n\n00:00.000 --> 00:01.000\n<v", SRT_HEAD])
+def test_a_file_of_openers_without_ends_is_read_in_one_pass(head, opener):
+    longest = head + opener * (10 * 1024**2 // len(opener))
+
+    with suppress(BadCaptions):
+        read(longest)  # Quadratic, it would take days.
+
+
+def test_srt_text_after_an_empty_line_is_not_lost():
+    written = f"{SRT_HEAD}First\n\nSecond\n\n2\n\n00:00:05,000 --> 00:00:06,000\nThird\n"
+
+    assert [cue.text for cue in read(written)] == ["First Second", "Third"]
+
+
+def test_more_cues_than_a_day_has_are_refused():
+    cue = "00:01.000 --> 00:02.000\nWord\n\n"
+
+    with pytest.raises(BadCaptions, match="at most 100000"):
+        read("WEBVTT\n\n" + cue * 100_001)

@@ -71,8 +71,11 @@ def test_services_start_answer_and_stop(data):
     started = services(data, "start")
 
     with psycopg.connect(started["postgres"]["url"]) as connection:
-        version = "SELECT default_version FROM pg_available_extensions WHERE name = 'vector'"
-        assert connection.execute(version).fetchone()[0] >= "0.8"
+        version = (
+            "SELECT string_to_array(default_version, '.')::int[] >= '{0,8}' "
+            "FROM pg_available_extensions WHERE name = 'vector'"
+        )
+        assert connection.execute(version).fetchone() == (True,)
     client = redis.Redis.from_url(started["redis"]["url"])
     assert client.config_get("maxmemory-policy") == {"maxmemory-policy": "noeviction"}
     assert client.config_get("appendonly") == {"appendonly": "yes"}
@@ -88,10 +91,10 @@ def test_a_command_leaves_nothing_behind(data):
     eventually(lambda: not processes_of(data), timeout_s=5)
 
 
-def test_two_commands_at_once_start_one_of_each(data):
+def test_commands_at_once_start_one_of_each(data):
     commands = [
         subprocess.Popen(
-            [sys.executable, "manage.py", "showmigrations", "videos"],
+            [sys.executable, "manage.py", "services", "start"],
             cwd=PROJECT,
             env=environment(data),
             stdout=subprocess.DEVNULL,
@@ -101,7 +104,7 @@ def test_two_commands_at_once_start_one_of_each(data):
 
     assert [command.wait(120) for command in commands] == [0, 0, 0]
     log = (data / "logs" / "postgres.log").read_text()
-    assert log.count("database system is ready") <= len(commands)
+    assert log.count("database system is ready") == 1
     assert "lock file" not in log
 
 

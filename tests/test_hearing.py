@@ -75,6 +75,17 @@ def test_an_unknown_model_is_probed_once(
     assert Step.objects.get(key="probe").state == "done"
 
 
+def test_an_unknown_model_is_probed_with_the_first_speech_wherever_it_is(
+    upload, worker, openai, settings, tmp_path
+):
+    settings.CHRONOS_TRANSCRIPTION_MODEL = "text-only"
+    late = tmp_path / "late.flac"
+    run_ffmpeg("-i", make_audio(tmp_path / "talk.flac", 8), "-af", "adelay=130s:all=1", late)
+
+    assert ended(upload(late)).status == "completed"
+    assert ProbedModel.objects.get().capability["response_format"] == "json"
+
+
 def answer(*segments):
     listed = [
         {

@@ -160,3 +160,7 @@ def test_ninety_minutes_are_as_exact(upload, worker, openai, tmp_path, settings,
     if model == "whisper-1":
         times = [word[0] for segment in segments for word in segment.words]
         assert max(abs(at - start) for at, start in zip(times, starts, strict=True)) < 0.02
+    else:
+        for segment in segments:
+            for word in segment.text.split():
+                assert segment.start - 0.1 <= starts[int(word[1:])] <= segment.end

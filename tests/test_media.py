@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.media import make_video
+from tests.media import make_video, run_ffmpeg
 from videos import launcher, media
-from videos.exceptions import UnreadableMedia
+from videos.exceptions import Misconfigured, UnreadableMedia
 
 
 def launch(limits, *program):
@@ -83,6 +83,26 @@ def test_probing_tells_duration_and_codec(tmp_path):
     assert [track.codec for track in found.tracks] == ["aac"]
 
 
+def test_a_track_is_found_whatever_its_language_is_called(tmp_path):
+    both = tmp_path / "both.mkv"
+    named = ("-metadata:s:a:0", "language=en-US", "-metadata:s:a:1", "language=ger,fre")
+    clip = make_video(tmp_path / "clip.mp4", 4)
+    run_ffmpeg("-i", clip, *("-map", "0:v", "-map", "0:a", "-map", "0:a"), *named, both)
+
+    found = media.probe(both)
+
+    assert [(track.index, track.language) for track in found.tracks] == [(1, "en"), (2, "de")]
+    assert found.track_for("de").index == 2
+
+
+@pytest.mark.parametrize("program", ["/no/such/ffmpeg", "/"])
+def test_an_ffmpeg_that_cannot_be_started_is_no_fault_of_the_file(tmp_path, monkeypatch, program):
+    monkeypatch.setattr(media, "ffmpeg_path", lambda: program)
+
+    with pytest.raises(Misconfigured, match="ffmpeg cannot be started"):
+        media.probe(tmp_path / "clip.mp4")
+
+
 def test_a_playlist_is_refused_by_its_format(tmp_path):
     evil = tmp_path / "evil.m3u8"
     evil.write_text("#EXTM3U\n#EXT-X-TARGETDURATION:5\n#EXTINF:1,\nhttp://127.0.0.1:9/x.ts\n")
@@ -92,7 +112,8 @@ def test_a_playlist_is_refused_by_its_format(tmp_path):
 
 
 def test_decoding_ends_ffmpeg_when_the_block_ends(tmp_path):
-    with media.decode(make_video(tmp_path / "clip.mp4", 30), 60) as decoding:
+    clip = make_video(tmp_path / "clip.mp4", 30)
+    with media.decode(clip, 60, media.probe(clip).track_for("")) as decoding:
         next(decoding.blocks())
 
     assert decoding._process.poll() is not None

@@ -36,17 +36,18 @@ def database_started_at(monkeypatch):
 
 def test_of_many_workers_one_gets_the_run(queued):
     won = []
+    together = threading.Barrier(8)
 
     def claim():
         try:
+            connection.ensure_connection()
+            together.wait()
             with claims.claimed(queued.pk, "transcribe", None) as claim:
                 if claim is not None:
                     won.append(claim.token)
-                    barrier.wait()
         finally:
             connection.close()
 
-    barrier = threading.Barrier(1)
     threads = [threading.Thread(target=claim) for _ in range(8)]
     for thread in threads:
         thread.start()

@@ -1,13 +1,16 @@
 """Search: the right moment, of the right creator, at a constant cost."""
 
+from datetime import timedelta
+
 import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 
 from tests.openai_server import Fault
 from tests.rows import completed_video, spoken_video
-from videos.exceptions import ServiceUnavailable
-from videos.models import Call, Video
+from videos.exceptions import CircuitOpen, ServiceUnavailable
+from videos.models import Breaker, Call, Video
 from videos.search import search
 
 pytestmark = pytest.mark.django_db
@@ -75,6 +78,25 @@ def test_without_the_embedding_service_words_still_find(creator, openai):
     assert search("water", Video.objects.all())[0].start == 10.0
     with pytest.raises(ServiceUnavailable):
         search("water", Video.objects.all(), mode="vector")
+
+
+def test_no_search_calls_a_service_that_is_down(creator, openai):
+    spoken_video(creator, TALK)
+    in_a_minute = timezone.now() + timedelta(minutes=1)
+    Breaker.objects.create(service="embedding", failures=5, openings=1, open_until=in_a_minute)
+
+    assert search("water", Video.objects.all())[0].start == 10.0
+    with pytest.raises(CircuitOpen):
+        search("water", Video.objects.all(), mode="vector")
+    assert openai.embedded() == []
+
+
+def test_searches_keep_to_the_budget(creator, openai, settings):
+    spoken_video(creator, TALK)
+    settings.CHRONOS_EMBEDDING_REQUESTS_PER_MINUTE = Call.objects.count() + 1
+
+    assert [search("water", Video.objects.all())[0].start for _ in range(2)] == [10.0, 10.0]
+    assert len(openai.embedded()) == 1
 
 
 @pytest.mark.parametrize("query", ["", "   ", "\x00", "the", "'; DROP TABLE", "& | !", "🎬" * 50])

@@ -32,6 +32,7 @@ def test_text_alone_spans_the_part():
 
 def test_a_language_name_becomes_its_code():
     assert read_answer({"text": "", "language": "english"}, 1).language == "en"
+    assert read_answer({"text": "", "language": "chinese"}, 1).language == "zh"
     assert read_answer({"text": "", "language": "de"}, 1).language == "de"
     assert read_answer({"text": "", "languages": [{"code": "fr"}]}, 1).language == "fr"
 

@@ -65,6 +65,24 @@ def perform(
         raise fail(call, error) from None
 
 
+def perform_query(
+    service: str, model: str, tokens: int, ask: Callable[..., Result], *args: Any, **kwargs: Any
+) -> tuple[Call, Result]:
+    """Do what `perform` does for a call that belongs to no run, such as a search's.
+
+    Raises:
+        ChronosError: if the call may not leave, or comes back without a usable answer.
+    """
+    with transaction.atomic():
+        breaker.pass_call(service)
+        budget.affordable(service, [tokens])
+        call = ledger.send_query(service, model, tokens)
+    try:
+        return call, ask(*args, model=model, call_id=call.pk, **kwargs)
+    except Exception as error:
+        raise fail(call, error) from None
+
+
 @contextmanager
 def settling(claim: Claim, call: Call, **measured: Any) -> Iterator[Settled]:
     """Open a transaction, which checks the claim, to store an answer in; book it in the same.

@@ -26,7 +26,7 @@ class Capability:
     #: `verbose_json` and `diarized_json` have segments with times; `json` has text alone.
     response_format: str = "verbose_json"
     #: What is asked for beside the text: "segment", "word".
-    granularities: Sequence[str] = ("segment", "word")
+    granularities: tuple[str, ...] = ("segment", "word")
     #: The longest audio of one call in milliseconds, where that is less than our own limit.
     longest_ms: int = MAX_PART_MS
     #: The name of the parameter for a prompt and for the terms of a glossary; empty: none.
@@ -49,6 +49,11 @@ class Capability:
     def as_json(self) -> dict[str, Any]:
         """Return what is remembered of a model that was probed."""
         return asdict(self)
+
+    @classmethod
+    def from_json(cls, remembered: Mapping[str, Any]) -> Capability:
+        """Return what `as_json` told."""
+        return cls(**{**remembered, "granularities": tuple(remembered["granularities"])})
 
 
 #: Any server that speaks the API of faster-whisper or whisper.cpp, and whisper-1 itself. A second

@@ -6,7 +6,7 @@ import html
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 #: What a line of a caption holds, and a cue of lines (BBC Subtitle Guidelines: 37 to 42 letters,
@@ -16,9 +16,12 @@ MOST_LINES = 2
 
 _TIME = r"(?:(\d{1,4}):)?(\d{1,2}):(\d{1,2})[.,](\d{1,3})"
 _TIMING = re.compile(rf"\s*{_TIME}\s*-->\s*{_TIME}(?:\s.*)?$")
-_VOICE = re.compile(r"<v(?:\.[^ >]*)?\s+([^>]*)>")
-_VTT_TAG = re.compile(r"</?(?:[cibuv]|ruby|rt|lang)(?:[.\s][^>]*)?>|<[\d:.]+>")
-_SRT_TAG = re.compile(r"</?(?:[ibu]|font(?:\s[^>]*)?)>|\{\\[^}]*\}", re.IGNORECASE)
+#: No tag is looked for beyond the next one's beginning: openers without an end cost no more time.
+_VOICE = re.compile(r"<v(?:\.[^\s<>]*)?\s([^<>]*)>")
+_VTT_TAG = re.compile(r"</?(?:[cibuv]|ruby|rt|lang)(?:[.\s][^<>]*)?>|<[\d:.]+>")
+_SRT_TAG = re.compile(r"</?(?:[ibu]|font(?:\s[^<>]*)?)>|\{\\[^{}]*\}", re.IGNORECASE)
+#: Twelve hours have as many cues of less than half a second.
+_MOST_CUES = 100_000
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
 
 
@@ -68,17 +71,26 @@ def decode(content: bytes) -> str:
 def read(text: str) -> list[Caption]:
     """Read SubRip or WebVTT: every cue with text, in the order of time.
 
-    Markup is dropped; a WebVTT voice becomes the speaker.
+    Markup is dropped; a WebVTT voice becomes the speaker. SubRip text after an empty line
+    belongs to the cue before it.
 
     Raises:
-        BadCaptions: if there is no cue, or one whose times cannot be read.
+        BadCaptions: if there is no cue, or one that cannot be read, or more than 100,000.
     """
     lines = _CONTROL.sub("", text.lstrip("\ufeff")).splitlines()
     is_vtt = bool(lines) and lines[0].startswith("WEBVTT")
-    cues = [_read_cue(number, block, is_vtt=is_vtt) for number, block in _blocks(lines)]
-    spoken = [cue for cue in cues if cue is not None and cue.text]
+    cues: list[Caption] = []
+    for number, block in _blocks(lines):
+        position = next((n for n, line in enumerate(block[:2]) if "-->" in line), None)
+        if position is not None:
+            cues.append(_read_cue(number + position, block[position:], is_vtt=is_vtt))
+        elif cues and not is_vtt and not (len(block) == 1 and block[0].strip().isdigit()):
+            cues[-1] = _with_paragraph(cues[-1], block)
+    spoken = [cue for cue in cues if cue.text]
     if not spoken:
         raise BadCaptions("There is no cue in it: it is neither SubRip nor WebVTT.")
+    if len(spoken) > _MOST_CUES:
+        raise BadCaptions(f"There are {len(spoken)} cues in it, at most {_MOST_CUES} are taken.")
     return sorted(spoken, key=lambda cue: (cue.start, cue.end))
 
 
@@ -93,23 +105,29 @@ def _blocks(lines: Sequence[str]) -> Iterator[tuple[int, list[str]]]:
             block = []
 
 
-def _read_cue(number: int, block: list[str], *, is_vtt: bool) -> Caption | None:
-    position = next((n for n, line in enumerate(block[:2]) if "-->" in line), None)
-    if position is None:
-        return None  # A header, a note, a style.
-    timing = _TIMING.match(block[position])
+def _read_cue(number: int, block: list[str], *, is_vtt: bool) -> Caption:
+    """Read a cue whose times stand in the first line of its block, at a line's number."""
+    timing = _TIMING.match(block[0])
     if timing is None:
-        raise BadCaptions(f"Line {number + position}: the times cannot be read.")
+        raise BadCaptions(f"Line {number}: the times cannot be read.")
     start, end = _seconds(timing.groups()[:4]), _seconds(timing.groups()[4:])
     if end < start:
-        raise BadCaptions(f"Line {number + position}: the cue ends before it begins.")
-    said = "\n".join(block[position + 1 :])
+        raise BadCaptions(f"Line {number}: the cue ends before it begins.")
+    said = "\n".join(block[1:])
     voice = _VOICE.search(said) if is_vtt else None
     said = (_VTT_TAG if is_vtt else _SRT_TAG).sub("", said)
+    speaker = voice[1] if voice else ""
     if is_vtt:
-        said = html.unescape(said)
-    speaker = html.unescape(voice[1]).strip()[:100] if voice else ""
-    return Caption(start, end, " ".join(said.split()), speaker)
+        try:
+            said, speaker = html.unescape(said), html.unescape(speaker)
+        except ValueError:  # Python reads no number of thousands of digits.
+            raise BadCaptions(f"Line {number}: a character's number cannot be read.") from None
+    return Caption(start, end, " ".join(said.split()), " ".join(speaker.split())[:100])
+
+
+def _with_paragraph(cue: Caption, block: list[str]) -> Caption:
+    said = _SRT_TAG.sub("", "\n".join(block))
+    return replace(cue, text=" ".join([cue.text, *said.split()]).strip())
 
 
 def _seconds(fields: Sequence[str | None]) -> float:

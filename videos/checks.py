@@ -162,11 +162,8 @@ def _check_stored(alias: str) -> list[CheckMessage]:
         )
         (rows,) = cursor.fetchone()
         cursor.execute(
-            "SELECT 1 FROM pg_indexes WHERE tablename = %s AND indexdef LIKE %s",
-            [
-                Embedding._meta.db_table,
-                f"%hnsw%halfvec({serving.dimensions})%{serving.model}%",
-            ],
+            "SELECT 1 FROM pg_index WHERE indexrelid = to_regclass(%s) AND indisvalid",
+            [serving.index_name],
         )
         indexed = cursor.fetchone() is not None
     if rows > _INDEX_WORTH_ROWS and not indexed:

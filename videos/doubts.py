@@ -14,12 +14,14 @@ UNSURE = "unsure"
 REPEATED = "repeated"
 SILENT = "silent"
 TOO_FAST = "too fast"
+PAST_END = "past the end"
 #: What a viewer is told of each.
 MEANINGS = {
     UNSURE: "The recogniser was unsure here.",
     REPEATED: "The recogniser repeated itself here.",
     SILENT: "There is text here, but hardly any sound.",
     TOO_FAST: "There are more words here than anybody says in the time.",
+    PAST_END: "The media says that it has ended by then: are these its captions?",
 }
 
 #: Below this share of its speech, what was heard in a part is worth a second hearing, and what

@@ -2,9 +2,9 @@
 
     ChronosError
     ├── FileFault            the creator's file: NoAudio, UnreadableMedia, TooLarge, …
-    ├── ConfigurationFault   the operator's settings: Unauthorized, Misconfigured
+    ├── ConfigurationFault   the operator's settings: Unauthorized, Misconfigured, OverBudget
     ├── ServiceFault         the paid service: Rejected, ServiceUnavailable, …
-    ├── RunFault             the machine: TimedOut, WorkerLost, DiskFull
+    ├── RunFault             the machine: TimedOut, WorkerLost, DiskFull, DecoderLost
     └── EventRefused         the caller's event; nothing was stored
 
 Errors with `waits_for` are nobody's fault in the run: it waits, visibly, and spends no retry.
@@ -166,6 +166,12 @@ class DiskFull(RunFault):
 
     permanent = False
     waits_for = "disk"
+
+
+class DecoderLost(RunFault):
+    """Raised when ffmpeg was ended before it could say anything of the file."""
+
+    permanent = False
 
 
 class SameContent(RunFault):

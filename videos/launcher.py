@@ -21,6 +21,8 @@ _CLONE_NEWNET = 0x40000000
 _PR_SET_PDEATHSIG = 1
 #: Instead of limits: exit with 0 where a program can be left without network.
 PROBE = "--can-leave-network"
+#: Exit code where the program could not be started; the reason is on standard error.
+NOT_STARTED = 127
 
 
 def command(
@@ -49,21 +51,25 @@ def main(arguments: list[str]) -> None:
     if arguments == [PROBE]:
         sys.exit(not leave_network())
     limits, program = json.loads(arguments[0]), arguments[2:]
-    _limit(resource.RLIMIT_CPU, limits.get("cpu_s"))
-    _limit(resource.RLIMIT_AS, limits.get("memory_bytes"))
-    _limit(resource.RLIMIT_FSIZE, limits.get("file_bytes"))
-    if limits.get("no_network"):
-        leave_network()
-    if limits.get("death_signal"):
-        _die_with_parent(signal.Signals[limits["death_signal"]], limits["parent"])
-    os.execvp(program[0], program)
+    try:
+        _limit(resource.RLIMIT_CPU, limits.get("cpu_s"))
+        _limit(resource.RLIMIT_AS, limits.get("memory_bytes"))
+        _limit(resource.RLIMIT_FSIZE, limits.get("file_bytes"))
+        if limits.get("no_network"):
+            leave_network()
+        if limits.get("death_signal"):
+            _die_with_parent(signal.Signals[limits["death_signal"]], limits["parent"])
+        os.execvp(program[0], program)
+    except (OSError, ValueError) as error:
+        sys.stderr.write(f"{program[0]}: {error}\n")
+        sys.exit(NOT_STARTED)
 
 
 def leave_network() -> bool:
     """Move this process into a network namespace without interfaces; tell whether it worked.
 
-    A user namespace first, so that it needs no privilege; where the kernel allows neither, the
-    program keeps its network, and a system check says so.
+    A user namespace first: it needs no privilege, and takes those of root; where the kernel
+    allows neither, the program keeps its network, and a system check says so.
     """
     if not sys.platform.startswith("linux"):
         return False

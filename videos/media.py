@@ -28,7 +28,13 @@ import numpy.typing as npt
 
 from videos import launcher
 from videos.conf import conf
-from videos.exceptions import Misconfigured, NoAudio, UnreadableMedia
+from videos.exceptions import (
+    ChronosError,
+    DecoderLost,
+    Misconfigured,
+    NoAudio,
+    UnreadableMedia,
+)
 from videos.splitting import SAMPLE_RATE
 
 #: The containers that are read. Formats that name other files (playlists, concat, image
@@ -51,23 +57,42 @@ _FILTERED_SAMPLES = SAMPLE_RATE
 _STDERR_LINES = 200
 _STDERR_LINE_BYTES = 500
 
-_DURATION = re.compile(r"Duration: (\d+):(\d\d):(\d\d(?:\.\d+)?)")
+#: What the file says of itself is indented further than what ffmpeg says of it.
+_FORMAT = re.compile(r"^Input #0, (\S+), from", re.MULTILINE)
+_DURATION = re.compile(r"^  Duration: (\d+):(\d\d):(\d\d(?:\.\d+)?)", re.MULTILINE)
+_ESTIMATED = "Estimating duration from bitrate"
 _AUDIO = re.compile(
-    r"^  Stream #0:\d+(?:\[\w+\])?(?:\((?P<language>\w+)\))?: Audio: (?P<codec>\w+)(?P<rest>.*)$",
+    r"^  (?:  )?Stream #0:(?P<index>\d+)(?:\[\w+\])?(?:\((?P<language>[^)]*)\))?"
+    r": Audio: (?P<codec>\w+)(?P<rest>.*)$",
     re.MULTILINE,
 )
+_PICTURES = re.compile(r"^ +Stream #0:\d+.*: Video: ", re.MULTILINE)
 _BROKEN = re.compile(
-    r"partial file|Truncat|truncat|Invalid data found|error while decoding|End of file|corrupt",
+    r"partial file|[Tt]runcat|Invalid data found|[Ee]rror while decoding|End of file|corrupt"
+    r"|ended prematurely|Read error|Error during demuxing|size and duration do not match",
 )
+#: Containers whose clock may begin anywhere: ffmpeg has it begin with the first stream in use,
+#: so that audio which starts after the pictures would start at 0.
+_ANY_START = {"mpegts", "mpeg", "ogg"}
+#: Elsewhere pictures are left in the container: reading on is all that they cost.
+_AUDIO_ALONE = ("-vn", "-sn", "-dn")
+_PICTURES_TO_NOWHERE = ("-map", "0:v", "-c", "copy", "-f", "null", "-")
+#: How ffmpeg ends when the file had no part in it: killed by `_PROBE_WITHIN_S` or by the kernel
+#: for want of memory, or never started.
+_NO_WORD_ON_THE_FILE = (-signal.SIGKILL, launcher.NOT_STARTED)
 
 
 @dataclass(frozen=True)
 class Track:
     """An audio track; `language` is ISO 639-1 where there is such a code, or empty."""
 
+    #: Its number among all streams of the file.
+    index: int
     codec: str
     language: str
     is_default: bool
+    #: Whether its clock is right only while the file's pictures are read, too.
+    needs_pictures: bool = False
 
 
 @dataclass(frozen=True)
@@ -76,16 +101,23 @@ class Probe:
 
     duration_ms: int | None
     tracks: Sequence[Track]
+    #: Whether the duration is a guess from the bytes and the bit rate at the beginning.
+    is_estimated: bool = False
 
-    def track_for(self, language: str) -> int:
+    def track_for(self, language: str) -> Track:
         """Return which track to hear: the one in the language, else the default, else the first.
 
-        The position is that among the audio tracks.
+        Raises:
+            NoAudio: if there is none.
         """
-        for position, track in enumerate(self.tracks):
-            if language and track.language == language:
-                return position
-        return next((n for n, track in enumerate(self.tracks) if track.is_default), 0)
+        if not self.tracks:
+            raise NoAudio(
+                "The file has no audio track, so there is nothing to transcribe. "
+                "Export the video again with sound, and upload that."
+            )
+        in_language = (track for track in self.tracks if language and track.language == language)
+        default = (track for track in self.tracks if track.is_default)
+        return next(in_language, None) or next(default, self.tracks[0])
 
 
 @cache
@@ -114,37 +146,58 @@ def probe(path: Path) -> Probe:
 
     Raises:
         UnreadableMedia: if ffmpeg cannot make anything of the file.
-        NoAudio: if it has no audio track.
+        Misconfigured: if ffmpeg cannot be started.
+        DecoderLost: if ffmpeg was ended before it had read the header.
     """
-    process = _start(_input(path), _PROBE_CPU_S)
+    process = _start(_input(path, *_AUDIO_ALONE), _PROBE_CPU_S)
     limit = threading.Timer(_PROBE_WITHIN_S, _kill, [process])
     limit.start()
     try:
         assert process.stderr is not None
-        said = process.stderr.read(_HEADER_BYTES)
+        said = process.stderr.read(_HEADER_BYTES).decode(errors="replace")
+        if len(said) < _HEADER_BYTES and process.wait() in _NO_WORD_ON_THE_FILE:
+            raise _lost(process.returncode, said)
     finally:
         limit.cancel()
         _end(process)
-    return _read_header(said.decode(errors="replace"))
+    return _read_header(said)
+
+
+def _lost(code: int, said: str) -> ChronosError:
+    if code == launcher.NOT_STARTED:
+        return Misconfigured(f"ffmpeg cannot be started: {said.strip()[-_STDERR_LINE_BYTES:]}.")
+    return DecoderLost(
+        "ffmpeg was ended before it had read the file's header: the disk did not answer, or the "
+        "worker's machine has too little memory. If it goes on, see the worker's log."
+    )
 
 
 def _read_header(said: str) -> Probe:
-    if "Input #0" not in said:
-        raise UnreadableMedia(_why_unreadable(said))
-    tracks = [
-        Track(found["codec"], _iso_639_1(found["language"]), "(default)" in found["rest"])
-        for found in _AUDIO.finditer(said)
-    ]
-    if not tracks:
-        raise NoAudio(
-            "The file has no audio track, so there is nothing to transcribe. "
-            "Export the video again with sound, and upload that."
+    container = _FORMAT.search(said)
+    if container is None and "Permission denied" in said:
+        raise Misconfigured(
+            "The worker's ffmpeg may not read the file. Let the worker run as the user who owns "
+            "the files, then reprocess the video."
         )
+    if container is None:
+        raise UnreadableMedia(_why_unreadable(said))
+    needs_pictures = container[1] in _ANY_START and bool(_PICTURES.search(said))
+    tracks = {
+        found["index"]: Track(
+            int(found["index"]),
+            found["codec"],
+            _iso_639_1(found["language"]),
+            "(default)" in found["rest"],
+            needs_pictures,
+        )
+        for found in _AUDIO.finditer(said)
+    }
     duration = _DURATION.search(said)
     if duration is None:
-        return Probe(None, tracks)
+        return Probe(None, list(tracks.values()))
     hours, minutes, seconds = (float(value) for value in duration.groups())
-    return Probe(round((hours * 3600 + minutes * 60 + seconds) * 1000), tracks)
+    duration_ms = round((hours * 3600 + minutes * 60 + seconds) * 1000)
+    return Probe(duration_ms, list(tracks.values()), _ESTIMATED in said)
 
 
 def _iso_639_1(language: str | None) -> str:
@@ -152,14 +205,15 @@ def _iso_639_1(language: str | None) -> str:
     if not language or language == "und":
         return ""
     try:
-        return langcodes.standardize_tag(language)
+        # Of two that share a track ("eng,fra"), the first; of "en-US", the language alone.
+        return langcodes.standardize_tag(re.split("[-_,]", language)[0])
     except langcodes.tag_parser.LanguageTagError:
         return ""
 
 
 def _why_unreadable(said: str) -> str:
     if "whitelist" in said:
-        reason = "It is a playlist or another format that names other files."
+        reason = "It is no video or audio, or a format that names other files, as playlists do."
     elif "moov atom not found" in said:
         reason = "It has no index: it is no MP4, or its upload was cut off."
     else:
@@ -205,9 +259,7 @@ class Decoding:
 
 
 @contextmanager
-def decode(
-    path: Path, cpu_s: int, track: int = 0, *, most_s: float | None = None
-) -> Iterator[Decoding]:
+def decode(path: Path, cpu_s: int, track: Track) -> Iterator[Decoding]:
     """Decode an audio track; ffmpeg is gone when the block ends, however it ends.
 
     Audio that starts late or has gaps is filled with silence (`aresample=async=1`), so that a
@@ -216,15 +268,14 @@ def decode(
     Args:
         path: a local file.
         cpu_s: seconds of CPU time after which the kernel ends ffmpeg.
-        track: its position among the audio tracks.
-        most_s: how many seconds to decode; None means all.
+        track: one of those that `probe` found.
     """
     filters = f"aresample={SAMPLE_RATE}:async=1:first_pts=0,aformat=channel_layouts=mono"
     program = [
-        *_input(path),
-        *("-map", f"0:a:{track}", "-af", f"{filters},asetnsamples={_FILTERED_SAMPLES}:p=0"),
-        *(() if most_s is None else ("-t", str(most_s))),
+        *_input(path, *(() if track.needs_pictures else _AUDIO_ALONE), "-v", "warning"),
+        *("-map", f"0:{track.index}", "-af", f"{filters},asetnsamples={_FILTERED_SAMPLES}:p=0"),
         *("-ac", "1", "-ar", str(SAMPLE_RATE), "-f", "s16le", "pipe:1"),
+        *(_PICTURES_TO_NOWHERE if track.needs_pictures else ()),
     ]
     process = _start(program, cpu_s)
     decoding = Decoding(process)
@@ -284,11 +335,9 @@ def _end(process: subprocess.Popen[bytes]) -> None:
             pipe.close()
 
 
-def _input(path: Path) -> list[str]:
+def _input(path: Path, *options: str) -> list[str]:
     return [
-        *(ffmpeg_path(), "-nostdin", "-hide_banner", "-nostats", "-threads", "1"),
-        # Pictures are left in the container: reading on is all that they cost.
-        *("-vn", "-sn", "-dn"),
+        *(ffmpeg_path(), "-nostdin", "-hide_banner", "-nostats", "-threads", "1", *options),
         *("-protocol_whitelist", "file,pipe", "-format_whitelist", _FORMATS),
         *("-i", f"file:{path}"),
     ]

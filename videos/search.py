@@ -16,7 +16,8 @@ from django.db import connection, transaction
 from django.db.models import Func, QuerySet, TextField
 from pgvector import HalfVector
 
-from videos import embedding, ledger
+from videos import calls, embedding
+from videos.chunking import estimate_tokens
 from videos.exceptions import ChronosError
 from videos.models import Call, Chunk, Segment, ServingModel, Video
 from videos.ranking import fuse
@@ -27,38 +28,10 @@ MODES = ("hybrid", "vector", "text")
 #: Rows that each ranking contributes to the fusion, for every hit that is asked for.
 _CANDIDATES_PER_HIT = 20
 _SNIPPET_CHARACTERS = 240
+#: Nobody waits longer for an answer; the words alone give one at once.
+_QUERY_TIMEOUT_S = 10.0
 #: A word of the query in a segment says more about the second than the passage's vector.
 _PASSAGE_WEIGHT = 0.8
-
-_CONFIGS = {
-    "ar": "arabic",
-    "ca": "catalan",
-    "da": "danish",
-    "de": "german",
-    "el": "greek",
-    "en": "english",
-    "es": "spanish",
-    "eu": "basque",
-    "fi": "finnish",
-    "fr": "french",
-    "ga": "irish",
-    "hi": "hindi",
-    "hu": "hungarian",
-    "hy": "armenian",
-    "id": "indonesian",
-    "it": "italian",
-    "lt": "lithuanian",
-    "ne": "nepali",
-    "nl": "dutch",
-    "no": "norwegian",
-    "pt": "portuguese",
-    "ro": "romanian",
-    "ru": "russian",
-    "sr": "serbian",
-    "sv": "swedish",
-    "ta": "tamil",
-    "tr": "turkish",
-}
 
 #: Postgres takes a run of such letters for one word. Each stands alone in vectors and queries;
 #: the ranking prefers those that stand close together. Thai, Lao, Burmese, Khmer, kana, Han.
@@ -92,11 +65,6 @@ class _Query:
     model: ServingModel | None
 
 
-def text_config(language: str) -> str:
-    """Return the text search configuration of Postgres for an ISO 639-1 code."""
-    return _CONFIGS.get(language.split("-")[0].lower(), "simple")
-
-
 class SearchText(Func):
     """The column's text as it is indexed for full text search."""
 
@@ -107,8 +75,8 @@ class SearchText(Func):
 def search(query: str, videos: QuerySet[Video], limit: int = 10, mode: str = "hybrid") -> list[Hit]:
     """Return the moments in these videos that fit the query, best first.
 
-    Only completed revisions are searched. Where the embedding service fails, a hybrid search
-    goes on with the words alone.
+    Only completed revisions are searched. Where the embedding service fails, or may not be
+    called now, a hybrid search goes on with the words alone.
 
     Raises:
         ValueError: for an unknown mode.
@@ -134,25 +102,25 @@ def search(query: str, videos: QuerySet[Video], limit: int = 10, mode: str = "hy
 def _query_vector(query: str, serving: ServingModel | None, mode: str) -> HalfVector | None:
     if serving is None:
         return None
-    call = Call.objects.create(service=Call.Service.EMBEDDING, model=serving.model)
-    api = embedding.client()
+    api = embedding.client().with_options(timeout=_QUERY_TIMEOUT_S)
     try:
-        embedded = embedding.embed(
+        call, embedded = calls.perform_query(
+            Call.Service.EMBEDDING,
+            serving.model,
+            estimate_tokens(query),
+            embedding.embed,
             api,
             [query],
-            model=serving.model,
             dimensions=serving.dimensions,
-            call_id=call.pk,
         )
     except ChronosError as error:
-        ledger.fail_call(call.pk, error)
         if mode == "vector":
             raise
         logger.warning("The search goes on with words alone: %s", error)
         return None
     finally:
         api.close()
-    ledger.answer_call(call.pk, used=False, model=serving.model, tokens=embedded.tokens)
+    calls.answer(call, used=False, tokens=embedded.tokens)
     return HalfVector(embedded.vectors[0])
 
 

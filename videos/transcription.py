@@ -12,9 +12,8 @@ from typing import Any, TypeGuard
 from uuid import UUID
 
 import openai
-from django.conf.locale import LANG_INFO
 
-from videos import doubts, services
+from videos import doubts, languages, services
 from videos.conf import conf
 from videos.exceptions import BadResponse
 from videos.stitching import HeardSegment, Word
@@ -28,7 +27,6 @@ _CONTENT_TYPES = {".flac": "audio/flac", ".ogg": "audio/ogg"}
 #: A word may begin this much before its segment does: services round both.
 _WORD_SLACK_S = 0.05
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
-_LANGUAGE_CODES = {info["name"].lower(): code for code, info in LANG_INFO.items() if "name" in info}
 
 
 @dataclass(frozen=True)
@@ -107,7 +105,7 @@ def read_answer(body: Any, duration_s: float) -> Heard:
     usage = usage if isinstance(usage, dict) else {}
     return Heard(
         segments=[segment for segment in segments if segment.text.strip()],
-        language=_language(body.get("language") or _first(body.get("languages"))),
+        language=languages.code_of(body.get("language") or _first(body.get("languages"))),
         audio_seconds=_number(usage.get("seconds"), body.get("duration"), duration_s),
         tokens=int(_number(usage.get("total_tokens"), 0)),
         is_timed=bool(listed),
@@ -174,13 +172,6 @@ def _first(listed: Any) -> Any:
     """Return the code of the first language that gpt-transcribe heard."""
     first = listed[0] if isinstance(listed, list) and listed else None
     return first.get("code") if isinstance(first, dict) else None
-
-
-def _language(value: Any) -> str:
-    """Return the ISO 639-1 code; whisper-1 names the language in English."""
-    if not isinstance(value, str):
-        return ""
-    return _LANGUAGE_CODES.get(value.lower(), value.lower())[:16]
 
 
 def _clean(text: str) -> str:

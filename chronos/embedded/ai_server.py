@@ -187,8 +187,7 @@ def _check_model(model: object, known: str) -> None:
 
 
 def _decode(path: Path) -> Any:
-    media.probe(path)
-    with media.decode(path, _DECODE_CPU_S) as decoding:
+    with media.decode(path, _DECODE_CPU_S, media.probe(path).track_for("")) as decoding:
         blocks = list(decoding.blocks())
     return np.concatenate(blocks) if blocks else np.empty(0, np.int16)
 

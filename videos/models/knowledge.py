@@ -6,6 +6,7 @@ from django.conf import settings
 from django.contrib.postgres.indexes import GinIndex
 from django.contrib.postgres.search import SearchVectorField
 from django.db import models
+from django.db.backends.utils import names_digest
 from django.db.models import F, Q
 from django.db.models.functions import Now
 from pgvector.django import HalfVectorField
@@ -176,6 +177,11 @@ class Embedding(models.Model):
     def __str__(self) -> str:
         return f"{self.model}, {self.dimensions} dimensions"
 
+    @property
+    def index_name(self) -> str:
+        """The name of the HNSW index of this model's vectors, which `index_embeddings` builds."""
+        return f"embedding_hnsw_{self.dimensions}_{names_digest(self.model, length=12)}"
+
 
 class ServingModel(models.Model):
     """The one embedding model that searches compare with: a table of one row."""
@@ -190,6 +196,11 @@ class ServingModel(models.Model):
 
     def __str__(self) -> str:
         return f"{self.model}, {self.dimensions} dimensions"
+
+    @property
+    def index_name(self) -> str:
+        """The name of the HNSW index of this model's vectors, which `index_embeddings` builds."""
+        return f"embedding_hnsw_{self.dimensions}_{names_digest(self.model, length=12)}"
 
 
 class Glossary(models.Model):

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from videos import captions, media, runs, sources, statuses, steps
+from videos import captions, doubts, media, runs, sources, statuses, steps
 from videos.claims import Claim
-from videos.exceptions import NoAudio, UnreadableCaptions
+from videos.exceptions import UnreadableCaptions
 from videos.models import Revision, Transcript, Video
 from videos.models.video import MOST_CAPTION_BYTES
 from videos.stages import segments
 from videos.stitching import HeardSegment
+
+_TOLERANCE_MS = 2_000
 
 
 def take_captions(claim: Claim, video: Video, revision: Revision, folder: Path) -> None:
@@ -21,12 +23,12 @@ def take_captions(claim: Claim, video: Video, revision: Revision, folder: Path) 
         FileFault: if the media itself is none.
     """
     with steps.step(claim, "captions") as step:
-        duration_ms = _duration_ms(claim, video, folder)
+        source, _ = sources.fetch(video, folder, claim)
+        announced_ms = media.probe(source).duration_ms
         cues = _read(video)
-        duration_ms = duration_ms or round(cues[-1].end * 1000)
-        end = duration_ms / 1000
+        duration_ms = max(announced_ms or 0, *(round(cue.end * 1000) for cue in cues))
         heard = [
-            HeardSegment(min(cue.start, end), min(cue.end, end), cue.text, cue.speaker)
+            HeardSegment(cue.start, cue.end, cue.text, cue.speaker, _doubt(cue, announced_ms))
             for cue in cues
         ]
         with claim.guard() as run:
@@ -40,12 +42,10 @@ def take_captions(claim: Claim, video: Video, revision: Revision, folder: Path) 
             runs.advance(run, "chunk")
 
 
-def _duration_ms(claim: Claim, video: Video, folder: Path) -> int | None:
-    source, _ = sources.fetch(video, folder, claim)
-    try:
-        return media.probe(source).duration_ms
-    except NoAudio:
-        return None  # Captions of a silent film are captions.
+def _doubt(cue: captions.Caption, announced_ms: int | None) -> str:
+    """Doubt what comes after the end that the media announces; that may be an estimate."""
+    is_past = announced_ms and cue.start * 1000 > announced_ms + _TOLERANCE_MS
+    return doubts.PAST_END if is_past else ""
 
 
 def _read(video: Video) -> list[captions.Caption]:

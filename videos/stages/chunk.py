@@ -10,8 +10,9 @@ from django.db.models.functions import Now
 from videos import chunking, runs, steps
 from videos.chunking import ChunkText
 from videos.claims import Claim
+from videos.languages import text_config
 from videos.models import Chunk, Revision
-from videos.search import SearchText, text_config
+from videos.search import SearchText
 
 _CHUNKS_PER_STATEMENT = 500
 

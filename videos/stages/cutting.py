@@ -23,14 +23,25 @@ _DECODE_CPU_PER_MEDIA_S = 0.2
 _DECODE_CPU_S = 120
 #: Less than this, decoded from a file that breaks off, is noise of something else.
 _LEAST_OF_BROKEN_MS = 1_000
+#: Pictures may go on for a while after the last sound; beyond this, sound is missing.
+_LEAST_MISSING_MS = 2_000
+_MISSING_SHARE = 0.01
 
 Samples = npt.NDArray[np.int16]
 
 
 def cut_media(
-    source: Path, track: int, folder: Path, limits: Limits, committed: Sequence[int]
+    source: Path,
+    track: media.Track,
+    announced_ms: int | None,
+    folder: Path,
+    limits: Limits,
+    committed: Sequence[int],
 ) -> Listening:
-    """Decode a media file once; parts arrive as they are cut, the whole goes to audio.flac."""
+    """Decode a media file once; parts arrive as they are cut, the whole goes to audio.flac.
+
+    Audio that ends before what the file announced, if it did, is that of a file cut off.
+    """
 
     def produce(listening: Listening) -> AudioEnd:
         cpu_s = _DECODE_CPU_S + int(conf().max_duration_s * _DECODE_CPU_PER_MEDIA_S)
@@ -49,9 +60,15 @@ def cut_media(
                 "The audio track holds nothing that can be decoded. Export the video again."
             )
         cutter.finish()
-        return AudioEnd(end_ms, broken)
+        return AudioEnd(end_ms, broken or _ends_early(end_ms, announced_ms))
 
     return Listening(folder, produce)
+
+
+def _ends_early(end_ms: int, announced_ms: int | None) -> bool:
+    if announced_ms is None:
+        return False
+    return announced_ms - end_ms > max(_LEAST_MISSING_MS, announced_ms * _MISSING_SHARE)
 
 
 def cut_kept(

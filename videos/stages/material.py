@@ -10,7 +10,7 @@ from videos.capabilities import Capability
 from videos.claims import Claim
 from videos.conf import conf
 from videos.exceptions import TooLong
-from videos.media import Probe
+from videos.media import Probe, Track
 from videos.models import Glossary, Revision, Run, Transcript, Video
 from videos.splitting import Limits
 from videos.stages import probing, same_content
@@ -26,7 +26,9 @@ class Material:
     transcript: Transcript
     capability: Capability
     source: Path | None = None
-    track: int = 0
+    track: Track | None = None
+    #: How long the source says that it lasts, unless that is a guess.
+    announced_ms: int | None = None
     equal: Transcript | None = None
 
 
@@ -69,14 +71,15 @@ class Gathering:
         source, source_hash = sources.fetch(self._video, self._folder, self._claim)
         if transcript.source_hash != source_hash:
             return self._begin(source, source_hash)
-        track = media.probe(source).track_for(self._video.language)
-        return Material(transcript, capability, source, track)
+        found = media.probe(source)
+        track = found.track_for(self._video.language)
+        return Material(transcript, capability, source, track, _announced_ms(found))
 
     def _begin(self, source: Path, source_hash: str) -> Material:
         found = media.probe(source)
+        track = found.track_for(self._video.language)
         _check_duration(found)
         sources.check_room(self._folder, found.duration_ms)
-        track = found.track_for(self._video.language)
         model = conf().transcription_model
         capability = probing.known_capability(model) or probing.probe(
             self._claim, source, track, self._folder, model
@@ -91,7 +94,7 @@ class Gathering:
                 track_count=len(found.tracks),
             )
         equal = self._find_equal(transcript)
-        return Material(transcript, capability, source, track, equal)
+        return Material(transcript, capability, source, track, _announced_ms(found), equal)
 
     def _begin_with_kept(self, kept: Transcript, capability: Capability) -> Transcript:
         with self._claim.guard() as run:
@@ -159,6 +162,10 @@ def _is_outdated(transcript: Transcript) -> bool:
     if transcript.model == conf().transcription_model:
         return False
     return not transcript.parts.exclude(speech=[]).filter(result__isnull=False).exists()
+
+
+def _announced_ms(found: Probe) -> int | None:
+    return None if found.is_estimated else found.duration_ms
 
 
 def _check_duration(found: Probe) -> None:

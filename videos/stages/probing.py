@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import soundfile
 
 from videos import calls, capabilities, media, steps, transcription
@@ -13,14 +15,15 @@ from videos.capabilities import Capability
 from videos.claims import Claim
 from videos.conf import conf
 from videos.exceptions import Rejected
+from videos.media import Track
 from videos.models import Call, ProbedModel, Step
 from videos.splitting import SAMPLE_RATE, Limits, Splitter, levels_db
 from videos.transcription import Heard
 
-#: The first speech is looked for in so much of a recording, and so much of it is sent.
+#: The first speech is looked for in so much of a recording at a time; so much of it is sent.
 _SEARCHED_S = 120
 _SENT_S = 10
-_CPU_S = 60
+_CPU_S = 3600
 _TOKENS = 200
 
 
@@ -32,19 +35,21 @@ def known_capability(model: str) -> Capability | None:
     remembered = ProbedModel.objects.filter(
         base_url=conf().transcription_base_url or "", model=model
     ).first()
-    return Capability(**remembered.capability) if remembered else None
+    return Capability.from_json(remembered.capability) if remembered else None
 
 
-def probe(claim: Claim, source: Path, track: int, folder: Path, model: str) -> Capability:
+def probe(claim: Claim, source: Path, track: Track, folder: Path, model: str) -> Capability:
     """Ask a model that nobody knows to hear the first words, and remember how it answers.
 
-    A recording without any speech at its beginning tells nothing; the model is then taken for
+    A recording without any speech tells nothing, and needs no call: the model is then taken for
     one like Whisper, this time.
     """
     path = folder / "probe.flac"
     if not _write_first_speech(source, track, path):
         return capabilities.WHISPER
     with steps.step(claim, "probe") as step:
+        if step.result is not None:
+            return Capability.from_json(step.result)
         refused: Rejected | None = None
         for candidate in capabilities.CANDIDATES:
             try:
@@ -100,17 +105,32 @@ def _capability(candidate: Capability, heard: Heard) -> Capability:
     )
 
 
-def _write_first_speech(source: Path, track: int, path: Path) -> bool:
+def _write_first_speech(source: Path, track: Track, path: Path) -> bool:
     """Write a few seconds from where speech begins; return whether there is any."""
-    with media.decode(source, _CPU_S, track, most_s=_SEARCHED_S) as decoding:
-        blocks = list(decoding.blocks())
-    samples = np.concatenate(blocks) if blocks else np.empty(0, np.int16)
+    with media.decode(source, _CPU_S, track) as decoding:
+        for samples in _windows(decoding):
+            begins_ms = _first_speech_ms(samples)
+            if begins_ms is not None:
+                first = begins_ms * SAMPLE_RATE // 1000
+                soundfile.write(path, samples[first : first + _SENT_S * SAMPLE_RATE], SAMPLE_RATE)
+                return True
+    return False
+
+
+def _windows(decoding: media.Decoding) -> Iterator[npt.NDArray[np.int16]]:
+    """Yield the samples of about two minutes at a time."""
+    blocks: list[npt.NDArray[np.int16]] = []
+    for block in decoding.blocks():
+        blocks.append(block)
+        if sum(map(len, blocks)) >= _SEARCHED_S * SAMPLE_RATE:
+            yield np.concatenate(blocks)
+            blocks = []
+    if blocks:
+        yield np.concatenate(blocks)
+
+
+def _first_speech_ms(samples: npt.NDArray[np.int16]) -> int | None:
     end_ms = math.floor(len(samples) / SAMPLE_RATE * 1000)
     splitter = Splitter(Limits(end_ms, 1))
     parts = [*splitter.feed(levels_db(samples)), *splitter.finish(end_ms)]
-    begins_ms = next((part.speech[0][0] for part in parts if part.speech), None)
-    if begins_ms is None:
-        return False
-    first = begins_ms * SAMPLE_RATE // 1000
-    soundfile.write(path, samples[first : first + _SENT_S * SAMPLE_RATE], SAMPLE_RATE)
-    return True
+    return next((part.speech[0][0] for part in parts if part.speech), None)

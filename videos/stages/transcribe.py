@@ -89,7 +89,15 @@ class _Transcribing:
         limits = Limits.from_name(transcript.splitter)
         ends = list(transcript.parts.values_list("end_ms", flat=True))
         if material.source is not None:
-            return cut_media(material.source, material.track, self._folder, limits, ends)
+            assert material.track is not None
+            return cut_media(
+                material.source,
+                material.track,
+                material.announced_ms,
+                self._folder,
+                limits,
+                ends,
+            )
         if transcript.cut_at is None:
             audio = sources.fetch_audio(transcript, self._folder, self._claim)
             return cut_kept(audio, self._folder, limits, ends, truncated=transcript.truncated)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.db import connection
+from django.db.backends.utils import CursorWrapper
 from psycopg import sql
 
 from videos.management.reporting import Failed, ReportingCommand
@@ -20,8 +21,9 @@ class Command(ReportingCommand):
         serving = ServingModel.objects.first()
         if serving is None:
             raise Failed("No video has been embedded yet, so there is nothing to index.")
-        name = f"embedding_hnsw_{serving.dimensions}_{abs(hash_of(serving.model)):x}"
+        name = serving.index_name
         with connection.cursor() as cursor:
+            _drop_half_built(cursor, name)
             cursor.execute(
                 sql.SQL(
                     "CREATE INDEX CONCURRENTLY IF NOT EXISTS {name} ON {table} USING hnsw "
@@ -40,6 +42,10 @@ class Command(ReportingCommand):
         self.stdout.write(f"{document['index']} serves {document['model']}")
 
 
-def hash_of(model: str) -> int:
-    """Return a short number that stays the same for the model's name."""
-    return int.from_bytes(model.encode()[-6:], "big")
+def _drop_half_built(cursor: CursorWrapper, name: str) -> None:
+    """Drop what an interrupted build left: an index that serves nothing, and costs every write."""
+    cursor.execute(
+        "SELECT 1 FROM pg_index WHERE indexrelid = to_regclass(%s) AND NOT indisvalid", [name]
+    )
+    if cursor.fetchone():
+        cursor.execute(sql.SQL("DROP INDEX CONCURRENTLY {}").format(sql.Identifier(name)))
