@@ -58,16 +58,19 @@ def test_one_call_at_a_time_tries_whether_the_service_is_back():
 def test_an_answer_closes_it_and_wakes_what_waits(creator):
     later = timezone.now() + timedelta(hours=1)
     Breaker.objects.create(service="embedding", failures=5, openings=1, open_until=later)
-    Run.objects.create(
-        function="process_video",
-        creator=creator,
-        state="waiting",
-        waiting_reason="service",
-        holds_slot=True,
-        next_attempt_at=later,
-    )
+    for behind in ("embedding", "transcription", ""):  # The last obeys a Retry-After.
+        Run.objects.create(
+            function="process_video",
+            creator=creator,
+            state="waiting",
+            waiting_reason="service",
+            waits_behind=behind,
+            holds_slot=True,
+            next_attempt_at=later,
+        )
 
     breaker.note("embedding", None)
 
-    assert Run.objects.get().next_attempt_at <= timezone.now()
+    woken = Run.objects.filter(next_attempt_at__lte=timezone.now())
+    assert [run.waits_behind for run in woken] == ["embedding"]
     assert not breaker.pass_call("embedding")

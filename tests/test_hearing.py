@@ -134,6 +134,23 @@ def test_the_better_of_two_hearings_stays_and_a_warning_tells(upload, worker, op
     assert sorted(calls.values_list("state", "used")) == [("answered", False), ("answered", True)]
 
 
+def test_a_part_that_nobody_understood_is_told_with_its_seconds(
+    upload, worker, openai, tmp_path, settings
+):
+    settings.CHRONOS_PARTS_IN_FLIGHT = 3
+    openai.hear = lambda seconds: []
+    nothing = answer()
+    rest = answer((0, 60, "Well understood.", 0))
+    openai.faults = [Fault(status=200, body=body, path="transcriptions") for body in (rest, rest)]
+    openai.faults += [Fault(status=200, body=nothing, path="transcriptions", times=2)]
+
+    video = ended(upload(make_audio(tmp_path / "long.flac", 240)), timeout_s=60)
+
+    assert video.coverage > 0.5
+    (told,) = video.warnings
+    assert (told["code"], told["end"] - told["start"] > 50) == ("low_coverage", True)
+
+
 def test_a_second_hearing_that_fails_costs_nothing_but_itself(upload, worker, openai):
     openai.faults = [
         Fault(status=200, body=answer((0, 1, "Hm.", 0)), path="transcriptions"),

@@ -58,7 +58,7 @@ def test_run_steps_and_events_tell_what_happened(upload, worker):
         ("transcribe", "audio", "done", 1),
         ("transcribe", "0-8000 ms", "done", 1),
         ("chunk", "chunks", "done", 1),
-        ("embed", "chunks 0-0", "done", 1),
+        ("embed", "chunks 0-0, text-embedding-3-small/32", "done", 1),
         ("finish", "revision", "done", 1),
     ]
     assert sorted(Event.objects.values_list("name", flat=True)) == [

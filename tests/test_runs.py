@@ -10,7 +10,7 @@ from django.utils import timezone
 from tests.conftest import eventually
 from videos import admission, claims, sweeping
 from videos.exceptions import ClaimLost, RunCancelled, TimedOut
-from videos.models import Call, Run, Video, Worker
+from videos.models import Call, Run, Step, Video, Worker
 from videos.sweeping import sweep
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -191,3 +191,112 @@ def test_a_run_that_a_long_transaction_holds_costs_no_other_lease(queued, upload
             assert not renewed.is_alive()
         held.check()
         free.check()
+
+
+def test_a_request_after_a_cancellation_is_not_lost_with_the_run(queued):
+    video = Video.objects.get()
+    with claims.claimed(queued.pk, "transcribe", None):
+        video.cancel()
+
+        started = video.reprocess(from_stage="transcribe")
+
+    assert started.pk != queued.pk
+    assert Run.objects.get(pk=queued.pk).state == "replaced"
+
+
+def test_a_stage_that_does_not_look_at_its_claim_is_given_up(queued, monkeypatch):
+    with claims.claimed(queued.pk, "transcribe", None) as claim:
+        Run.objects.update(deadline_at=timezone.now() - timedelta(seconds=1))
+        claims.renew([claim])
+        monkeypatch.setattr(claims, "_STUCK_S", 0.0)
+        claims.renew([claim])
+
+        assert (Run.objects.get().state, Video.objects.get().error_code) == ("failed", "timed_out")
+        with pytest.raises(ClaimLost), claim.guard():
+            pass
+
+
+def test_a_process_that_falls_silent_keeps_no_lock_for_long(queued):
+    with claims.claimed(queued.pk, "transcribe", None) as claim, claim.guard():
+        assert shown("idle_in_transaction_session_timeout") == "10s"
+    assert shown("idle_in_transaction_session_timeout") == "0"
+
+
+def shown(name):
+    with connection.cursor() as cursor:
+        cursor.execute(f"SHOW {name}")
+        return cursor.fetchone()[0]
+
+
+def test_a_run_of_a_function_that_is_gone_fails_and_says_so(queued):
+    past = timezone.now() - timedelta(seconds=1)
+    Run.objects.update(function="my.gone", requeues=12, message_lost_at=past)
+
+    sweep()
+
+    run = Run.objects.get()
+    assert (run.state, run.error_code, run.holds_slot) == ("failed", "misconfigured", False)
+    assert "my.gone" in run.error
+
+
+def test_no_more_retries_are_released_than_workers_have_room_for():
+    Worker.objects.create(pid=1, host="h", threads=2, last_seen=timezone.now())
+    now = timezone.now()
+    Run.objects.bulk_create(
+        Run(stage="chunk", state="retrying", function="process_video", next_attempt_at=now)
+        for _ in range(9)
+    )
+
+    assert [sweep().requeued, sweep().requeued] == [4, 0]
+
+
+def test_runs_that_wait_for_busy_threads_are_not_sent_again():
+    Worker.objects.create(pid=1, host="h", threads=1, last_seen=timezone.now())
+    past = timezone.now() - timedelta(seconds=1)
+    kept = timezone.now() + timedelta(minutes=1)
+    chunking = {"function": "process_video", "stage": "chunk"}
+    Run.objects.create(state="running", lease_until=kept, **chunking)
+    Run.objects.create(state="queued", message_lost_at=past, **chunking)
+
+    assert sweep().requeued == 0
+    Run.objects.filter(state="running").delete()
+    assert sweep().requeued == 1
+
+
+def test_a_delete_waits_for_what_the_worker_is_writing(queued):
+    order = []
+
+    def delete():
+        try:
+            Video.objects.get().delete()
+            order.append("deleted")
+        finally:
+            connection.close()
+
+    with claims.claimed(queued.pk, "transcribe", None) as claim, claim.guard():
+        thread = threading.Thread(target=delete)
+        thread.start()
+        eventually(waits_for_a_lock)
+        Step.objects.create(run=claim.run, stage="transcribe", key="written meanwhile")
+        order.append("written")
+    thread.join()
+
+    assert order == ["written", "deleted"]
+    assert not Run.objects.exists()
+
+
+def waits_for_a_lock():
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM pg_locks WHERE NOT granted")
+        return cursor.fetchone()[0]
+
+
+def test_saving_a_video_writes_nothing_of_what_the_pipeline_wrote(upload):
+    loaded = upload()
+    Video.objects.update(status="completed", progress=1, duration_s=8)
+
+    loaded.title = "Another title"
+    loaded.save()
+
+    video = Video.objects.get()
+    assert (video.title, video.status, video.duration_s) == ("Another title", "completed", 8)

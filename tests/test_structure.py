@@ -15,7 +15,7 @@ from tests.environment import clean
 LAYERS = [
     {"exceptions", "launcher", "splitting", "stitching", "captions", "chunking", "ranking"}
     | {"retries", "doubts", "capabilities", "languages"},
-    {"conf", "models"},
+    {"conf", "models", "locks", "commits"},
     {"events", "media", "services", "transcription", "embedding", "ledger", "access", "usage"}
     | {"brokers", "scratch", "breaker", "budget"},
     {"statuses", "claims", "runs"},

@@ -10,17 +10,17 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from typing import Any
 from uuid import UUID
 
 from django.contrib.auth import get_user_model
-from django.db import connection, transaction
+from django.db import transaction
 from django.db.models import Count, F, Min, OuterRef, Q, QuerySet, Subquery, Sum, Window
 from django.db.models.functions import Now, RowNumber
 
+from videos import locks, transport
 from videos import runs as lifecycle
-from videos import transport
+from videos.commits import after_commit
 from videos.conf import conf
 from videos.exceptions import Yielded
 from videos.models import Run, Worker
@@ -34,9 +34,6 @@ _NEVER = datetime.min.replace(tzinfo=UTC)
 #: Priority of runs that an operator lets go first; others have 0.
 _PREFERRED = 1
 _BUSY = (Run.State.QUEUED, Run.State.RUNNING)
-#: Keys of the advisory locks; any two numbers that nothing else in the database uses.
-RELEASE_LOCK = 0x6368726F6E01
-SWEEP_LOCK = 0x6368726F6E02
 
 
 def release() -> int:
@@ -46,12 +43,10 @@ def release() -> int:
     the messages are on their way.
     """
     with transaction.atomic():
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [RELEASE_LOCK])
-        slots = live_slots()
-        released = _release_default(slots) + _release_bulk(slots)
+        locks.hold(locks.RELEASE)
+        released = _release_default() + _release_bulk()
         if released:
-            transaction.on_commit(partial(_enqueue, released), robust=True)
+            after_commit(_enqueue, released)
     if waiting().exclude(queue=BULK).exists():
         _note_reasons(_held_slots(), _recent_starts())
     return len(released)
@@ -68,6 +63,17 @@ def live_slots() -> int:
     return fresh.aggregate(slots=Sum("threads"))["slots"] or 0
 
 
+def room() -> int:
+    """Return how many more runs may be released before the workers have enough to do."""
+    busy = Run.objects.filter(state__in=_BUSY).exclude(queue=BULK).count()
+    return _RELEASED_PER_SLOT * live_slots() - busy
+
+
+def has_idle_thread() -> bool:
+    """Whether a worker could begin a run at once, if it had its message."""
+    return Run.objects.filter(state=Run.State.RUNNING).count() < live_slots()
+
+
 def make_way(run: Run) -> None:
     """Look, between two steps of bulk work, whether an upload waits for its thread.
 
@@ -80,20 +86,19 @@ def make_way(run: Run) -> None:
         Q(state=Run.State.QUEUED)
         | Q(state=Run.State.WAITING, waiting_reason=Run.Waiting.CAPACITY, holds_slot=False)
     )
-    if Run.objects.filter(state=Run.State.RUNNING).count() >= live_slots() and uploads.exists():
+    if not has_idle_thread() and uploads.exists():
         raise Yielded
 
 
-def _release_default(slots: int) -> list[UUID]:
+def _release_default() -> list[UUID]:
     due = waiting().exclude(queue=BULK)
     if not due.exists():
         return []
-    busy = Run.objects.filter(state__in=_BUSY).exclude(queue=BULK).count()
-    room = _RELEASED_PER_SLOT * slots - busy
+    most = room()
     held, starts = _held_slots(), _recent_starts()
     chosen: list[UUID] = []
-    for run_id, creator_id in _in_rounds(due, held, room):
-        if len(chosen) >= room:
+    for run_id, creator_id in _in_rounds(due, held, most):
+        if len(chosen) >= most:
             break
         if _blocked_by(creator_id, held, starts) is None:
             chosen.append(run_id)
@@ -102,13 +107,13 @@ def _release_default(slots: int) -> list[UUID]:
     return _mark_released(chosen)
 
 
-def _release_bulk(slots: int) -> list[UUID]:
+def _release_bulk() -> list[UUID]:
     """Release bulk runs to threads that nothing else wants now."""
     due = waiting().filter(queue=BULK)
     if not due.exists():
         return []
     held = Run.objects.filter(holds_slot=True, queue=BULK).count()
-    idle = slots - Run.objects.filter(state__in=_BUSY).count()
+    idle = live_slots() - Run.objects.filter(state__in=_BUSY).count()
     pool = conf().bulk_concurrency - held
     room = max(0, min(pool, idle))
     ordered = due.order_by("-priority", "created_at").values_list("pk", flat=True)
@@ -130,9 +135,9 @@ def prefer(video_ids: Iterable[UUID]) -> int:
     return runs.update(priority=_PREFERRED)
 
 
-def _in_rounds(due: QuerySet[Run], held: Counter[Any], room: int) -> list[tuple[UUID, Any]]:
+def _in_rounds(due: QuerySet[Run], held: Counter[Any], most: int) -> list[tuple[UUID, Any]]:
     """Return (run, creator) in the order of release, as far as there may be room for them."""
-    if room <= 0:
+    if most <= 0:
         return []
     ranked = due.annotate(
         turn=Window(
@@ -142,9 +147,9 @@ def _in_rounds(due: QuerySet[Run], held: Counter[Any], room: int) -> list[tuple[
         ),
         wanted=Window(Count("id"), partition_by="creator"),
     )
-    most = min(room, conf().creator_concurrency or room)
+    each = min(most, conf().creator_concurrency or most)
     ranked = ranked.only("creator", "priority", "created_at")
-    runs = list(ranked.filter(turn__lte=most))
+    runs = list(ranked.filter(turn__lte=each))
     served = _last_served({run.creator_id for run in runs})
 
     def place(run: Any) -> tuple[Any, ...]:

@@ -72,9 +72,9 @@ def _note_answer(service: str) -> None:
     """
     troubled = Breaker.objects.filter(service=service, failures__gt=0)
     if troubled.update(failures=0, openings=0, open_until=None, probing_until=None, last_error=""):
-        Run.objects.filter(
-            state=Run.State.WAITING, waiting_reason=Run.Waiting.SERVICE, holds_slot=True
-        ).update(next_attempt_at=Now())
+        Run.objects.filter(state=Run.State.WAITING, waits_behind=service, holds_slot=True).update(
+            next_attempt_at=Now()
+        )
 
 
 def _note_failure(service: str, message: str) -> Breaker:
@@ -103,4 +103,5 @@ def _circuit_open(breaker: Breaker, left_s: float) -> CircuitOpen:
         f"The {breaker.service} service failed {breaker.failures} times in a row, last with: "
         f"{breaker.last_error} The run goes on by itself once the service is back.",
         retry_after_s=left_s,
+        service=breaker.service,
     )

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, TypeVar
 
 from django.db import transaction
 
 from videos import breaker, budget, ledger
 from videos.claims import Claim
+from videos.commits import after_commit
 from videos.exceptions import ClaimLost, RunCancelled
 from videos.models import Call, Run, Step
 
@@ -103,7 +103,7 @@ def settling(claim: Claim, call: Call, **measured: Any) -> Iterator[Settled]:
 def answer(call: Call, *, used: bool, **measured: Any) -> None:
     """Book an answer, in the transaction that is open."""
     ledger.answer_call(call.pk, used=used, model=call.model, **measured)
-    transaction.on_commit(partial(breaker.note, call.service, None), robust=True)
+    after_commit(breaker.note, call.service, None)
 
 
 def fail(call: Call, error: Exception) -> Exception:

@@ -169,7 +169,7 @@ def _chunk_of(units: Sequence[_Unit], segments: Sequence[Cue]) -> ChunkText:
     return ChunkText(
         text=text,
         start=segments[first].start,
-        end=max(segments[last].end, segments[first].start),
+        end=max(segment.end for segment in segments[first : last + 1]),
         first_segment=first,
         last_segment=last,
         word_count=max(1, round(sum(unit.milliwords for unit in units) / 1000)),

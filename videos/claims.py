@@ -8,6 +8,7 @@ that a stale worker changes nothing. Clocks are those of Postgres.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from concurrent.futures import wait as wait_for_any
@@ -20,13 +21,15 @@ from django.db import transaction
 from django.db.models import F, Q
 from django.db.models.functions import Coalesce, Now
 
-from videos import events, runs
+from videos import events, locks, runs
 from videos.conf import conf
 from videos.exceptions import ClaimLost, HandedOver, RunCancelled, TimedOut
 from videos.models import Run
 
 #: Seconds between two looks of a waiting stage at its claim.
 CHECK_S = 0.5
+#: Seconds after which a stage that was told to end, and did not, is taken for stuck.
+_STUCK_S = 30.0
 
 Result = TypeVar("Result")
 
@@ -46,6 +49,7 @@ class Claim:
         self.token = run.token
         self.deadline_s = deadline_s
         self._end: BaseException | None = None
+        self._ended_at = 0.0
 
     def check(self) -> None:
         """Raise what ended the claim, if anything did: lost, handed over, cancelled, timed out."""
@@ -63,6 +67,20 @@ class Claim:
         """End the claim at its next `check`; the first reason counts."""
         if self._end is None:
             self._end = reason
+            self._ended_at = time.monotonic()
+
+    @property
+    def is_stuck(self) -> bool:
+        """Whether its stage was told to end a while ago, and does not look."""
+        return self._end is not None and time.monotonic() - self._ended_at > _STUCK_S
+
+    def give_up(self) -> None:
+        """End the run in the place of a stage that does not look at its claim."""
+        with self.guard(cancelling=True) as run:
+            if isinstance(self._end, TimedOut):
+                runs.fail(run, TimedOut.code, str(self._end))
+            else:
+                runs.cancel(run)
 
     @contextmanager
     def guard(self, *, cancelling: bool = False) -> Iterator[Run]:
@@ -73,6 +91,7 @@ class Claim:
             RunCancelled: if somebody asked for that, unless the guard is there to do it.
         """
         with transaction.atomic():
+            locks.bound_silence()
             run = runs.locked(self.run, token=self.token, state=Run.State.RUNNING)
             if run is None:
                 raise ClaimLost(f"run {self.run.pk} has another owner")
@@ -183,6 +202,9 @@ def renew(claims: Sequence[Claim]) -> None:
     for claim in claims:
         if (claim.run.pk, claim.token) not in rows:
             claim.abort(ClaimLost(f"run {claim.run.pk} has another owner"))
+            continue
+        if claim.is_stuck:
+            claim.give_up()
             continue
         cancel_requested, late = rows[claim.run.pk, claim.token]
         if cancel_requested:

@@ -28,6 +28,7 @@ from django.db import IntegrityError, transaction
 from django.dispatch import Signal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
+from videos.commits import after_commit
 from videos.exceptions import EventRefused
 from videos.models import Event, Video
 from videos.retries import DEFAULT_RETRIES
@@ -318,7 +319,7 @@ def record(name: str, parsed: Any, key: str | None) -> Event:
         if key is None:
             raise
         return Event.objects.get(key=key)
-    transaction.on_commit(partial(event_recorded.send, sender=Event, event=event), robust=True)
+    after_commit(event_recorded.send, sender=Event, event=event)
     return event
 
 

@@ -138,6 +138,10 @@ class CircuitOpen(ServiceFault):
 
     waits_for = "service"
 
+    def __init__(self, message: str, *, retry_after_s: float, service: str) -> None:
+        super().__init__(message, retry_after_s=retry_after_s)
+        self.service = service
+
 
 class BudgetSpent(ServiceFault):
     """Raised instead of a call for which this minute's budget has no room."""

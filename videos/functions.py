@@ -8,7 +8,7 @@ from typing import Any, TypeVar, cast
 from uuid import UUID
 
 from django.db import close_old_connections, transaction
-from django.db.utils import InterfaceError, OperationalError
+from django.db.utils import InterfaceError, InternalError, OperationalError
 from dramatiq.middleware import SkipMessage
 
 from videos import admission, claims, events, isolation, runs, statuses, steps, transport
@@ -16,6 +16,7 @@ from videos.claims import Claim
 from videos.exceptions import (
     ENDINGS,
     ChronosError,
+    CircuitOpen,
     ClaimLost,
     HandedOver,
     RunCancelled,
@@ -26,7 +27,7 @@ from videos.workers import current_worker_id
 
 logger = logging.getLogger(__name__)
 
-_DATABASE_ERRORS = (OperationalError, InterfaceError)
+_DATABASE_ERRORS = (OperationalError, InterfaceError, InternalError)
 #: The step of an error that happened outside of any step.
 _STAGE_STEP = "stage"
 
@@ -83,7 +84,10 @@ def execute(run_id: UUID, stage: str) -> None:
     except _DATABASE_ERRORS as error:
         raise SkipMessage(str(error)) from None
     if apart:
-        isolation.perform(run_id, stage, current_worker_id())
+        try:
+            isolation.perform(run_id, stage, current_worker_id())
+        finally:
+            _admit_next(run_id)
     else:
         perform(run_id, stage, current_worker_id())
 
@@ -94,10 +98,12 @@ def perform(run_id: UUID, stage: str, worker_id: UUID | None) -> None:
     Raises:
         SkipMessage: whenever the pipeline must not go on to the next stage.
     """
+    is_ours = False
     try:
         with claims.claimed(run_id, stage, worker_id) as claim:
             if claim is None:
                 raise SkipMessage(f"run {run_id} is not waiting for {stage}")
+            is_ours = True
             _perform_or_end(claim)
     except ClaimLost as lost:
         raise SkipMessage(str(lost)) from None
@@ -108,7 +114,8 @@ def perform(run_id: UUID, stage: str, worker_id: UUID | None) -> None:
         logger.warning("Run %s lost the database in %s: %s", run_id, stage, error)
         raise SkipMessage(str(error)) from None
     finally:
-        _admit_next(run_id)
+        if is_ours:
+            _admit_next(run_id)
 
 
 def _perform_or_end(claim: Claim) -> None:
@@ -120,25 +127,34 @@ def _perform_or_end(claim: Claim) -> None:
             runs.cancel(run)
         raise SkipMessage(f"run {claim.run.pk} was cancelled") from None
     except HandedOver:
-        with claim.guard() as run:
-            handed = runs.hand_over(run)
+        with claim.guard(cancelling=True) as run:
+            handed = [] if _is_cancelled(run) else runs.hand_over(run)
         transport.enqueue(handed)
         raise SkipMessage(f"run {claim.run.pk} was handed over") from None
     except Yielded:
-        with claim.guard() as run:
-            runs.yield_slot(run)
+        with claim.guard(cancelling=True) as run:
+            if not _is_cancelled(run):
+                runs.yield_slot(run)
         raise SkipMessage(f"run {claim.run.pk} lets uploads go first") from None
+
+
+def _is_cancelled(run: Run) -> bool:
+    """Cancel a claimed run if somebody asked for that meanwhile; tell whether."""
+    if run.cancel_requested:
+        runs.cancel(run)
+    return run.cancel_requested
 
 
 def _is_lost(error: BaseException) -> bool:
     """Whether the database is gone, full or broke a deadlock, for which no run is to blame.
 
-    SQLSTATE classes 08 (connection), 40 (rollback), 53 (resources), 57P (shutdown), or none.
+    SQLSTATE classes 08 (connection), 40 (rollback), 53 (resources), 57P (shutdown), 25P03 (our
+    transaction was silent for too long), or none.
     """
     if not isinstance(error, _DATABASE_ERRORS):
         return False
     state = getattr(error.__cause__, "sqlstate", None)
-    return state is None or state.startswith(("08", "40", "53", "57P"))
+    return state is None or state.startswith(("08", "40", "53", "57P", "25P03"))
 
 
 def _admit_next(run_id: UUID) -> None:
@@ -201,7 +217,8 @@ def _settle(claim: Claim, stage: events.Stage, failures: Sequence[tuple[Step, Ex
 
 
 def _put_off(run: Run, error: ChronosError) -> None:
-    runs.wait(run, Run.Waiting(error.waits_for), error.retry_after_s, str(error))
+    behind = error.service if isinstance(error, CircuitOpen) else ""
+    runs.wait(run, Run.Waiting(error.waits_for), error.retry_after_s, str(error), behind=behind)
 
 
 def _said(error: Exception) -> tuple[str, str]:

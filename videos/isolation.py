@@ -19,7 +19,8 @@ from django.db import connections, transaction
 from django.db.models.functions import Now
 from dramatiq.middleware import SkipMessage
 
-from videos import launcher, runs
+from videos import launcher, runs, transport
+from videos.commits import after_commit
 from videos.exceptions import WorkerLost
 from videos.models import Run
 
@@ -99,7 +100,8 @@ def _note_death(before: Run, stage: str, code: int) -> None:
         if run is None:
             return
         if _stopping.is_set():
-            runs.lose_worker([run], deaths=0)
+            handed = runs.lose_worker([run], deaths=0)
+            after_commit(transport.enqueue, handed)
             return
         how = f"by signal {signal.Signals(-code).name}" if code < 0 else f"with code {code}"
         logger.error("Run %s ended its own process %s in %s.", run.pk, how, stage)

@@ -63,7 +63,7 @@ def start_processing(event: Event, function: Function) -> list[Run]:
         if _is_joined(video, function, event.data):
             return []
         return [_start(video, event, function, "transcribe", Revision(video=video))]
-    if _active(video):
+    if _joinable(video):
         return []
     resumed = _unfinished(video) or video.revision or Revision(video=video)
     return [_start(video, event, function, _first_unfinished(resumed), resumed)]
@@ -172,7 +172,7 @@ def reprocess(video: Video, from_stage: str | None, *, force: bool = False) -> R
         data["force"] = force
     event = events.send(EVENT_OF_STAGE[stage], data)
     started = Run.objects.filter(event=event).first() or next(iter(dispatch(event.pk)), None)
-    run = started or _active(video)
+    run = started or _joinable(video)
     if run is None:
         raise ValueError(f"{video} has nothing to {stage}: reprocess it from an earlier stage.")
     return run
@@ -225,9 +225,15 @@ def _active(video: Video) -> Run | None:
     return Run.objects.filter(video=video, state__in=ACTIVE_STATES).first()
 
 
+def _joinable(video: Video) -> Run | None:
+    """Return the video's run, unless it is about to end because somebody cancelled it."""
+    run = _active(video)
+    return None if run is None or run.cancel_requested else run
+
+
 def _is_joined(video: Video, function: Function, data: dict[str, object]) -> bool:
     """Whether the video's run does just what is asked for, so that no other is needed."""
-    run = _active(video)
+    run = _joinable(video)
     return run is not None and (run.function, run.data) == (function.name, data)
 
 

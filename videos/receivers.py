@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
-from django.db import transaction
-from django.db.models.signals import post_delete, post_save
+from django.db.models.signals import post_delete, post_save, pre_delete
 from django.dispatch import receiver
 
 from videos import admission, events
+from videos.commits import after_commit
 from videos.dispatching import dispatch
 from videos.events import event_recorded
 from videos.models import Event, Transcript, Video
@@ -32,11 +31,20 @@ def dispatch_event(event: Event, **_: Any) -> None:
     dispatch(event.pk)
 
 
+@receiver(pre_delete, sender=Video, dispatch_uid="videos.lock_video")
+def lock_video(instance: Video, **_: Any) -> None:
+    """Wait for what its worker is just writing; from here on the worker waits, and writes nothing.
+
+    Its rows are deleted one table after the other: without this, each could wait for the other.
+    """
+    Video.objects.select_for_update().filter(pk=instance.pk).values_list("pk").first()
+
+
 @receiver(post_delete, sender=Video, dispatch_uid="videos.delete_files")
 def delete_files(instance: Video, **_: Any) -> None:
     """Delete a video's files once its rows are gone; its worker finds that its claim is void."""
-    transaction.on_commit(partial(_delete_files, instance), robust=True)
-    transaction.on_commit(admission.release, robust=True)
+    after_commit(_delete_files, instance)
+    after_commit(admission.release)
 
 
 def _delete_files(video: Video) -> None:
@@ -57,4 +65,4 @@ def delete_audio(instance: Transcript, **_: Any) -> None:
     """Delete the audio that was kept for a transcript, unless another was made of it."""
     if instance.audio and not Transcript.objects.filter(audio=instance.audio).exists():
         storage = Video._meta.get_field("file").storage
-        transaction.on_commit(partial(storage.delete, instance.audio), robust=True)
+        after_commit(storage.delete, instance.audio)

@@ -93,11 +93,15 @@ def hand_over(run: Run) -> list[Run]:
     return queue_again([run])
 
 
-def wait(run: Run, reason: Run.Waiting, delay_s: float, message: str) -> None:
-    """Have a claimed run wait for what is nobody's fault in it; call it inside `guard`."""
+def wait(run: Run, reason: Run.Waiting, delay_s: float, message: str, *, behind: str = "") -> None:
+    """Have a claimed run wait for what is nobody's fault in it; call it inside `guard`.
+
+    `behind` names the service whose breaker it waits behind.
+    """
     Run.objects.filter(pk=run.pk).update(
         state=Run.State.WAITING,
         waiting_reason=reason,
+        waits_behind=behind,
         next_attempt_at=Now() + timedelta(seconds=delay_s),
         error=message[:_ERROR_MAX_LENGTH],
         **_RELEASED,

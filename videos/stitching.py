@@ -89,19 +89,18 @@ class _Clock:
 def stitch(parts: Iterable[tuple[Part, Sequence[HeardSegment]]]) -> list[HeardSegment]:
     """Join what was heard in each part into one list that runs forward, on the video's clock.
 
-    Segments stay inside their part; none starts or ends before the one ahead of it; their words
-    run forward inside them. Segments without text are left out.
+    Segments stay inside their part, in the order of their starts; where two speakers talk at once
+    they overlap. Their words run forward inside them. Segments without text are left out.
     """
     stitched: list[HeardSegment] = []
-    start = end = 0.0
     for part, heard in sorted(parts, key=lambda entry: entry[0].start_ms):
-        limit = part.end_ms / 1000
-        for segment in on_video_clock(part, heard):
+        start, limit = part.start_ms / 1000, part.end_ms / 1000
+        for segment in sorted(on_video_clock(part, heard), key=lambda entry: entry.start):
             text = " ".join(segment.text.split())
             if not text:
                 continue
-            start = min(max(segment.start, part.start_ms / 1000, start), limit)
-            end = min(max(segment.end, start, end), limit)
+            start = min(max(segment.start, start), limit)
+            end = min(max(segment.end, start), limit)
             words = list(_forward(segment.words, start, end))
             stitched.append(replace(segment, start=start, end=end, text=text, words=words))
     return stitched

@@ -5,16 +5,16 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import partial
 from typing import Any
 
 from django.db import connection, transaction
 from django.db.models import Q, QuerySet, Value
 from django.db.models.functions import Now
 
-from videos import admission, dispatching, ledger, runs, transport
+from videos import admission, dispatching, events, ledger, locks, runs, transport
+from videos.commits import after_commit
 from videos.conf import conf
-from videos.exceptions import WorkerLost
+from videos.exceptions import Misconfigured, WorkerLost
 from videos.models import Event, Run, Worker
 
 logger = logging.getLogger(__name__)
@@ -22,6 +22,9 @@ logger = logging.getLogger(__name__)
 #: Deaths under one run, with no step finished in between, that end it. After two, a child process
 #: performs it, and its end is told by its worker; here are those that took their worker along.
 _MOST_DEATHS = 10
+#: Messages of a run that nobody knows how to perform: about two minutes, in which a deployment
+#: may still bring the workers that know.
+_MOST_REQUEUES_UNKNOWN = 12
 _UNDISPATCHED_S = 1
 _WORKER_GONE = timedelta(minutes=1)
 _MOST_AT_ONCE = 500
@@ -37,25 +40,21 @@ class Swept:
 
 
 def sweep() -> Swept:
-    """Look once for stuck work. Only one process sweeps at a time; the others do nothing.
-
-    The lock belongs to the transaction, so that a pooler in transaction mode keeps it.
-    """
+    """Look once for stuck work. Only one process sweeps at a time; the others do nothing."""
     swept = Swept()
     with transaction.atomic():
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT pg_try_advisory_xact_lock(%s)", [admission.SWEEP_LOCK])
-            if not cursor.fetchone()[0]:
-                return swept
+        if not locks.try_hold(locks.SWEEP):
+            return swept
         found = _look()
         if not found:
             return swept
         _end_hopeless()
+        _end_unknown()
         stuck = _leases_run_out() + runs.queue_again(_due()) + _messages_lost()
         swept.requeued = len(stuck)
         _gone().delete()
         ledger.forget_orphans()
-        transaction.on_commit(partial(transport.enqueue, stuck), robust=True)
+        after_commit(transport.enqueue, stuck)
     if "events" in found:
         swept.redispatched = _dispatch_forgotten()
     if "waiting" in found:
@@ -126,6 +125,20 @@ def _end_hopeless() -> None:
             )
 
 
+def _end_unknown() -> None:
+    """End the runs of functions that no installed app has: nobody will ever perform them."""
+    lost = _without_message().filter(requeues__gte=_MOST_REQUEUES_UNKNOWN)
+    for found in lost.exclude(function__in=events.registry.functions)[:_MOST_AT_ONCE]:
+        run = runs.locked(found, skip=True, state=Run.State.QUEUED)
+        if run is not None:
+            runs.fail(
+                run,
+                Misconfigured.code,
+                f"No installed app has the function {run.function}. If it was renamed, send the "
+                "event again; if workers run older code than the web server, restart them first.",
+            )
+
+
 def _leases_run_out() -> list[Run]:
     """Take runs from dead workers."""
     expired = list(
@@ -159,9 +172,15 @@ def _retries() -> QuerySet[Run]:
 
 
 def _due() -> list[Run]:
-    return list(_retries().select_for_update(skip_locked=True, of=("self",))[:_MOST_AT_ONCE])
+    """Take those that are due longest, as far as live workers have room for them."""
+    most = max(admission.room(), 0) if admission.live_slots() else _MOST_AT_ONCE
+    due = _retries().order_by("next_attempt_at").select_for_update(skip_locked=True, of=("self",))
+    return list(due[: min(most, _MOST_AT_ONCE)])
 
 
 def _messages_lost() -> list[Run]:
+    """Take queued runs without news, unless all live threads are busy: then they just wait."""
+    if admission.live_slots() and not admission.has_idle_thread():
+        return []
     lost = _without_message().select_for_update(skip_locked=True, of=("self",))
     return runs.queue_again(lost[:_MOST_AT_ONCE], requeues=1)

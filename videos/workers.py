@@ -142,7 +142,7 @@ def end_within(seconds: float, code: int) -> None:
         for claim in claims.live_claims():
             try:
                 with claim.guard() as run:
-                    handed = runs.hand_over(run)
+                    handed = runs.lose_worker([run], deaths=0)
                 transport.enqueue(handed)
             except (DatabaseError, ClaimLost, HandedOver, RunCancelled) as error:
                 logger.warning("Run %s is left to the sweep: %s", claim.run.pk, error)

@@ -126,6 +126,7 @@ class Chaos:
         folder.mkdir(parents=True, exist_ok=True)
         environment = self._environment(servers, database or servers.database(name)) | {
             "CHAOS_FOLDER": str(folder),
+            "CHAOS_LEAST_HITS": str(LEAST_HITS if self.arguments.runs >= LONG_RUNS else 0),
             "TMPDIR": str(temporary),
             "CHRONOS_DATA_DIR": str(folder / "data"),
             "REDIS_URL": servers.redis.url.replace("db=0", f"db={len(self._threads) + 1}"),

@@ -76,6 +76,8 @@ def ledger(videos: dict[str, Video], service: Service, disturbed_at: list[float]
     by_step: dict[Any, list[Call]] = defaultdict(list)
     for call_id, row in rows.items():
         by_step[row.step_id].append(row)
+        if row.state == "answered" and not row.used and not _is_excused(row, service, disturbed_at):
+            problems.append("an answer was paid for and not used, without a reason")
         if row.state == "answered" and asked.get(call_id) != 200:
             problems.append(f"a row is answered, the service says {asked.get(call_id)}")
         if row.state == "failed" and asked.get(call_id) != row.http_status:
@@ -114,11 +116,11 @@ def _paid_twice(step_id: Any, calls: list[Call]) -> list[str]:
     return problems
 
 
-def recoveries(fired: list[dict[str, Any]], claims_log: Path) -> list[tuple[float, str]]:
-    """Return the seconds from each kill until a run that the worker held was claimed again.
+def recoveries(fired: list[dict[str, Any]], claims_log: Path) -> list[tuple[float, str, float]]:
+    """Return the seconds from the last kill until a run was claimed again that a worker held.
 
-    With each goes the boundary of the kill.
-    A worker that takes a run over and is killed before it says so begins the wait anew.
+    With each go the boundary of that kill, and the seconds from the kill of the worker that held
+    the run: one that takes a run over and is killed before it says so begins the wait anew.
     """
     claims = [json.loads(line) for line in claims_log.read_text().splitlines()]
     found = []
@@ -131,7 +133,8 @@ def recoveries(fired: list[dict[str, Any]], claims_log: Path) -> list[tuple[floa
                 resumed = min(later)
                 killed = [other for other in fired if other["at"] < resumed]
                 last = max(killed, key=lambda other: other["at"])
-                found.append((round(resumed - last["at"], 2), last["name"]))
+                since_last, since_first = resumed - last["at"], resumed - kill["at"]
+                found.append((round(since_last, 2), last["name"], round(since_first, 2)))
     return found
 
 

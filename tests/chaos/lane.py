@@ -13,6 +13,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterable
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,9 @@ ROUND_WITHIN_S = 240
 QUIET_WITHIN_S = 40
 KILLS_A_ROUND = 8
 STOPPED_S = 10.0
+#: How often every boundary must be hit, and how many more rounds than asked for that may take.
+LEAST_HITS = int(os.environ.get("CHAOS_LEAST_HITS", 0))
+_LONGEST_OVERTIME = 1.2
 
 
 class Lane:
@@ -156,13 +160,22 @@ class Lane:
         new.write_text(json.dumps(targets))
         new.rename(FOLDER / "plan.json")
 
+    def hits(self) -> dict[str, int]:
+        """Return how often workers of all lanes were killed at each boundary so far."""
+        hits_file = FOLDER.parent / "hits.json"
+        return json.loads(hits_file.read_text()) if hits_file.exists() else {}
+
+    def lacks_hits(self, usual: list[str]) -> bool:
+        """Whether workers must still be killed at one of these boundaries."""
+        hits = self.hits()
+        return any(hits.get(name, 0) < LEAST_HITS for name in usual)
+
     def die_at_boundaries(self, _: Lane) -> Iterable[None]:
         """Kill at the boundaries that were hit least so far, in all lanes together.
 
         One that is passed in rare circumstances only must not be waited for in every round.
         """
-        hits_file = FOLDER.parent / "hits.json"
-        hits = json.loads(hits_file.read_text()) if hits_file.exists() else {}
+        hits = self.hits()
 
         def rank(name: str) -> tuple[float, float]:
             return max(hits.get(name, 0), self.tries.get(name, 0)), self.random.random()
@@ -226,9 +239,12 @@ def passed() -> list[str]:
     return sorted(set((FOLDER / "passed.log").read_text().splitlines()))
 
 
-def kills(lane: Lane, rounds: int) -> None:
-    """Do the rounds in which workers are killed or stopped."""
-    for number in range(rounds):
+def kills(lane: Lane, rounds: int, usual: list[str]) -> None:
+    """Do the rounds in which workers are killed or stopped; go on while a boundary lacks hits."""
+    for number in count():
+        is_late = number >= rounds * _LONGEST_OVERTIME
+        if number >= rounds and (is_late or not lane.lacks_hits(usual)):
+            return
         lane.ended_at = []
         disturbance, kind = {
             4: (lane.die_at_random, "random kill"),
@@ -260,7 +276,7 @@ def main() -> None:
     tell(lane.round(lane.undisturbed, kind="undisturbed"))
     usual = passed()
     if not names:
-        kills(lane, rounds)
+        kills(lane, rounds, usual)
         tell({"usual": usual, "passed": passed()})
     for name in names:
         from tests.chaos import scenarios

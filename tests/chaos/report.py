@@ -36,6 +36,9 @@ def table(reports: list[dict[str, Any]], usual: set[str], passed: set[str], seco
         "boundaries passed only after faults": len(others),
         "kills at them": sum(others.values()),
         "recovery after SIGKILL, s": _spread(recovery),
+        "the same, counted from the first of several kills": _spread(
+            [first for _, _, first in _recoveries(reports)]
+        ),
         "slot hand-over beside other lanes, ms": _spread(handovers(reports, alone=False)),
         "slot hand-over alone, ms": _spread(handovers(reports, alone=True)),
         "whole time, s": f"{seconds:.0f}",
@@ -60,7 +63,7 @@ def too_slow(reports: list[dict[str, Any]]) -> list[str]:
         slow.append(f"the median recovery took {statistics.median(recovery):.1f} s")
     slow += [
         f"the recovery from a kill at {name} took {seconds:.1f} s"
-        for seconds, name in _recoveries(reports)
+        for seconds, name, _ in _recoveries(reports)
         if seconds > LONGEST_RECOVERY_S
     ]
     if handover and _p95(handover) > P95_HANDOVER_MS:
@@ -70,10 +73,10 @@ def too_slow(reports: list[dict[str, Any]]) -> list[str]:
 
 def recoveries(reports: list[dict[str, Any]]) -> list[float]:
     """Return the recovery times of all rounds in which only workers were killed."""
-    return [seconds for seconds, _ in _recoveries(reports)]
+    return [seconds for seconds, _, _ in _recoveries(reports)]
 
 
-def _recoveries(reports: list[dict[str, Any]]) -> list[tuple[float, str]]:
+def _recoveries(reports: list[dict[str, Any]]) -> list[tuple[float, str, float]]:
     return [each for report in reports if "kill" in report["kind"] for each in report["recoveries"]]
 
 

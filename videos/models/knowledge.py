@@ -21,7 +21,7 @@ class Transcript(models.Model):
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     video = models.ForeignKey("videos.Video", on_delete=models.CASCADE, related_name="transcripts")
     #: sha256 of the source's bytes; with the splitter and a part's bounds it names the part.
-    source_hash = models.CharField(max_length=64)
+    source_hash = models.CharField(max_length=64, db_index=True)
     #: Version and settings of the splitter, as `splitting.Limits.name` writes them.
     splitter = models.CharField(max_length=64)
     #: Storage name of the whole audio (16 kHz mono FLAC); transcripts of one decoding share it.

@@ -60,6 +60,10 @@ def captions_path(video: Video, filename: str) -> str:
     return f"{video.folder}/captions"
 
 
+#: What a person may change of a video; everything else is written by `statuses`.
+_EDITABLE = ("creator", "title", "file", "original_filename", "language", "captions")
+
+
 class Video(models.Model):
     """A creator's media file. `statuses` alone writes the fields from `status` on."""
 
@@ -132,13 +136,19 @@ class Video(models.Model):
         return self.title or str(self.pk)
 
     def save(self, *args: object, **kwargs: object) -> None:
-        """Keep the file's own name and take the title from it, then save."""
+        """Keep the file's own name and take the title from it, then save.
+
+        Later saves write what people may change, and not what the pipeline has written since the
+        video was loaded.
+        """
         if self._state.adding and self.file:
             if not self.original_filename:
                 self.original_filename = plain_name(self.file.name or "")
             if not self.title:
                 # A name that is all ending, such as ".mp4", is its own title.
                 self.title = PurePosixPath(self.original_filename).stem or self.original_filename
+        elif not self._state.adding and kwargs.get("update_fields") is None:
+            kwargs["update_fields"] = _EDITABLE
         super().save(*args, **kwargs)  # type: ignore[arg-type]
 
     @property

@@ -51,7 +51,7 @@ class Worker(models.Model):
 
 
 class Run(models.Model):
-    """One execution of a function. `runs` alone writes its state."""
+    """One execution of a function. `runs`, `claims` and `admission` alone write its state."""
 
     class State(models.TextChoices):
         """Where the run is; the first four are active, the others final."""
@@ -112,6 +112,8 @@ class Run(models.Model):
     state = models.CharField(max_length=16, choices=State, default=State.WAITING)
     stage = models.CharField(max_length=32)
     waiting_reason = models.CharField(max_length=16, choices=Waiting, blank=True)
+    #: The service behind whose open breaker the run waits; empty: none.
+    waits_behind = models.CharField(max_length=16, blank=True)
     #: When a waiting or retrying run may go on; null: as soon as there is room.
     next_attempt_at = models.DateTimeField(null=True, blank=True)
     attempt = models.PositiveIntegerField(default=0)

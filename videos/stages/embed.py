@@ -52,7 +52,8 @@ class _Batch:
     @property
     def key(self) -> str:
         """The name of its step."""
-        return f"chunks {self.chunks[0].index}-{self.chunks[-1].index}"
+        model, dimensions = conf().embedding_model, conf().embedding_dimensions
+        return f"chunks {self.chunks[0].index}-{self.chunks[-1].index}, {model}/{dimensions}"
 
 
 def embed(claim: Claim) -> None:

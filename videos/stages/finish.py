@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.db.models import Exists, OuterRef
+
 from videos import doubts, events, runs, sources, statuses, steps
 from videos.claims import Claim
 from videos.conf import conf
@@ -18,6 +20,11 @@ from videos.models import (
     Transcript,
     Video,
 )
+from videos.splitting import Interval, Part
+from videos.stitching import HeardSegment, on_video_clock
+
+#: Less than this in a part is more often a noise than speech that was missed.
+_LEAST_SPEECH_MS = 5_000
 
 
 def finish(claim: Claim) -> None:
@@ -82,6 +89,16 @@ def _warnings(transcript: Transcript) -> list[dict[str, Any]]:
                 f"Only {transcript.coverage:.0%} of what sounds like speech was transcribed.",
             )
         )
+    else:
+        warnings += [
+            _warning(
+                "low_coverage",
+                "Most of what sounds like speech here was not understood.",
+                start_ms / 1000,
+                end_ms / 1000,
+            )
+            for start_ms, end_ms in _hardly_heard(transcript)
+        ]
     if transcript.truncated:
         warnings.append(
             _warning(
@@ -99,6 +116,21 @@ def _warnings(transcript: Transcript) -> list[dict[str, Any]]:
             )
         )
     return warnings
+
+
+def _hardly_heard(transcript: Transcript) -> list[Interval]:
+    """Return where parts of a transcript lie that a second hearing did not mend either."""
+    found: list[Interval] = []
+    for row in transcript.parts.exclude(speech=[]).order_by("start_ms"):
+        assert row.result is not None, "_check_complete has looked"
+        part = Part(row.start_ms, row.end_ms, row.speech)
+        heard = [HeardSegment(**segment) for segment in row.result["segments"]]
+        covered = doubts.coverage(part.speech, on_video_clock(part, heard))
+        speech_ms = sum(end - start for start, end in part.speech)
+        if covered < doubts.LEAST_COVERAGE and speech_ms >= _LEAST_SPEECH_MS:
+            start_ms = found.pop()[0] if found and found[-1][1] == part.start_ms else part.start_ms
+            found.append((start_ms, part.end_ms))
+    return found
 
 
 def _warning(
@@ -120,10 +152,8 @@ def _serve_configured_model() -> None:
     if ServingModel.objects.filter(**wanted).exists():
         return
     in_force = Video.objects.exclude(revision=None).values("revision")
-    lacking = Chunk.objects.filter(revision__in=in_force).exclude(
-        pk__in=Embedding.objects.filter(**wanted, segment_index=None).values("chunk")
-    )
-    if not lacking.exists():
+    theirs = Embedding.objects.filter(chunk=OuterRef("pk"), segment_index=None, **wanted)
+    if not Chunk.objects.filter(~Exists(theirs), revision__in=in_force).exists():
         ServingModel.objects.update_or_create(id=1, defaults=wanted)
 
 

@@ -88,7 +88,7 @@ class Listening:
             self._messages.put(produce(self))
         except _Stopped:
             return
-        except (soundfile.SoundFileError, AssertionError) as error:
+        except (soundfile.SoundFileError, AssertionError, OSError) as error:
             # libsndfile does not say why it could not write.
             low = sources.is_disk_low(self._folder)
             self._messages.put(sources.disk_full() if low else error)

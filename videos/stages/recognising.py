@@ -125,14 +125,17 @@ class Recognising:
             if not error.waits_for:
                 raise steps.StepFailed([(ordered[0], error)]) from error
             steps.put_back(ordered)
-            self.held_back = error
-            self._held_until = time.monotonic() + error.retry_after_s
+            self._hold_back(error)
             return
         self.held_back = None
         if len(booked) < len(ordered):
             steps.put_back(ordered[len(booked) :])
         for call, step in zip(booked, ordered, strict=False):
             self._start(call, step, self._ready.popleft())
+
+    def _hold_back(self, error: ChronosError) -> None:
+        self.held_back = error
+        self._held_until = time.monotonic() + error.retry_after_s
 
     def _start(self, call: Call, step: Step, hearing: _Hearing) -> None:
         future = start_call(
@@ -170,6 +173,8 @@ class Recognising:
                 self._stored(sent.hearing.part)
         else:
             self.failures.append((sent.step, error))
+            if isinstance(error, ChronosError) and error.waits_for:
+                self._hold_back(error)
         sent.hearing.path.unlink(missing_ok=True)
 
     def finish_under_way(self, wait: Callable[[], object]) -> None:
@@ -180,6 +185,7 @@ class Recognising:
 
     def close(self) -> None:
         """End the stage's calls; what is still out may be paid, the ledger says unknown."""
+        self._api.close()
         for future, sent in self._under_way.items():
             error = future.exception() if future.done() else None
             if future.done() and error is None:
@@ -188,7 +194,6 @@ class Recognising:
                 unanswered = error if isinstance(error, Exception) else None
                 calls.fail(sent.call, unanswered or ClaimLost("The stage ended before it."))
         self._under_way.clear()
-        self._api.close()
 
     def _store(self, sent: _Sent, heard: Heard) -> None:
         hearing = sent.hearing

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
-from django.db import connection, transaction
+from django.db import connection
 from django.db.models import QuerySet
 from django.db.models.functions import Now
 
+from videos.commits import after_commit
 from videos.exceptions import SameContent
 from videos.models import ACTIVE_STATES, AudioPart, Run, Transcript
 from videos.stages import segments
@@ -80,7 +80,7 @@ def tell(transcript: Transcript, creator_id: Any) -> None:
         waiting_reason=Run.Waiting.PAUSED,
         revision__transcript__in=_equal(transcript, creator_id),
     )
-    transaction.on_commit(partial(waiting.update, next_attempt_at=Now()), robust=True)
+    after_commit(waiting.update, next_attempt_at=Now())
 
 
 def _equal(transcript: Transcript, creator_id: Any) -> QuerySet[Transcript]:

@@ -17,7 +17,7 @@ from django.db.models.functions import Now
 from videos import doubts, runs, scratch, sources, statuses, steps
 from videos.claims import CHECK_S, Claim
 from videos.conf import conf
-from videos.exceptions import ENDINGS
+from videos.exceptions import ENDINGS, ChronosError
 from videos.models import AudioPart, Revision, Step, Transcript, Video
 from videos.splitting import Limits, Part
 from videos.stages import same_content, segments
@@ -132,6 +132,10 @@ class _Transcribing:
                 self._take_parts(listening, recognising)
                 recognising.take_answers()
             recognising.finish_under_way(self._wait)
+        except ChronosError:
+            # Whatever is wrong with the media or the disk, calls that are out are paid.
+            recognising.finish_under_way(self._wait)
+            raise
         finally:
             listening.stop()
             recognising.close()
