@@ -74,9 +74,13 @@ def ledger(videos: dict[str, Video], service: Service, disturbed_at: list[float]
     ]
     asked = {call.id: call.status for call in service.calls}
     by_step: dict[Any, list[Call]] = defaultdict(list)
+    # Of two hearings of a part the better one is used.
+    heard_again = Step.objects.filter(run__video__in=ids, key__endswith=" again")
+    again = set(heard_again.values_list("pk", flat=True))
     for call_id, row in rows.items():
         by_step[row.step_id].append(row)
-        if row.state == "answered" and not row.used and not _is_excused(row, service, disturbed_at):
+        is_wasted = row.state == "answered" and not row.used and row.step_id not in again
+        if is_wasted and not _is_excused(row, service, disturbed_at):
             problems.append("an answer was paid for and not used, without a reason")
         if row.state == "answered" and asked.get(call_id) != 200:
             problems.append(f"a row is answered, the service says {asked.get(call_id)}")
