@@ -46,6 +46,7 @@ class Environment(BaseSettings):
     chronos_embedding_tokens_per_minute: int = Field(default=0, ge=0)
     chronos_max_upload_bytes: int = Field(default=20 * 1024**3, ge=1)
     chronos_max_duration_s: int = Field(default=12 * 3600, ge=1)
+    chronos_prices: dict[str, dict[str, float]] = {}
     chronos_visible_videos: str = "videos.access.own_videos"
     chronos_ffmpeg: str | None = None
 

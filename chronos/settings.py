@@ -166,6 +166,7 @@ CHRONOS_EMBEDDING_REQUESTS_PER_MINUTE = environment.chronos_embedding_requests_p
 CHRONOS_EMBEDDING_TOKENS_PER_MINUTE = environment.chronos_embedding_tokens_per_minute
 CHRONOS_MAX_UPLOAD_BYTES = environment.chronos_max_upload_bytes
 CHRONOS_MAX_DURATION_S = environment.chronos_max_duration_s
+CHRONOS_PRICES = environment.chronos_prices
 CHRONOS_VISIBLE_VIDEOS = environment.chronos_visible_videos
 CHRONOS_FFMPEG = environment.chronos_ffmpeg
 

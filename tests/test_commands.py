@@ -10,6 +10,7 @@ from django.db import connection
 from tests.conftest import PROJECT, ended, worker_environment
 from tests.media import make_audio
 from tests.rows import completed_video
+from videos.estimating import estimate
 from videos.models import Event, Run, Video
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -137,6 +138,15 @@ def test_reprocessing_a_completed_video_needs_a_stage(creator):
     assert "say from which stage" in manage.stderr
 
 
+def test_resuming_is_estimated_at_what_is_left_to_pay(creator):
+    video = completed_video(creator)
+    Video.objects.update(status="failed")
+
+    assert estimate([video], "transcribe").audio_seconds == 60
+    video.refresh_from_db()
+    assert estimate([video], None).audio_seconds == 0
+
+
 def test_a_dry_run_estimates_and_starts_nothing(creator):
     video = completed_video(creator)
 
@@ -199,7 +209,7 @@ def test_what_is_known_of_a_video(creator):
     (hit,) = manage("search", "number", "--json")["results"]
     assert (hit["video_id"], hit["start"], hit["chunk_index"]) == (str(video.pk), 0.0, 0)
     status = manage("status", "--json")
-    assert set(status) == {"videos", "queues", "runs", "workers"}
+    assert set(status) == {"videos", "queues", "runs", "breakers", "workers"}
     assert status["queues"] == {"bulk": 0, "default": 0}
     assert manage("usage", "--json")["rows"][0]["embedding_tokens"] == 100
     assert manage("sweep", "--json") == {"redispatched": 0, "requeued": 0, "released": 0}

@@ -5,6 +5,7 @@ import pytest
 from tests.conftest import eventually
 from videos import events
 from videos.models import Run, Step, Worker
+from videos.registry import registry
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -72,9 +73,9 @@ def test_a_function_that_no_worker_knows_ends_as_failed(worker, diary):
 
 def test_two_functions_of_one_name_are_a_mistake():
     with pytest.raises(ValueError, match="already"):
-        events.registry.add_function(next(iter(events.registry.functions.values())))
+        registry.add_function(next(iter(registry.functions.values())))
 
 
 def test_one_event_has_one_data_class():
     with pytest.raises(ValueError, match="Greeting"):
-        events.registry.add_type("letters/greeting.requested", dict)
+        registry.add_type("letters/greeting.requested", dict)

@@ -2,13 +2,14 @@
 
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
 from tests.media import make_video, run_ffmpeg
 from videos import launcher, media
-from videos.exceptions import Misconfigured, UnreadableMedia
+from videos.exceptions import Misconfigured, RunCancelled, UnreadableMedia
 
 
 def launch(limits, *program):
@@ -117,3 +118,19 @@ def test_decoding_ends_ffmpeg_when_the_block_ends(tmp_path):
         next(decoding.blocks())
 
     assert decoding._process.poll() is not None
+
+
+def test_no_more_decode_at_once_than_there_are_cores(tmp_path, monkeypatch):
+    clip = make_video(tmp_path / "clip.mp4", 4)
+    track = media.probe(clip).track_for("")
+    monkeypatch.setattr(media, "_decoders", threading.BoundedSemaphore(1))
+    monkeypatch.setattr(media, "_TURN_CHECK_S", 0.01)
+
+    def is_cancelled():
+        raise RunCancelled
+
+    with media.decode(clip, 60, track):
+        with pytest.raises(RunCancelled), media.decode(clip, 60, track, check=is_cancelled):
+            pass
+    with media.decode(clip, 60, track, check=is_cancelled) as decoding:
+        assert sum(map(len, decoding.blocks())) == pytest.approx(4 * 16_000, abs=500)

@@ -14,7 +14,8 @@ from tests.environment import clean
 #: From pure code to commands: a module may import from its own layer and those before it.
 LAYERS = [
     {"exceptions", "launcher", "splitting", "stitching", "captions", "chunking", "ranking"}
-    | {"retries", "doubts", "capabilities", "languages"},
+    | {"retries", "doubts", "capabilities", "languages", "registry"}
+    | {"containers"},
     {"conf", "models", "locks", "commits"},
     {"events", "media", "services", "transcription", "embedding", "ledger", "access", "usage"}
     | {"brokers", "scratch", "breaker", "budget"},
@@ -25,13 +26,13 @@ LAYERS = [
     {"sweeping", "stages"},
     {"workers"},
     {"functions", "pipelines"},
-    {"middleware", "actors", "documents"},
+    {"middleware", "actors", "documents", "estimating"},
     {"receivers", "checks", "admin", "management"},
     {"apps"},
 ]
 PURE = (
     *("splitting", "stitching", "captions", "chunking", "ranking", "retries"),
-    *("doubts", "capabilities"),
+    *("doubts", "capabilities", "containers"),
 )
 
 

@@ -1,4 +1,7 @@
-"""Who may see what: one policy, through which every page, answer and file goes."""
+"""Who may see what: one policy for all pages that are made for creators.
+
+Operators see all videos: the admin asks for Django's permissions, commands for a shell.
+"""
 
 from __future__ import annotations
 

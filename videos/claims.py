@@ -21,10 +21,11 @@ from django.db import transaction
 from django.db.models import F, Q
 from django.db.models.functions import Coalesce, Now
 
-from videos import events, locks, runs
+from videos import locks, runs
 from videos.conf import conf
 from videos.exceptions import ClaimLost, HandedOver, RunCancelled, TimedOut
 from videos.models import Run
+from videos.registry import registry
 
 #: Seconds between two looks of a waiting stage at its claim.
 CHECK_S = 0.5
@@ -129,7 +130,7 @@ def claimed(run_id: UUID, stage: str, worker_id: UUID | None) -> Iterator[Claim 
     worker was faster, or the run has ended.
     """
     function_name = Run.objects.filter(pk=run_id).values_list("function", flat=True).first()
-    function = events.registry.functions.get(function_name or "")
+    function = registry.functions.get(function_name or "")
     if function is None or stage not in function.stages:
         yield None
         return

@@ -17,7 +17,7 @@ GIB = 1024**3
 
 @dataclass(frozen=True)
 class Conf:
-    """What the app can be told; the defaults are those of docs/configuration.md."""
+    """What the app can be told, with its defaults."""
 
     transcription_base_url: str | None = None
     transcription_api_key: str | None = None

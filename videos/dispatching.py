@@ -8,8 +8,8 @@ from django.db import transaction
 from django.db.models.functions import Now
 
 from videos import admission, runs
-from videos.events import registry
 from videos.models import Event, Run
+from videos.registry import registry
 
 
 def dispatch(event_id: UUID) -> list[Run]:

@@ -1,4 +1,4 @@
-"""The JSON documents of videos, runs, transcripts and chunks, as docs/commands.md lists them."""
+"""The JSON documents of videos, runs, transcripts and chunks, as commands print them."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def with_runs(videos: QuerySet[Video]) -> QuerySet[Video]:
 
 
 def video_document(video: Video) -> dict[str, Any]:
-    """Return the VIDEO_OBJECT of a video loaded by `with_runs`."""
+    """Return what commands tell of a video, which `with_runs` has loaded."""
     runs: list[Run] = video.active_runs  # type: ignore[attr-defined]
     run = runs[0] if runs else None
     return {

@@ -195,6 +195,12 @@ class EventRefused(ChronosError):
         self.field = field
 
 
+class UnknownVideo(EventRefused):
+    """Raised when an event is about a video that does not exist."""
+
+    code = "not_found"
+
+
 class ClaimLost(Exception):
     """Raised when another worker, or a newer run, owns what this stage was working on."""
 

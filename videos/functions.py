@@ -23,6 +23,7 @@ from videos.exceptions import (
     Yielded,
 )
 from videos.models import Run, Step
+from videos.registry import Stage, registry
 from videos.workers import current_worker_id
 
 logger = logging.getLogger(__name__)
@@ -167,7 +168,7 @@ def _admit_next(run_id: UUID) -> None:
 
 
 def _perform(claim: Claim) -> None:
-    stage = events.registry.functions[claim.run.function].stages[claim.stage]
+    stage = registry.functions[claim.run.function].stages[claim.stage]
     try:
         if claim.run.video_id:
             with claim.guard():
@@ -191,7 +192,7 @@ def _perform(claim: Claim) -> None:
     raise SkipMessage(f"run {claim.run.pk} did not finish {claim.stage}")
 
 
-def _settle(claim: Claim, stage: events.Stage, failures: Sequence[tuple[Step, Exception]]) -> None:
+def _settle(claim: Claim, stage: Stage, failures: Sequence[tuple[Step, Exception]]) -> None:
     """Decide what follows from the errors of a stage's steps, and write it.
 
     One step that has failed for good fails the run; else it waits or is tried again once

@@ -21,6 +21,7 @@ _PRICES: dict[str, dict[str, float]] = {
     "gpt-4o-transcribe": {"minute": 0.006},
     "gpt-4o-transcribe-diarize": {"minute": 0.006},
     "gpt-4o-mini-transcribe": {"minute": 0.003},
+    "gpt-4o-mini-transcribe-2025-12-15": {"minute": 0.003},
     "gpt-transcribe": {"minute": 0.0045},
     "text-embedding-3-small": {"million_tokens": 0.02},
     "text-embedding-3-large": {"million_tokens": 0.13},

@@ -7,33 +7,28 @@ file size, without network where the kernel allows it, and reading nothing but t
 from __future__ import annotations
 
 import os
-import re
 import signal
 import subprocess
 import sys
 import threading
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import IO
 
 import imageio_ffmpeg
-import langcodes
-import langcodes.tag_parser
 import numpy as np
 import numpy.typing as npt
 
 from videos import launcher
 from videos.conf import conf
+from videos.containers import Probe, Track, read_header, tells_damage
 from videos.exceptions import (
     ChronosError,
     DecoderLost,
     Misconfigured,
-    NoAudio,
-    UnreadableMedia,
 )
 from videos.splitting import SAMPLE_RATE
 
@@ -54,70 +49,18 @@ _HEADER_BYTES = 512 * 1024
 #: hand-overs between its threads, the less time it takes (docs/figures.md).
 _BLOCK_SAMPLES = SAMPLE_RATE * 5
 _FILTERED_SAMPLES = SAMPLE_RATE
+#: No more ffmpegs decode at once than there are cores: more would only take longer each.
+_decoders = threading.BoundedSemaphore(os.cpu_count() or 1)
+_TURN_CHECK_S = 0.5
 _STDERR_LINES = 200
 _STDERR_LINE_BYTES = 500
 
-#: What the file says of itself is indented further than what ffmpeg says of it.
-_FORMAT = re.compile(r"^Input #0, (\S+), from", re.MULTILINE)
-_DURATION = re.compile(r"^  Duration: (\d+):(\d\d):(\d\d(?:\.\d+)?)", re.MULTILINE)
-_ESTIMATED = "Estimating duration from bitrate"
-_AUDIO = re.compile(
-    r"^  (?:  )?Stream #0:(?P<index>\d+)(?:\[\w+\])?(?:\((?P<language>[^)]*)\))?"
-    r": Audio: (?P<codec>\w+)(?P<rest>.*)$",
-    re.MULTILINE,
-)
-_PICTURES = re.compile(r"^ +Stream #0:\d+.*: Video: ", re.MULTILINE)
-_BROKEN = re.compile(
-    r"partial file|[Tt]runcat|Invalid data found|[Ee]rror while decoding|End of file|corrupt"
-    r"|ended prematurely|Read error|Error during demuxing|size and duration do not match",
-)
-#: Containers whose clock may begin anywhere: ffmpeg has it begin with the first stream in use,
-#: so that audio which starts after the pictures would start at 0.
-_ANY_START = {"mpegts", "mpeg", "ogg"}
 #: Elsewhere pictures are left in the container: reading on is all that they cost.
 _AUDIO_ALONE = ("-vn", "-sn", "-dn")
 _PICTURES_TO_NOWHERE = ("-map", "0:v", "-c", "copy", "-f", "null", "-")
 #: How ffmpeg ends when the file had no part in it: killed by `_PROBE_WITHIN_S` or by the kernel
 #: for want of memory, or never started.
 _NO_WORD_ON_THE_FILE = (-signal.SIGKILL, launcher.NOT_STARTED)
-
-
-@dataclass(frozen=True)
-class Track:
-    """An audio track; `language` is ISO 639-1 where there is such a code, or empty."""
-
-    #: Its number among all streams of the file.
-    index: int
-    codec: str
-    language: str
-    is_default: bool
-    #: Whether its clock is right only while the file's pictures are read, too.
-    needs_pictures: bool = False
-
-
-@dataclass(frozen=True)
-class Probe:
-    """What a file says of itself; `duration_ms` is None where it does not say."""
-
-    duration_ms: int | None
-    tracks: Sequence[Track]
-    #: Whether the duration is a guess from the bytes and the bit rate at the beginning.
-    is_estimated: bool = False
-
-    def track_for(self, language: str) -> Track:
-        """Return which track to hear: the one in the language, else the default, else the first.
-
-        Raises:
-            NoAudio: if there is none.
-        """
-        if not self.tracks:
-            raise NoAudio(
-                "The file has no audio track, so there is nothing to transcribe. "
-                "Export the video again with sound, and upload that."
-            )
-        in_language = (track for track in self.tracks if language and track.language == language)
-        default = (track for track in self.tracks if track.is_default)
-        return next(in_language, None) or next(default, self.tracks[0])
 
 
 @cache
@@ -160,7 +103,7 @@ def probe(path: Path) -> Probe:
     finally:
         limit.cancel()
         _end(process)
-    return _read_header(said)
+    return read_header(said)
 
 
 def _lost(code: int, said: str) -> ChronosError:
@@ -170,55 +113,6 @@ def _lost(code: int, said: str) -> ChronosError:
         "ffmpeg was ended before it had read the file's header: the disk did not answer, or the "
         "worker's machine has too little memory. If it goes on, see the worker's log."
     )
-
-
-def _read_header(said: str) -> Probe:
-    container = _FORMAT.search(said)
-    if container is None and "Permission denied" in said:
-        raise Misconfigured(
-            "The worker's ffmpeg may not read the file. Let the worker run as the user who owns "
-            "the files, then reprocess the video."
-        )
-    if container is None:
-        raise UnreadableMedia(_why_unreadable(said))
-    needs_pictures = container[1] in _ANY_START and bool(_PICTURES.search(said))
-    tracks = {
-        found["index"]: Track(
-            int(found["index"]),
-            found["codec"],
-            _iso_639_1(found["language"]),
-            "(default)" in found["rest"],
-            needs_pictures,
-        )
-        for found in _AUDIO.finditer(said)
-    }
-    duration = _DURATION.search(said)
-    if duration is None:
-        return Probe(None, list(tracks.values()))
-    hours, minutes, seconds = (float(value) for value in duration.groups())
-    duration_ms = round((hours * 3600 + minutes * 60 + seconds) * 1000)
-    return Probe(duration_ms, list(tracks.values()), _ESTIMATED in said)
-
-
-def _iso_639_1(language: str | None) -> str:
-    """Turn what a container says, mostly ISO 639-2, into what a creator chooses."""
-    if not language or language == "und":
-        return ""
-    try:
-        # Of two that share a track ("eng,fra"), the first; of "en-US", the language alone.
-        return langcodes.standardize_tag(re.split("[-_,]", language)[0])
-    except langcodes.tag_parser.LanguageTagError:
-        return ""
-
-
-def _why_unreadable(said: str) -> str:
-    if "whitelist" in said:
-        reason = "It is no video or audio, or a format that names other files, as playlists do."
-    elif "moov atom not found" in said:
-        reason = "It has no index: it is no MP4, or its upload was cut off."
-    else:
-        reason = "It is no video or audio file that ffmpeg can read."
-    return f"{reason} Upload the original file again, or export it as MP4."
 
 
 class Decoding:
@@ -241,7 +135,7 @@ class Decoding:
         """Tell, after the last block, whether ffmpeg complained of missing or damaged data."""
         self._process.wait()
         self._listener.join()
-        return self._process.returncode != 0 or any(_BROKEN.search(line) for line in self._said)
+        return self._process.returncode != 0 or any(map(tells_damage, self._said))
 
     def was_killed(self) -> bool:
         """Tell, after the last block, whether a signal ended ffmpeg, as its limits do."""
@@ -259,7 +153,9 @@ class Decoding:
 
 
 @contextmanager
-def decode(path: Path, cpu_s: int, track: Track) -> Iterator[Decoding]:
+def decode(
+    path: Path, cpu_s: int, track: Track, *, check: Callable[[], object] = lambda: None
+) -> Iterator[Decoding]:
     """Decode an audio track; ffmpeg is gone when the block ends, however it ends.
 
     Audio that starts late or has gaps is filled with silence (`aresample=async=1`), so that a
@@ -269,6 +165,7 @@ def decode(path: Path, cpu_s: int, track: Track) -> Iterator[Decoding]:
         path: a local file.
         cpu_s: seconds of CPU time after which the kernel ends ffmpeg.
         track: one of those that `probe` found.
+        check: called while all cores decode for others; what it raises ends the waiting.
     """
     filters = f"aresample={SAMPLE_RATE}:async=1:first_pts=0,aformat=channel_layouts=mono"
     program = [
@@ -277,14 +174,25 @@ def decode(path: Path, cpu_s: int, track: Track) -> Iterator[Decoding]:
         *("-ac", "1", "-ar", str(SAMPLE_RATE), "-f", "s16le", "pipe:1"),
         *(_PICTURES_TO_NOWHERE if track.needs_pictures else ()),
     ]
-    process = _start(program, cpu_s)
-    decoding = Decoding(process)
+    with _turn(check):
+        process = _start(program, cpu_s)
+        decoding = Decoding(process)
+        try:
+            yield decoding
+        finally:
+            _kill(process)
+            decoding._listener.join()
+            _end(process)
+
+
+@contextmanager
+def _turn(check: Callable[[], object]) -> Iterator[None]:
+    while not _decoders.acquire(timeout=_TURN_CHECK_S):
+        check()
     try:
-        yield decoding
+        yield
     finally:
-        _kill(process)
-        decoding._listener.join()
-        _end(process)
+        _decoders.release()
 
 
 def encode_opus(samples: npt.NDArray[np.int16]) -> bytes:

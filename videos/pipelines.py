@@ -13,17 +13,14 @@ reprocessing build the same pipeline from a later stage.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import Sum
 
-from videos import admission, events, ledger, runs, statuses
-from videos.conf import conf
+from videos import admission, events, runs, statuses
 from videos.dispatching import dispatch
-from videos.events import Function, Stage
-from videos.models import ACTIVE_STATES, Chunk, Event, Revision, Run, Step, Video
+from videos.models import ACTIVE_STATES, Event, Revision, Run, Step, Video
+from videos.registry import Function, Stage, registry
 from videos.retries import EMBEDDING_RETRIES, TRANSCRIPTION_RETRIES
 from videos.stages.chunk import chunk
 from videos.stages.embed import embed
@@ -42,15 +39,6 @@ EVENT_OF_STAGE = {
     "chunk": "video/chunk.requested",
     "embed": "video/embed.requested",
 }
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """What processing again would use; USD by the prices of the configured models."""
-
-    audio_seconds: float
-    embedding_tokens: int
-    cost_usd: float
 
 
 def start_processing(event: Event, function: Function) -> list[Run]:
@@ -200,23 +188,6 @@ def transcribe_data(video: Video) -> dict[str, object]:
     }
 
 
-def estimate(videos: Iterable[Video], from_stage: str | None) -> Estimate:
-    """Return what processing these videos again from a stage would use."""
-    listed = list(videos)
-    heard = [video for video in listed if (from_stage or "transcribe") == "transcribe"]
-    audio_seconds = sum(video.duration_s or 0.0 for video in heard)
-    tokens = (
-        Chunk.objects.filter(revision__in=[video.revision_id for video in listed]).aggregate(
-            tokens=Sum("token_count")
-        )["tokens"]
-        or 0
-    )
-    cost = ledger.cost_usd(conf().transcription_model, audio_seconds=audio_seconds)
-    # Passages repeat the text of their chunk.
-    cost += ledger.cost_usd(conf().embedding_model, tokens=2 * tokens)
-    return Estimate(round(audio_seconds, 3), 2 * tokens, float(cost))
-
-
 def _locked(video_id: UUID | str) -> Video | None:
     return Video.objects.select_for_update(of=("self",)).filter(pk=video_id).first()
 
@@ -311,6 +282,6 @@ for _name, _event, _first, _starter in [
 ]:
     # A resumed run may begin at any stage, so every function knows all from its first on.
     _names = list(STAGES)[list(STAGES).index(_first) :]
-    events.registry.add_function(
+    registry.add_function(
         Function(_name, _event, {name: STAGES[name] for name in _names}, start=_starter)
     )

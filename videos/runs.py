@@ -10,8 +10,9 @@ from uuid import UUID
 from django.db.models import DurationField, ExpressionWrapper, F, Value
 from django.db.models.functions import Least, Now, Power
 
-from videos import events, ledger, statuses
+from videos import ledger, statuses
 from videos.models import ACTIVE_STATES, Run, Step, Video
+from videos.registry import Function, registry
 
 _ERROR_MAX_LENGTH = 2_000
 #: Fields of a run that has left its worker.
@@ -24,7 +25,7 @@ _MOST_DOUBLINGS = 1
 
 
 def create(
-    function: events.Function,
+    function: Function,
     *,
     data: dict[str, Any],
     stage: str | None = None,
@@ -144,9 +145,9 @@ def fail(run: Run, code: str, message: str) -> None:
     open_steps.update(state=Step.State.FAILED, finished_at=Now())
     if run.video_id:
         statuses.failed(run, code, message)
-    function = events.registry.functions.get(run.function)
+    function = registry.functions.get(run.function)
     if function and function.on_failure:
-        handler = events.registry.functions[function.on_failure]
+        handler = registry.functions[function.on_failure]
         create(handler, data=run.data, parent=run, creator_id=run.creator_id)
 
 

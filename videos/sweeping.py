@@ -11,11 +11,12 @@ from django.db import connection, transaction
 from django.db.models import Q, QuerySet, Value
 from django.db.models.functions import Now
 
-from videos import admission, dispatching, events, ledger, locks, runs, transport
+from videos import admission, dispatching, ledger, locks, runs, transport
 from videos.commits import after_commit
 from videos.conf import conf
 from videos.exceptions import Misconfigured, WorkerLost
 from videos.models import Event, Run, Worker
+from videos.registry import registry
 
 logger = logging.getLogger(__name__)
 
@@ -128,7 +129,7 @@ def _end_hopeless() -> None:
 def _end_unknown() -> None:
     """End the runs of functions that no installed app has: nobody will ever perform them."""
     lost = _without_message().filter(requeues__gte=_MOST_REQUEUES_UNKNOWN)
-    for found in lost.exclude(function__in=events.registry.functions)[:_MOST_AT_ONCE]:
+    for found in lost.exclude(function__in=registry.functions)[:_MOST_AT_ONCE]:
         run = runs.locked(found, skip=True, state=Run.State.QUEUED)
         if run is not None:
             runs.fail(

@@ -10,8 +10,8 @@ from dramatiq import Message
 from dramatiq.errors import BrokerError
 from redis.exceptions import RedisError
 
-from videos import events
 from videos.models import Run
+from videos.registry import Function, registry
 
 logger = logging.getLogger(__name__)
 
@@ -23,7 +23,7 @@ def enqueue(runs: Iterable[Run]) -> None:
     message.
     """
     for run in runs:
-        function = events.registry.functions.get(run.function)
+        function = registry.functions.get(run.function)
         if function is None:
             logger.error("Run %s: no installed app has the function %s.", run.pk, run.function)
             continue
@@ -33,7 +33,7 @@ def enqueue(runs: Iterable[Run]) -> None:
             logger.warning("Run %s could not be enqueued, the sweep will: %s", run.pk, error)
 
 
-def _messages(run: Run, function: events.Function) -> list[Message[None]]:
+def _messages(run: Run, function: Function) -> list[Message[None]]:
     broker = dramatiq.get_broker()
     broker.declare_queue(run.queue)
     return [

@@ -17,7 +17,7 @@ from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString, mark_safe
 
-from videos import admission, pipelines
+from videos import admission, estimating, pipelines
 from videos.documents import chunk_documents, eta_s, serving_segments, with_runs
 from videos.models import Call, Run, Video
 from videos.sources import is_local
@@ -218,7 +218,7 @@ class VideoAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         choices = []
         for name, note in _CHOICES.items():
             eligible = _eligible(listed, name)
-            estimate = pipelines.estimate(eligible, name or None)
+            estimate = estimating.estimate(eligible, name or None)
             choices.append((name or _RESUME, note, len(eligible), estimate))
         context = {
             **self.admin_site.each_context(request),

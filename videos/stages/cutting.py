@@ -12,6 +12,7 @@ import soundfile
 
 from videos import media
 from videos.conf import conf
+from videos.containers import Track
 from videos.exceptions import TimedOut, TooLong, UnreadableMedia
 from videos.splitting import SAMPLE_RATE, Limits, Part, Splitter, levels_db
 from videos.stages.listening import AudioEnd, CutPart, Listening
@@ -32,7 +33,7 @@ Samples = npt.NDArray[np.int16]
 
 def cut_media(
     source: Path,
-    track: media.Track,
+    track: Track,
     announced_ms: int | None,
     folder: Path,
     limits: Limits,
@@ -45,7 +46,10 @@ def cut_media(
 
     def produce(listening: Listening) -> AudioEnd:
         cpu_s = _DECODE_CPU_S + int(conf().max_duration_s * _DECODE_CPU_PER_MEDIA_S)
-        with media.decode(source, cpu_s, track) as decoding, _whole(folder) as whole:
+        with (
+            media.decode(source, cpu_s, track, check=listening.check) as decoding,
+            _whole(folder) as whole,
+        ):
             listening.interrupt_with(decoding.kill)
             cutter = _Cutter(listening, folder, limits, committed)
             for block in decoding.blocks():

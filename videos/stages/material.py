@@ -9,8 +9,8 @@ from videos import media, sources, statuses
 from videos.capabilities import Capability
 from videos.claims import Claim
 from videos.conf import conf
+from videos.containers import Probe, Track
 from videos.exceptions import TooLong
-from videos.media import Probe, Track
 from videos.models import Glossary, Revision, Run, Transcript, Video
 from videos.splitting import Limits
 from videos.stages import probing, same_content

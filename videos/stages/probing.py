@@ -14,8 +14,8 @@ from videos import calls, capabilities, media, steps, transcription
 from videos.capabilities import Capability
 from videos.claims import Claim
 from videos.conf import conf
+from videos.containers import Track
 from videos.exceptions import Rejected
-from videos.media import Track
 from videos.models import Call, ProbedModel, Step
 from videos.splitting import SAMPLE_RATE, Limits, Splitter, levels_db
 from videos.transcription import Heard
@@ -45,7 +45,7 @@ def probe(claim: Claim, source: Path, track: Track, folder: Path, model: str) ->
     one like Whisper, this time.
     """
     path = folder / "probe.flac"
-    if not _write_first_speech(source, track, path):
+    if not _write_first_speech(claim, source, track, path):
         return capabilities.WHISPER
     with steps.step(claim, "probe") as step:
         if step.result is not None:
@@ -105,9 +105,9 @@ def _capability(candidate: Capability, heard: Heard) -> Capability:
     )
 
 
-def _write_first_speech(source: Path, track: Track, path: Path) -> bool:
+def _write_first_speech(claim: Claim, source: Path, track: Track, path: Path) -> bool:
     """Write a few seconds from where speech begins; return whether there is any."""
-    with media.decode(source, _CPU_S, track) as decoding:
+    with media.decode(source, _CPU_S, track, check=claim.check) as decoding:
         for samples in _windows(decoding):
             begins_ms = _first_speech_ms(samples)
             if begins_ms is not None:

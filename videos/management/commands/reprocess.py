@@ -8,7 +8,7 @@ from typing import Any
 
 from django.core.management.base import CommandParser
 
-from videos import pipelines
+from videos import estimating, pipelines
 from videos.management.reporting import (
     Failed,
     ReportingCommand,
@@ -60,7 +60,7 @@ class Command(ReportingCommand):
                     pipelines.resumable_stage(video)
                 except ValueError as error:
                     raise WrongUsage(str(error)) from None
-        document = {"runs": [], "estimate": asdict(pipelines.estimate(videos, stage))}
+        document = {"runs": [], "estimate": asdict(estimating.estimate(videos, stage))}
         if options["dry_run"]:
             return document
         with worker_at_hand(self.say) if options["wait"] else nullcontext():

@@ -38,8 +38,7 @@ class Command(ReportingCommand):
                 f"The data is no JSON: {error}.", code=EventRefused.code, field="data"
             ) from None
         except EventRefused as refused:
-            code = "not_found" if "there is no video" in str(refused) else refused.code
-            raise Failed(str(refused), code=code, field=refused.field) from None
+            raise Failed(str(refused), code=refused.code, field=refused.field) from None
         started = event.runs.order_by("created_at").values_list("pk", flat=True)
         return {"event_id": str(event.pk), "runs": [str(pk) for pk in started]}
 

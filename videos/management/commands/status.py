@@ -35,6 +35,15 @@ class Command(ReportingCommand):
             "videos": [video_document(video) for video in videos],
             "queues": _queue_depths(),
             "runs": {row["state"]: row["count"] for row in states},
+            "breakers": [
+                {
+                    "service": breaker.service,
+                    "failures": breaker.failures,
+                    "open_until": breaker.open_until.isoformat() if breaker.open_until else None,
+                    "last_error": breaker.last_error,
+                }
+                for breaker in Breaker.objects.filter(failures__gt=0)
+            ],
             "workers": [
                 {
                     "pid": worker.pid,
@@ -56,9 +65,11 @@ class Command(ReportingCommand):
             )
         runs = ", ".join(f"{count} {state}" for state, count in document["runs"].items())
         self.stdout.write(f"runs: {runs or 'none'}; workers: {len(document['workers'])}")
-        for breaker in Breaker.objects.filter(failures__gt=0):
+        for breaker in document["breakers"]:
+            until = breaker["open_until"]
             self.stdout.write(
-                f"{breaker} after {breaker.failures} failures; last: {breaker.last_error}"
+                f"{breaker['service']}: {breaker['failures']} failures in a row"
+                f"{f', no calls until {until}' if until else ''}; last: {breaker['last_error']}"
             )
 
 
