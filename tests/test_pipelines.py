@@ -1,11 +1,13 @@
 """Videos through real workers: what comes out, and what is paid."""
 
+import threading
+
 import pytest
 
 from tests.conftest import ended, eventually
 from tests.media import make_audio
 from tests.openai_server import Fault
-from videos import events
+from videos import events, sources
 from videos.models import (
     AudioPart,
     Call,
@@ -19,6 +21,7 @@ from videos.models import (
     Video,
 )
 from videos.search import search
+from videos.stages import cutting
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -315,3 +318,28 @@ def test_a_cancel_during_a_short_stage_is_not_lost(upload, worker, openai):
 
     assert ended(video).status == "cancelled"
     assert not Chunk.objects.filter(revision=video.revision).exists()
+
+
+def test_a_full_disk_costs_no_call_that_is_out(
+    upload, worker, openai, tmp_path, monkeypatch, settings
+):
+    settings.CHRONOS_DISK_WAIT_S = 0.1
+    full = [sources.disk_full()]
+    write = cutting._write_upload
+    openai.gate.clear()
+
+    def fail_once(folder, part, samples):
+        if part.start_ms and full:
+            eventually(openai.heard)
+            threading.Timer(0.3, openai.gate.set).start()
+            raise full.pop()
+        return write(folder, part, samples)
+
+    monkeypatch.setattr(cutting, "_write_upload", fail_once)
+
+    video = ended(upload(make_audio(tmp_path / "long.flac", 240)), timeout_s=60)
+
+    assert (video.status, full) == ("completed", [])
+    heard = Call.objects.filter(service="transcription")
+    assert set(heard.values_list("state", flat=True)) == {"answered"}
+    assert heard.filter(used=True).count() == video.transcripts.get().parts.count()
