@@ -84,6 +84,15 @@ DATABASES = {
         conn_health_checks=True,
     )
 }
+# A server whose machine is gone says nothing: without these, a worker would wait for it for hours.
+# What the URL says goes first.
+DATABASES["default"]["OPTIONS"] = {
+    "connect_timeout": 10,
+    "keepalives_idle": 15,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 30_000,
+} | DATABASES["default"].get("OPTIONS", {})
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 DRAMATIQ_BROKER = broker_settings(environment)
