@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from videos import splitting
 from videos.splitting import (
     FRAME_MS,
     MAX_PART_MS,
@@ -55,6 +56,25 @@ def test_without_a_pause_the_quietest_moment_is_cut():
     first = split(stream, Limits(200_000, 16, max_ms=120_000))[0]
 
     assert abs(first.end_ms - 100_050) <= 60
+
+
+def test_sound_without_pauses_is_looked_at_once_however_often_it_is_fed(monkeypatch):
+    looks = []
+
+    def counted(*arguments):
+        looks.append(arguments)
+        return find_pause(*arguments)
+
+    find_pause = splitting._best_pause
+    monkeypatch.setattr(splitting, "_best_pause", counted)
+    stream = levels((3600, LOUD))
+
+    parts = split(stream, Limits(3_600_000, 16), feed=10)
+    often = len(looks)
+    split(stream, Limits(3_600_000, 16), feed=len(stream))
+
+    assert len(parts) > 1
+    assert often == len(looks) - often
 
 
 def test_recordings_under_two_minutes_are_one_part():

@@ -182,6 +182,8 @@ class Splitter:
         self._committed = sorted(committed)
         self._start_ms = 0
         self._levels: Levels = np.empty(0, np.float32)
+        #: How often the next cut was looked for in vain.
+        self._looks = 0
 
     def feed(self, levels: Levels) -> list[Part]:
         """Take more levels; return the parts whose end is now known."""
@@ -212,20 +214,19 @@ class Splitter:
         begin = min(max(target - reach, least), hardest - reach)
         # The window widens step by step until it holds a pause; each look is at a fixed
         # number of frames, so that the cut does not depend on how the stream was fed.
-        for widening in range(1, hardest + 1):
-            end = min(target + widening * reach, hardest)
-            if len(self._levels) < end:
-                return None
+        while len(self._levels) >= (end := min(target + (self._looks + 1) * reach, hardest)):
             window = self._levels[:end]
             pause = _best_pause(window, begin, target)
             if pause is not None:
                 return pause
             if end == hardest:
                 return begin + _quietest(window[begin:])
+            self._looks += 1
         return None
 
     def _take(self, frames: int, end_ms: int | None = None) -> Part:
         levels, self._levels = self._levels[:frames], self._levels[frames:]
+        self._looks = 0
         start_ms = self._start_ms
         self._start_ms = start_ms + frames * FRAME_MS if end_ms is None else end_ms
         speech = [
