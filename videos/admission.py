@@ -115,9 +115,9 @@ def _release_bulk() -> list[UUID]:
     held = Run.objects.filter(holds_slot=True, queue=BULK).count()
     idle = live_slots() - Run.objects.filter(state__in=_BUSY).count()
     pool = conf().bulk_concurrency - held
-    room = max(0, min(pool, idle))
+    most = max(0, min(pool, idle))
     ordered = due.order_by("-priority", "created_at").values_list("pk", flat=True)
-    released = _mark_released(list(ordered[:room]))
+    released = _mark_released(list(ordered[:most]))
     reason = Run.Waiting.CONCURRENCY if pool <= idle else Run.Waiting.CAPACITY
     due.exclude(waiting_reason=reason).update(waiting_reason=reason)
     return released

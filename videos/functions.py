@@ -99,13 +99,14 @@ def perform(run_id: UUID, stage: str, worker_id: UUID | None) -> None:
     Raises:
         SkipMessage: whenever the pipeline must not go on to the next stage.
     """
-    is_ours = False
     try:
         with claims.claimed(run_id, stage, worker_id) as claim:
             if claim is None:
                 raise SkipMessage(f"run {run_id} is not waiting for {stage}")
-            is_ours = True
-            _perform_or_end(claim)
+            try:
+                _perform_or_end(claim)
+            finally:
+                _admit_next(run_id)
     except ClaimLost as lost:
         raise SkipMessage(str(lost)) from None
     except _DATABASE_ERRORS as error:
@@ -114,9 +115,6 @@ def perform(run_id: UUID, stage: str, worker_id: UUID | None) -> None:
         # The lease runs out, and the sweep sends the run to a worker that has a database.
         logger.warning("Run %s lost the database in %s: %s", run_id, stage, error)
         raise SkipMessage(str(error)) from None
-    finally:
-        if is_ours:
-            _admit_next(run_id)
 
 
 def _perform_or_end(claim: Claim) -> None:

@@ -49,9 +49,15 @@ def sweep() -> Swept:
         found = _look()
         if not found:
             return swept
-        _end_hopeless()
-        _end_unknown()
-        stuck = _leases_run_out() + runs.queue_again(_due()) + _messages_lost()
+        stuck: list[Run] = []
+        if "leases" in found:
+            _end_hopeless()
+            stuck += _leases_run_out()
+        if "due" in found:
+            stuck += runs.queue_again(_due())
+        if "messages" in found:
+            _end_unknown()
+            stuck += _messages_lost()
         swept.requeued = len(stuck)
         _gone().delete()
         ledger.forget_orphans()
