@@ -49,6 +49,7 @@ def every_file(folder: Path, canary: str) -> list[Broken]:
         *_renamed(folder, whole),
         *_many_tracks(folder),
         *_naming_others(folder, canary),
+        *_sounding_elsewhere(folder),
     ]
 
 
@@ -209,3 +210,32 @@ def _naming_others(folder: Path, canary: str) -> Iterator[Broken]:
             yield Broken("naming others", f"list {number}.{ending}", content, outcomes)
             if ending in ("m3u8", "ffconcat"):
                 yield Broken("naming others", f"list {number} ({ending}).mp4", content, outcomes)
+
+
+def _sounding_elsewhere(folder: Path) -> Iterator[Broken]:
+    """QuickTime files that say that their samples lie in another file, as reference movies may."""
+    for target in ("/etc/passwd", str(folder / "canary.wav")):
+        content = reference_movie(folder, target)
+        yield Broken("naming others", f"samples of {target[1:]}.mov", content, REFUSED)
+
+
+def reference_movie(folder: Path, target: str) -> bytes:
+    """Return a movie whose samples are the bytes of the file at `target`, an absolute path.
+
+    The entry of its box `dref` is a Macintosh alias record: fixed fields, which may be zeros,
+    then (type, length, content) each; type 2 is the whole path, type -1 the end.
+    """
+    whole = folder / "reference.mov"
+    run_ffmpeg("-f", "lavfi", "-i", BEEPS.format(seconds=SECONDS), "-c:a", "pcm_s16le", whole)
+    content = whole.read_bytes()
+    path = target.encode() + bytes(len(target) % 2)
+    record = bytes(150) + struct.pack(">HH", 2, len(path)) + path + struct.pack(">hH", -1, 0)
+    entry = struct.pack(">I4sI", 12 + len(record), b"alis", 0) + record
+    boxes = {kind: position for position, kind in _boxes(content, 0, len(content))}
+    begin = boxes[b"dref"] + 16
+    (length,) = struct.unpack(">I", content[begin : begin + 4])
+    movie = bytearray(content[:begin] + entry + content[begin + length :])
+    for kind in (b"moov", b"trak", b"mdia", b"minf", b"dinf", b"dref"):
+        (size,) = struct.unpack_from(">I", movie, boxes[kind])
+        struct.pack_into(">I", movie, boxes[kind], size + len(entry) - length)
+    return bytes(movie)

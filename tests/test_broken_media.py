@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.broken_media import every_file, some_files
+from tests.broken_media import SECONDS, every_file, reference_movie, some_files
 from tests.conftest import eventually
+from tests.media import BEEPS, run_ffmpeg
 from videos.models import Run, Video
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -73,6 +74,17 @@ def test_sixty_broken_files_end_as_they_may(upload, worker, tmp_path, canary, se
     assert len(files) >= 300
 
     are_right(process(some_files(files, 60), upload, tmp_path), canary[1])
+
+
+def test_a_reference_movie_would_be_followed_if_ffmpeg_were_let(tmp_path):
+    run_ffmpeg("-f", "lavfi", "-i", BEEPS.format(seconds=SECONDS), tmp_path / "canary.wav")
+    movie = tmp_path / "movie.mov"
+    movie.write_bytes(reference_movie(tmp_path, str(tmp_path / "canary.wav")))
+
+    sound = tmp_path / "sound.wav"
+    run_ffmpeg("-enable_drefs", 1, "-use_absolute_path", 1, "-i", movie, sound)
+
+    assert sound.stat().st_size > 80_000
 
 
 @pytest.mark.slow
