@@ -11,19 +11,12 @@ middling on others), static word embeddings by WordLlama. Prices 0, keys ignored
 from __future__ import annotations
 
 import base64
-import io
 import json
 import logging
-import os
-import signal
 import socket
 import sys
 import tempfile
-import threading
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from functools import cache
-from multiprocessing import get_context, parent_process
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +29,7 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.urls import path
 from django.views.decorators.http import require_GET, require_POST
 
+from chronos.embedded import recogniser
 from chronos.embedded.client import LOCAL_DIMENSIONS, LOCAL_MODELS
 from videos import media
 from videos.exceptions import ChronosError
@@ -44,9 +38,6 @@ from videos.splitting import SAMPLE_RATE
 _STT, _EMBED = LOCAL_MODELS["transcription"], LOCAL_MODELS["embedding"]
 _MAX_UPLOAD_BYTES = 26_214_400
 _MAX_INPUTS = 2_048
-#: A pause of about this long ends an utterance; sentences are further apart.
-_ENDPOINT_WINDOW_S = 0.3
-_FRAMES_PER_S = 100
 _DECODE_CPU_S = 600
 
 
@@ -108,7 +99,7 @@ def transcriptions(request: HttpRequest) -> HttpResponse:
             copy.write(block)
         copy.flush()
         samples = _decode(Path(copy.name))
-    utterances = list(_recognise(samples))
+    utterances = list(recogniser.recognise(samples))
     text = " ".join(utterance["text"] for utterance in utterances)
     if response_format == "text":
         return HttpResponse(text + "\n", content_type="text/plain; charset=utf-8")
@@ -192,86 +183,6 @@ def _decode(path: Path) -> Any:
     return np.concatenate(blocks) if blocks else np.empty(0, np.int16)
 
 
-def _recognise(samples: Any) -> Iterator[dict[str, Any]]:
-    """Yield the utterances; they are recognised side by side, on all cores."""
-    from pocketsphinx import Segmenter
-
-    segmenter = Segmenter(window=_ENDPOINT_WINDOW_S)
-    pcm = samples.tobytes()
-    if len(pcm) % segmenter.frame_bytes == 0:
-        # It ends an utterance only at a last frame that is short.
-        pcm += bytes(2)
-    spans = list(segmenter.segment(io.BytesIO(pcm)))
-    heard = _recognisers().map(_recognise_utterance, [span.pcm for span in spans])
-    for span, words in zip(spans, heard, strict=True):
-        placed = [
-            {
-                "word": word,
-                "start": round(span.start_time + start, 2),
-                "end": round(span.start_time + end, 2),
-            }
-            for word, start, end in words
-        ]
-        if placed:
-            yield {
-                "text": " ".join(entry["word"] for entry in placed),
-                "start": placed[0]["start"],
-                "end": placed[-1]["end"],
-                "words": placed,
-            }
-
-
-def _recognise_utterance(pcm: bytes) -> list[tuple[str, float, float]]:
-    """Return (word, start, end) in seconds of the utterance, without noises and variants."""
-    decoder = _decoder()
-    decoder.start_utt()
-    decoder.process_raw(pcm, full_utt=True)
-    decoder.end_utt()
-    return [
-        (
-            segment.word.split("(")[0],
-            segment.start_frame / _FRAMES_PER_S,
-            (segment.end_frame + 1) / _FRAMES_PER_S,
-        )
-        for segment in decoder.seg()
-        if segment.word[0] not in "<["
-    ]
-
-
-@cache
-def _decoder() -> Any:
-    from pocketsphinx import Decoder
-
-    return Decoder(loglevel="FATAL")
-
-
-@cache
-def _recognisers() -> ProcessPoolExecutor:
-    # Spawned, because this process has threads; they ignore Ctrl-C and end with their parent.
-    return ProcessPoolExecutor(
-        os.cpu_count(), mp_context=get_context("spawn"), initializer=_prepare_recogniser
-    )
-
-
-def _decoder_is_loaded() -> bool:
-    """Have the first recogniser start before the first request comes."""
-    return _decoder() is not None
-
-
-def _prepare_recogniser() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    _decoder()
-
-
-def _end_with_parent() -> None:
-    """End once the server has; the pool's own queue would keep this process for ever."""
-    parent = parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(0)
-
-
 @cache
 def _word_llama() -> Any:
     import wordllama
@@ -302,7 +213,7 @@ def main() -> None:
         LOGGING_CONFIG=None,
     )
     django.setup()
-    _recognisers().submit(_decoder_is_loaded)
+    recogniser.warm_up()
     _word_llama()
     listener = socket.socket(fileno=int(sys.argv[1]))
     waitress.serve(
