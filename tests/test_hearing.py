@@ -86,6 +86,17 @@ def test_an_unknown_model_is_probed_with_the_first_speech_wherever_it_is(
     assert ProbedModel.objects.get().capability["response_format"] == "json"
 
 
+def test_a_new_unknown_model_is_probed_with_the_kept_audio(upload, worker, openai, settings):
+    video = ended(upload())
+    video.file.storage.delete(video.file.name)
+    settings.CHRONOS_TRANSCRIPTION_MODEL = "text-only"
+
+    video.reprocess(from_stage="transcribe")
+
+    assert ended(video).status == "completed", video.error
+    assert ProbedModel.objects.get().model == "text-only"
+
+
 def answer(*segments):
     listed = [
         {

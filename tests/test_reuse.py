@@ -4,6 +4,7 @@ import pytest
 
 from tests.conftest import ended
 from videos.models import Call
+from videos.stages import same_content
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -28,6 +29,35 @@ def test_equal_uploads_at_once_are_heard_once(upload, openai, request):
 
     assert {ended(video).status for video in videos} == {"completed"}
     assert len(openai.heard()) == 1
+
+
+def test_an_equal_upload_has_kept_audio_of_its_own(upload, worker, openai):
+    first, second = ended(upload()), ended(upload())
+    second.file.storage.delete(second.file.name)
+    first.delete()
+
+    second.reprocess(from_stage="transcribe")
+
+    assert ended(second).status == "completed"
+    assert len(openai.heard()) == 2
+
+
+def test_an_equal_upload_is_heard_itself_if_the_other_is_deleted_meanwhile(
+    upload, worker, openai, monkeypatch
+):
+    first = ended(upload())
+
+    def find_and_delete(*arguments):
+        found = find(*arguments)
+        if found is not None:
+            first.delete()
+        return found
+
+    find = same_content.find
+    monkeypatch.setattr(same_content, "find", find_and_delete)
+
+    assert ended(upload()).status == "completed"
+    assert len(openai.heard()) == 2
 
 
 def test_another_creators_equal_upload_is_their_own(upload, worker, openai, django_user_model):

@@ -90,11 +90,26 @@ def fetch_audio(transcript: Transcript, folder: Path, claim: Claim) -> Path:
         return target
 
 
-def keep_audio(video: Video, claim: Claim, path: Path) -> str:
-    """Store the whole audio beside the video, under a name of this claim's own; return it."""
+def has_audio(video: Video, transcript: Transcript) -> bool:
+    """Whether a transcript's audio is in the video's storage, and nobody has deleted it there."""
+    with _storage_errors(video):
+        return bool(transcript.audio) and video.file.storage.exists(transcript.audio)
+
+
+@contextmanager
+def kept_audio(video: Video, claim: Claim, path: Path) -> Iterator[str]:
+    """Store the whole audio beside the video, and yield its name, of this claim's own.
+
+    It is deleted again if the run ends before the name is noted.
+    """
     name = f"{video.folder}/{_AUDIO}{claim.run.pk}-{claim.token}.flac"
-    with path.open("rb") as audio, _storage_errors(video):
-        return video.file.storage.save(name, File(audio))
+    with _storage_errors(video), path.open("rb") as audio:
+        name = video.file.storage.save(name, File(audio))
+    try:
+        yield name
+    except ENDINGS:
+        video.file.storage.delete(name)
+        raise
 
 
 def drop_strays(video: Video) -> None:

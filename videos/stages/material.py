@@ -56,15 +56,14 @@ class Gathering:
             return self._go_on(transcript)
         kept = self._kept_transcript()
         if kept is not None:
-            capability = probing.known_capability(conf().transcription_model)
-            if capability is not None:
-                return Material(self._begin_with_kept(kept, capability), capability)
+            capability = self._capability_by_kept(kept)
+            return Material(self._begin_with_kept(kept, capability), capability)
         source, source_hash = sources.fetch(self._video, self._folder, self._claim)
         return self._begin(source, source_hash)
 
     def _go_on(self, transcript: Transcript) -> Material:
         capability = probing.known_capability(transcript.model) or Capability()
-        if self._is_kept(transcript):
+        if sources.has_audio(self._video, transcript):
             return Material(transcript, capability)
         if equal := self._find_equal(transcript):
             return Material(transcript, capability, equal=equal)
@@ -96,6 +95,14 @@ class Gathering:
         equal = self._find_equal(transcript)
         return Material(transcript, capability, source, track, _announced_ms(found), equal)
 
+    def _capability_by_kept(self, kept: Transcript) -> Capability:
+        model = conf().transcription_model
+        if known := probing.known_capability(model):
+            return known
+        audio = sources.fetch_audio(kept, self._folder, self._claim)
+        track = media.probe(audio).track_for("")
+        return probing.probe(self._claim, audio, track, self._folder, model)
+
     def _begin_with_kept(self, kept: Transcript, capability: Capability) -> Transcript:
         with self._claim.guard() as run:
             return self._create(
@@ -126,14 +133,10 @@ class Gathering:
             return None
         cut = self._video.transcripts.exclude(audio="").filter(cut_at__isnull=False)
         kept = cut.order_by("-created_at").first()
-        if kept is None or not self._is_kept(kept):
+        if kept is None or not sources.has_audio(self._video, kept):
             return None
         same_track = kept.track_count == 1 or kept.asked.get("language") == self._video.language
         return kept if same_track else None
-
-    def _is_kept(self, transcript: Transcript) -> bool:
-        """Whether a transcript's audio is in the storage, and nobody has deleted it there."""
-        return bool(transcript.audio) and self._video.file.storage.exists(transcript.audio)
 
     def _find_equal(self, transcript: Transcript) -> Transcript | None:
         if not self._reuses_transcripts or transcript.parts.exists():

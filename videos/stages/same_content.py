@@ -49,11 +49,17 @@ def find(transcript: Transcript, creator_id: Any) -> Transcript | None:
     )
 
 
-def copy(complete: Transcript, transcript: Transcript) -> int:
+def copy(complete: Transcript, transcript: Transcript, audio: str) -> int:
     """Fill a transcript with what a complete one holds; return the number of segments.
 
-    Call it inside the claim's guard. What the other cost is not booked again.
+    Call it inside the claim's guard. What the other cost is not booked again. `audio` is the
+    name under which its audio was kept for this video too.
+
+    Raises:
+        Transcript.DoesNotExist: if the complete one was deleted meanwhile.
     """
+    # Whoever deletes it waits until it is copied as a whole.
+    complete = Transcript.objects.select_for_update().get(pk=complete.pk)
     AudioPart.objects.bulk_create(
         (
             AudioPart(
@@ -69,7 +75,7 @@ def copy(complete: Transcript, transcript: Transcript) -> int:
     )
     count = segments.insert(transcript, complete.segments.order_by("index"))
     taken = {name: getattr(complete, name) for name in _TAKEN_OVER}
-    Transcript.objects.filter(pk=transcript.pk).update(**taken)
+    Transcript.objects.filter(pk=transcript.pk).update(audio=audio, **taken)
     return count
 
 

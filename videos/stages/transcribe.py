@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import queue
 from collections import Counter
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 
 from django.db.models import Q
@@ -17,7 +17,7 @@ from django.db.models.functions import Now
 from videos import doubts, runs, scratch, sources, statuses, steps
 from videos.claims import CHECK_S, Claim
 from videos.conf import conf
-from videos.exceptions import ENDINGS, ChronosError
+from videos.exceptions import ChronosError, MissingFile, SameContent
 from videos.models import AudioPart, Revision, Step, Transcript, Video
 from videos.splitting import Limits, Part
 from videos.stages import same_content, segments
@@ -74,8 +74,25 @@ class _Transcribing:
         self._store_segments()
 
     def _take_over(self, complete: Transcript, audio_step: Step) -> None:
+        try:
+            with self._audio_of(complete) as audio:
+                self._copy(complete, audio, audio_step)
+        except (MissingFile, Transcript.DoesNotExist) as error:
+            raise SameContent(
+                "The same file, whose transcript was to be used here, was deleted just now: "
+                "this one will be transcribed itself."
+            ) from error
+
+    def _audio_of(self, complete: Transcript) -> AbstractContextManager[str]:
+        """Keep the audio of an equal file for this video too, as long as there is any."""
+        if not sources.has_audio(self._video, complete):
+            return nullcontext("")
+        audio = sources.fetch_audio(complete, self._folder, self._claim)
+        return sources.kept_audio(self._video, self._claim, audio)
+
+    def _copy(self, complete: Transcript, audio: str, audio_step: Step) -> None:
         with self._claim.guard() as run:
-            segment_count = same_content.copy(complete, self._transcript)
+            segment_count = same_content.copy(complete, self._transcript, audio)
             steps.finish(run, audio_step, {"taken_from": str(complete.video_id)})
             statuses.measured(self._video.pk, duration_ms=complete.duration_ms)
             segments.announce(run, segment_count, complete.duration_ms)
@@ -201,15 +218,12 @@ class _Transcribing:
     def _keep_audio(self, audio_step: Step) -> None:
         """Keep the whole audio, so that no later run decodes the video again."""
         assert self._end is not None
-        name = self._transcript.audio
-        if self._is_decoding:
-            name = sources.keep_audio(self._video, self._claim, self._folder / "audio.flac")
-        try:
+        if not self._is_decoding:
+            self._note_end(audio_step, self._transcript.audio)
+            return
+        whole = self._folder / "audio.flac"
+        with sources.kept_audio(self._video, self._claim, whole) as name:
             self._note_end(audio_step, name)
-        except ENDINGS:
-            if name != self._transcript.audio:
-                self._video.file.storage.delete(name)
-            raise
 
     def _note_end(self, audio_step: Step, name: str) -> None:
         assert self._end is not None
