@@ -13,6 +13,7 @@ from __future__ import annotations
 import base64
 import json
 import logging
+import signal
 import socket
 import sys
 import tempfile
@@ -215,6 +216,8 @@ def main() -> None:
     django.setup()
     recogniser.warm_up()
     _word_llama()
+    # waitress ends its threads at SystemExit, and returns.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())
     listener = socket.socket(fileno=int(sys.argv[1]))
     waitress.serve(
         get_wsgi_application(),
@@ -223,6 +226,7 @@ def main() -> None:
         max_request_body_size=2 * _MAX_UPLOAD_BYTES,
         ident="chronos-local",
     )
+    recogniser.stop()
 
 
 if __name__ == "__main__":

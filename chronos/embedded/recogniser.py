@@ -9,7 +9,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from functools import cache
-from multiprocessing import get_context, parent_process
+from multiprocessing import active_children, get_context, parent_process
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,13 @@ _FRAMES_PER_S = 100
 def warm_up() -> None:
     """Have the first process load its model before there is anything to recognise."""
     _recognisers().submit(_decoder_is_loaded)
+
+
+def stop() -> None:
+    """End the processes, whatever they are at."""
+    for process in active_children():
+        process.terminate()
+    _recognisers().shutdown(cancel_futures=True)
 
 
 def recognise(samples: npt.NDArray[np.int16]) -> Iterator[dict[str, Any]]:
