@@ -56,6 +56,25 @@ def test_at_a_seam_an_end_belongs_to_the_earlier_clip_and_a_start_to_the_later()
     assert (ends.end, starts.start, starts.end) == (11.0, 89.0, 90.5)
 
 
+def test_a_segment_said_to_go_on_beyond_a_seam_ends_before_the_silence():
+    whole = part(0, 100_000, (0, 10_000), (90_000, 100_000))
+    said = HeardSegment(8.0, 11.5, "said", words=[(8.0, 9.0, "said")])
+
+    by_words, by_length = on_video_clock(whole, [said, HeardSegment(10.5, 13.0, "longer behind")])
+
+    assert (by_words.start, by_words.end) == (8.0, 11.0)
+    assert (by_length.start, by_length.end) == (89.0, 91.0)
+
+
+def test_a_segment_with_words_at_both_sides_of_a_silence_spans_it():
+    whole = part(0, 100_000, (0, 10_000), (90_000, 100_000))
+    words = [(9.0, 10.0, "one"), (12.0, 13.0, "two")]
+
+    (only,) = on_video_clock(whole, [HeardSegment(9.0, 13.0, "one two", words=words)])
+
+    assert (only.start, only.end) == (9.0, 91.0)
+
+
 def test_one_odd_time_does_not_move_the_others():
     heard = [
         HeardSegment(0.0, 20.0, "A talks,", "A"),

@@ -34,19 +34,19 @@ def on_video_clock(part: Part, heard: Iterable[HeardSegment]) -> list[HeardSegme
     """Move what was heard in a part's upload to the video's clock.
 
     An upload holds the part's clips, one after the other; silences between them were left out.
-    Times outside of the upload are moved to its ends.
+    Times outside of the upload are moved to its ends. A segment said to go on beyond a seam
+    lies in the clips that hold its words; without words, in the clip that holds most of it.
     """
     clock = _Clock(part.clips)
     moved = []
     for segment in heard:
-        start = clock.start(segment.start)
         words = [
             (begin, max(begin, clock.end(word[1])), word[2])
             for word in segment.words
             for begin in [clock.start(word[0])]
         ]
-        end = max(start, clock.end(segment.end))
-        moved.append(replace(segment, start=start, end=end, words=words))
+        start, end = clock.span(segment.start, segment.end, words)
+        moved.append(replace(segment, start=start, end=max(start, end), words=words))
     return moved
 
 
@@ -75,6 +75,23 @@ class _Clock:
     def end(self, seconds: float) -> float:
         """Return when something ended; at a seam, it is the earlier clip."""
         return self._moved(seconds, belongs_before=True)
+
+    def span(self, start: float, end: float, words: Sequence[Word]) -> tuple[float, float]:
+        """Return from when to when somebody spoke, without a silence before or behind it."""
+        whole = self.start(start), self.end(end)
+        pieces = [
+            (max(first_ms / 1000, whole[0]), min(last_ms / 1000, whole[1]))
+            for first_ms, last_ms in self._clips
+            if first_ms / 1000 < whole[1] and whole[0] < last_ms / 1000
+        ]
+        if len(pieces) < 2:
+            return whole
+        spoken = [
+            (first, last)
+            for first, last in pieces
+            if any(first <= begin < last for begin, _, _ in words)
+        ] or [max(pieces, key=lambda piece: piece[1] - piece[0])]
+        return spoken[0][0], spoken[-1][1]
 
     def _moved(self, seconds: float, *, belongs_before: bool) -> float:
         left_ms = max(seconds, 0.0) * 1000
