@@ -48,6 +48,6 @@ format: install-dev
 # Needs `uv`, which resolves for all supported Pythons at once.
 lock:
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-		--no-annotate --no-header requirements.in -o requirements.txt
+		--no-annotate --no-header pyproject.toml requirements.in -o requirements.txt
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-		--no-annotate --no-header -c requirements.txt requirements-dev.in -o requirements-dev.txt
+		--no-annotate --no-header -c requirements.txt pyproject.toml requirements-dev.in -o requirements-dev.txt

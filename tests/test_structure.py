@@ -2,9 +2,12 @@
 
 import ast
 import os
+import re
 import subprocess
 import sys
 import textwrap
+import tomllib
+from importlib import metadata
 
 import pytest
 
@@ -77,6 +80,27 @@ def test_videos_knows_nothing_of_chronos():
     ]
 
     assert wrong == []
+
+
+def test_videos_can_be_installed_with_all_that_it_needs():
+    project = tomllib.loads((PROJECT / "pyproject.toml").read_text())
+    declared = {re.split(r"[^\w-]", need)[0].lower() for need in project["project"]["dependencies"]}
+    given = metadata.packages_distributions()
+    needed = {
+        given[name.split(".")[0]][0].lower()
+        for _, path in modules()
+        for name in imported_by(path)
+        if name.split(".")[0] in given
+    }
+    files = {path for path in (PROJECT / "videos").rglob("*") if path.is_file()}
+    packed = {
+        path
+        for pattern in project["tool"]["setuptools"]["package-data"]["videos"]
+        for path in (PROJECT / "videos").glob(pattern)
+    }
+
+    assert needed - declared == set()
+    assert {path.name for path in files - packed if path.suffix not in (".py", ".pyc")} == set()
 
 
 @pytest.mark.parametrize("name", PURE)
