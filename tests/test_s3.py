@@ -93,9 +93,3 @@ def test_a_browser_is_sent_to_a_signed_address(upload, line, worker, admin_clien
     assert {"X-Amz-Signature", "X-Amz-Expires"} <= set(query) or "Signature" in query
     with urllib.request.urlopen(address) as answer:
         assert answer.read() == clip.read_bytes()
-
-
-def test_a_file_on_our_own_disk_has_no_such_address(upload, admin_client):
-    video = upload()
-
-    assert admin_client.get(f"/admin/videos/video/{video.pk}/media/").status_code == 404

@@ -29,7 +29,7 @@ LAYERS = [
     {"sweeping", "stages"},
     {"workers"},
     {"functions", "pipelines"},
-    {"middleware", "actors", "documents", "estimating"},
+    {"middleware", "actors", "documents", "estimating", "playback"},
     {"receivers", "checks", "admin", "management"},
     {"apps"},
 ]

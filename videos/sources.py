@@ -152,9 +152,9 @@ def _check_size(size: int, folder: Path, *, copied: bool) -> None:
         raise disk_full()
 
 
-def is_local(video: Video) -> bool:
-    """Whether the video's file lies on a disk of this machine."""
-    return _local_path(video.file.storage, video.file.name or "") is not None
+def local_path(video: Video) -> Path | None:
+    """Return where the video's file lies, if that is a disk of this machine."""
+    return _local_path(video.file.storage, video.file.name or "")
 
 
 def _local_path(storage: Storage, name: str) -> Path | None:

@@ -11,6 +11,7 @@ from django.contrib.auth import get_user_model
 from django.core.exceptions import PermissionDenied
 from django.db.models import Count, QuerySet, Sum
 from django.http import Http404, HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
 from django.shortcuts import get_object_or_404, redirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
@@ -20,7 +21,8 @@ from django.utils.safestring import SafeString, mark_safe
 from videos import admission, estimating, pipelines
 from videos.documents import chunk_documents, eta_s, serving_segments, with_runs
 from videos.models import Call, Run, Video
-from videos.sources import is_local
+from videos.playback import stream
+from videos.sources import local_path
 
 #: What a person may edit; the rest is written by the pipeline.
 _EDITABLE = ("title",)
@@ -77,10 +79,8 @@ class VideoAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
     @admin.display(description="file")
     def stored_file(self, video: Video) -> str:
-        """Name the file as it was uploaded, and where it is kept; link to it where it can be."""
+        """Name the file as it was uploaded, and where it is kept; link to it."""
         named = f"{video.original_filename} ({video.file.name})"
-        if is_local(video):
-            return named
         watch = reverse("admin:videos_video_media", args=[video.pk])
         return format_html('{} <a href="{}">Open</a>', named, watch)
 
@@ -182,12 +182,16 @@ class VideoAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         chunks = [(clock(chunk["start"]), chunk) for chunk in chunk_documents(video)]
         return self._page(request, video, "chunks", {"chunks": chunks})
 
-    def media_file(self, request: HttpRequest, video_id: UUID) -> HttpResponse:
-        """Send the browser to the file in its bucket, by an address that is signed for an hour."""
+    def media_file(self, request: HttpRequest, video_id: UUID) -> HttpResponseBase:
+        """Play the file, or send the browser to its bucket, by an address signed for an hour."""
         video = self._viewable(request, video_id)
-        if is_local(video):
-            raise Http404("The file is on this machine's disk, which browsers have no address of.")
-        return redirect(video.file.url)
+        path = local_path(video)
+        if path is None:
+            return redirect(video.file.url)
+        try:
+            return stream(request, path, video.original_filename)
+        except FileNotFoundError:
+            raise Http404("The file of this video was deleted.") from None
 
     def _viewable(self, request: HttpRequest, video_id: UUID) -> Video:
         video: Video = get_object_or_404(self.get_queryset(request), pk=video_id)
