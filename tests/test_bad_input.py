@@ -4,6 +4,7 @@ import pytest
 
 from tests.conftest import ended
 from tests.media import make_audio, make_mute, make_silence, make_video, run_ffmpeg
+from videos import media
 from videos.models import Call, Run, Step, Video
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -162,3 +163,17 @@ def test_no_file_leaves_the_worker_with_open_runs(upload, worker, tmp_path):
     assert {video.error_code for video in videos} == {"unreadable_media"}
     assert not Run.objects.filter(holds_slot=True).exists()
     assert Video.objects.filter(status="failed").count() == 3
+
+
+def test_a_guess_of_ffmpeg_does_not_make_a_file_too_long(upload, worker, settings, tmp_path):
+    settings.CHRONOS_MAX_DURATION_S = 60
+    quiet, loud = tmp_path / "quiet.aac", tmp_path / "loud.aac"
+    run_ffmpeg("-f", "lavfi", "-i", "anullsrc=r=44100:cl=stereo:d=10", "-b:a", "128k", quiet)
+    run_ffmpeg("-f", "lavfi", "-i", "anoisesrc=d=20:r=44100", "-ac", 2, "-b:a", "256k", loud)
+    talk = tmp_path / "talk.aac"
+    talk.write_bytes(quiet.read_bytes() + loud.read_bytes())
+    guess = media.probe(talk)
+    assert guess.is_estimated
+    assert guess.duration_ms > 60_000
+
+    assert ended(upload(talk)).status == "completed"

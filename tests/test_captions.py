@@ -29,7 +29,7 @@ CUES = [
 
 def test_srt_numbers_cues_and_lets_hours_pass_99():
     assert as_srt(CUES) == (
-        "1\n00:00:00,000 --> 00:00:01,250\nHello <b>there</b> & you\n\n"
+        "1\n00:00:00,000 --> 00:00:01,250\nHello ‹b›there‹/b› & you\n\n"
         "2\n01:01:01,007 --> 100:59:59,999\none → two three\n\n"
     )
 
@@ -202,3 +202,37 @@ def test_more_cues_than_a_day_has_are_refused():
 
     with pytest.raises(BadCaptions, match="at most 100000"):
         read("WEBVTT\n\n" + cue * 100_001)
+
+
+def test_a_line_of_spaces_does_not_end_a_cue_of_vtt():
+    written = "WEBVTT\n\n00:01.000 --> 00:02.000\na\n \nb\n\n00:03.000 --> 00:04.000\nnext\n"
+
+    assert [cue.text for cue in read(written)] == ["a b", "next"]
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "1\n00:00:01,000 --> 00:00:02,000\nHello\n2\n00:00:03,000 --> 00:00:04,000\nWorld\n",
+        "WEBVTT\n\n00:01.000 --> 00:02.000\nHello\n00:03.000 --> 00:04.000\nWorld\n",
+    ],
+)
+def test_cues_without_an_empty_line_between_them_are_two(written):
+    assert [(cue.start, cue.text) for cue in read(written)] == [(1.0, "Hello"), (3.0, "World")]
+
+
+def test_tags_that_were_said_are_kept_in_srt():
+    said = "write <b> then <font color=red> and {\\an8} here"
+
+    (read_again,) = read(as_srt([Caption(0, 2, said)]))
+
+    assert read_again.text == "write ‹b› then ‹font color=red› and (\\an8) here"
+
+
+def test_a_cue_of_a_million_words_is_read_and_written_in_one_pass():
+    text = "1\n00:00:01,000 --> 10:00:02,000\n" + "a\n\n" * 1_000_000
+
+    (cue,) = read(text)
+
+    assert len(cue.text.split()) == 1_000_000
+    assert as_srt([cue]).count(" --> ") > 10_000

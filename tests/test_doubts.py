@@ -65,3 +65,15 @@ def test_doubtful_text_earns_no_trust():
 
     assert doubts.coverage([(0, 10_000)], loop) == 1
     assert doubts.trust([(0, 10_000)], loop) == 0
+
+
+TAMIL = (
+    "இன்று நான் உங்களுக்கு ஒரு முக்கியமான விஷயத்தைப் பற்றி சொல்லப் போகிறேன். நம்முடைய ஊரில் மழை "
+    "குறைந்த காலத்தில் விவசாயிகள் எப்படி தண்ணீரைச் சேமித்தார்கள் என்பதையும் அதற்காக அவர்கள் கட்டிய "
+    "குளங்கள் இன்றைக்கும் எப்படிப் பயன்படுகின்றன என்பதையும் பார்க்கலாம்."
+)
+
+
+def test_a_script_of_many_bytes_is_no_repetition():
+    assert doubt_of([HeardSegment(0, 30, TAMIL)]) == [""]
+    assert doubt_of([HeardSegment(0, 60, TAMIL[:20] * 20)]) == ["repeated"]

@@ -1,12 +1,15 @@
 """What models are asked, what they answer, and what is heard twice."""
 
 import pytest
-from django.db import connection
+from django.db import DataError, connection
 
 from tests.conftest import ended, eventually
 from tests.media import make_audio, run_ffmpeg
 from tests.openai_server import Fault, hear_numbers
+from videos import splitting, steps
+from videos.exceptions import HandedOver
 from videos.models import AudioPart, Call, Glossary, ProbedModel, Run, Segment, Step
+from videos.stages.transcribe import _Transcribing
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -72,7 +75,7 @@ def test_an_unknown_model_is_probed_once(
     assert (len(segments) == 2) == times
     assert Call.objects.filter(state="sent").count() == 0
     assert Call.objects.filter(service="transcription", state="answered").count() == 3
-    assert Step.objects.get(key="probe").state == "done"
+    assert Step.objects.get(key=f"probe {model}").state == "done"
 
 
 def test_an_unknown_model_is_probed_with_the_first_speech_wherever_it_is(
@@ -231,3 +234,84 @@ def test_an_answer_after_the_cancellation_is_paid_and_unused(
     eventually(lambda: not Call.objects.filter(state="sent").exists())
     call = Call.objects.get()
     assert (call.state, call.used, call.audio_seconds > 0) == ("answered", False, True)
+
+
+def test_what_the_probe_found_is_known_to_a_resumed_run(upload, worker, openai, settings):
+    settings.CHRONOS_TRANSCRIPTION_MODEL = "text-only"
+    openai.faults = [
+        Fault(200, {"text": ""}, path="transcriptions"),  # music: the model tells nothing
+        Fault(401, path="transcriptions"),
+    ]
+    video = ended(upload())
+    assert video.error_code == "unauthorized"
+
+    video.reprocess()
+
+    assert ended(video).status == "completed", video.error
+    formats = [call.fields["response_format"] for call in openai.heard()]
+    assert formats == ["verbose_json", "verbose_json", "json", "json", "json"]
+
+
+def test_another_model_is_probed_itself(upload, worker, openai, settings):
+    settings.CHRONOS_TRANSCRIPTION_MODEL = "with-words"
+    settings.CHRONOS_RETRY_BACKOFF_S = 0.5
+
+    def change_model(call):
+        if call.path.endswith("transcriptions") and len(openai.heard()) == 2:
+            settings.CHRONOS_TRANSCRIPTION_MODEL = "text-only"
+            return Fault(status=500)
+        return None
+
+    openai.take_fault, take_fault = change_model, openai.take_fault
+    try:
+        video = ended(upload())
+    finally:
+        openai.take_fault = take_fault
+
+    assert video.status == "completed", video.error
+    assert Step.objects.filter(key__in=["probe with-words", "probe text-only"]).count() == 2
+
+
+def test_an_answer_that_cannot_be_stored_is_booked(upload, worker, openai, monkeypatch):
+    finish, tried = steps.finish, []
+
+    def refuse_once(run, step, *result):
+        if step.key == "0-8000 ms" and not tried:
+            tried.append(step)
+            raise DataError("a value of the answer is out of range")
+        finish(run, step, *result)
+
+    monkeypatch.setattr(steps, "finish", refuse_once)
+
+    assert ended(upload()).status == "completed"
+    calls = Call.objects.filter(service="transcription").values_list("state", "used")
+    assert sorted(calls) == [("answered", False), ("answered", True)]
+
+
+@pytest.mark.parametrize(
+    ("interrupted", "heard"),
+    [
+        ("_keep_audio", 2),  # before the last cut was committed: cut and heard anew
+        ("_store_segments", 1),  # all is cut and heard
+    ],
+)
+def test_a_new_splitter_takes_over_what_an_older_one_has_begun(
+    upload, openai, request, monkeypatch, interrupted, heard
+):
+    version, go_on = splitting.VERSION, getattr(_Transcribing, interrupted)
+
+    def stop_once(self, *arguments):
+        if version == splitting.VERSION:
+            monkeypatch.setattr(splitting, "VERSION", version + 1)
+            raise HandedOver
+        go_on(self, *arguments)
+
+    monkeypatch.setattr(_Transcribing, interrupted, stop_once)
+    video = upload()
+    request.getfixturevalue("worker")
+
+    assert ended(video).status == "completed", video.error
+    assert len(openai.heard()) == heard
+    assert Step.objects.filter(key="0-8000 ms", state="done").count() == 1
+    used = Call.objects.filter(service="transcription", used=True)
+    assert used.count() == heard

@@ -1,5 +1,6 @@
 """ffmpeg in its cage."""
 
+import shlex
 import subprocess
 import sys
 import threading
@@ -134,3 +135,34 @@ def test_no_more_decode_at_once_than_there_are_cores(tmp_path, monkeypatch):
             pass
     with media.decode(clip, 60, track, check=is_cancelled) as decoding:
         assert sum(map(len, decoding.blocks())) == pytest.approx(4 * 16_000, abs=500)
+
+
+def test_a_file_that_says_much_of_itself_is_read(tmp_path):
+    lyrics = "\\\n".join(["и тогда мы увидели что задача решается проще"] * 12_000)
+    (tmp_path / "meta.txt").write_text(f";FFMETADATA1\nlyrics={lyrics}\n")
+    song = tmp_path / "song.mp3"
+    run_ffmpeg(
+        *("-f", "lavfi", "-i", "sine=440:d=2", "-i", tmp_path / "meta.txt"),
+        *("-map_metadata", 1, song),
+    )
+    assert song.stat().st_size > 1_000_000
+
+    assert [track.codec for track in media.probe(song).tracks] == ["mp3"]
+
+
+def test_a_decoder_that_cannot_be_started_is_no_fault_of_the_file(tmp_path, monkeypatch):
+    clip = make_video(tmp_path / "clip.mp4", 2)
+    track = media.probe(clip).track_for("")
+    monkeypatch.setattr(media, "ffmpeg_path", lambda: "/no/such/ffmpeg")
+
+    with media.decode(clip, 60, track) as decoding:
+        assert list(decoding.blocks()) == []
+        with pytest.raises(Misconfigured, match="ffmpeg cannot be started"):
+            decoding.is_broken()
+
+
+def test_a_lower_limit_that_holds_already_stays():
+    asked = launcher.command(["true"], cpu_s=5_000)
+    program = f"ulimit -t 4000; exec {shlex.join(asked)}"
+
+    assert subprocess.run(["sh", "-c", program], timeout=30).returncode == 0

@@ -1,9 +1,17 @@
 """The same content is not paid for twice."""
 
+import errno
+from pathlib import Path
+from uuid import uuid4
+
 import pytest
+from django.core.files.base import ContentFile
+from django.core.files.storage import FileSystemStorage
 
 from tests.conftest import ended
-from videos.models import Call
+from videos import sources
+from videos.claims import Claim
+from videos.models import Call, Run
 from videos.stages import same_content
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -82,3 +90,54 @@ def test_force_pays_again_for_transcript_and_vectors(upload, worker, openai):
 
     assert ended(video).status == "completed"
     assert (len(openai.heard()), len(openai.embedded())) == (0, 1)
+
+
+def test_kept_audio_that_cannot_be_read_is_made_again(upload, worker, openai):
+    video = ended(upload())
+    kept = video.transcripts.get().audio
+    with video.file.storage.open(kept, "wb") as emptied:
+        emptied.write(b"")
+
+    video.reprocess(from_stage="transcribe")
+
+    assert ended(video).status == "completed", video.error
+    assert video.transcripts.get().audio != kept
+
+
+def test_a_storage_that_fails_halfway_leaves_no_half_audio(upload, worker, monkeypatch):
+    failures = iter([True, True])
+    save = FileSystemStorage._save
+
+    def fail_halfway(self, name, content):
+        if "audio-" in name and next(failures, False):
+            save(self, name, ContentFile(b"half"))
+            raise OSError(errno.EIO, "I/O error")
+        return save(self, name, content)
+
+    monkeypatch.setattr(FileSystemStorage, "_save", fail_halfway)
+
+    video = ended(upload())
+
+    assert video.status == "completed", video.error
+    _, names = video.file.storage.listdir(video.folder)
+    assert [name for name in names if name.startswith("audio-")] == [
+        Path(video.transcripts.get().audio).name
+    ]
+
+
+def test_audio_that_another_run_is_about_to_note_stays(upload):
+    video = upload()
+    run = video.runs.get()
+    storage = video.file.storage
+    names = [
+        storage.save(f"{video.folder}/audio-{owner}-{token}.flac", ContentFile(b"x"))
+        for owner, token in ((run.pk, 1), (run.pk, 3), (uuid4(), 1))
+    ]
+    Run.objects.filter(pk=run.pk).update(token=2)
+    own, other = Claim(Run.objects.get(pk=run.pk), "transcribe", 60), Run(pk=uuid4())
+
+    sources.drop_strays(own, video)
+    assert [storage.exists(name) for name in names] == [False, True, False]
+
+    sources.drop_strays(Claim(other, "transcribe", 60), video)
+    assert storage.exists(names[1])

@@ -133,3 +133,11 @@ def test_stitched_segments_and_words_run_forward_inside_the_media(ends_s, parts,
     used = parts[: len(ends_s)]
     said = [" ".join(entry.text.split()) for segments in used for entry in segments]
     assert sorted(entry.text for entry in joined) == sorted(text for text in said if text)
+
+
+def test_what_begins_at_a_seam_is_behind_it_whatever_a_float_says():
+    whole = part(0, 100_000, (0, 3_020), (90_000, 100_000))
+
+    (only,) = on_video_clock(whole, [HeardSegment(4.02, 5.02, "behind")])
+
+    assert (only.start, only.end) == (89.0, 90.0)

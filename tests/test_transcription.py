@@ -17,6 +17,7 @@ from videos.transcription import read_answer
         {"text": "a", "segments": [{"start": 0, "text": "a"}]},
         {"text": "a", "segments": [{"start": "NaN", "end": 1, "text": "a"}]},
         {"text": "a", "segments": [{"start": 0, "end": 1, "text": None}]},
+        {"text": "a", "segments": [{"start": 10**400, "end": 10**400, "text": "a"}]},
     ],
 )
 def test_an_answer_that_breaks_the_api_is_told_apart(answer):
@@ -63,3 +64,39 @@ def test_words_belong_to_the_segment_in_which_they_begin():
 
     assert first.words == [(0.0, 0.5, "one"), (0.6, 1.1, "two")]
     assert second.words == [(1.18, 2.0, "three")]
+
+
+@pytest.mark.parametrize(
+    ("odd", "audio_seconds", "tokens"),
+    [
+        ({"usage": {"total_tokens": -5, "seconds": -1}}, 10, 0),
+        ({"usage": {"total_tokens": 1e30, "seconds": 1e300}}, 10, 0),
+        ({"usage": {"total_tokens": 10**400, "seconds": 10**400}}, 10, 0),
+        ({"usage": {"total_tokens": 7, "seconds": 9.5}, "language": "\x00"}, 9.5, 7),
+    ],
+)
+def test_measures_that_no_ledger_can_hold_are_not_believed(odd, audio_seconds, tokens):
+    heard = read_answer({"text": "all of it", **odd}, 10)
+
+    assert (heard.audio_seconds, heard.tokens, heard.language) == (audio_seconds, tokens, "")
+
+
+def test_segments_out_of_order_get_their_own_words():
+    segments = [
+        {"start": 5.0, "end": 9.0, "text": "late", "no_speech_prob": 10**400},
+        {"start": 0.0, "end": 4.0, "text": "early"},
+    ]
+    words = [
+        {"start": 0.1, "end": 0.5, "word": "early"},
+        {"start": 5.1, "end": 5.5, "word": "late"},
+    ]
+
+    early, late = read_answer({"text": "", "segments": segments, "words": words}, 9).segments
+
+    assert (early.words, late.words) == ([(0.1, 0.5, "early")], [(5.1, 5.5, "late")])
+
+
+def test_whispers_ratio_of_bytes_is_no_doubt_about_a_script_of_many():
+    said = {"start": 0, "end": 9, "text": "தண்ணீரைச் சேமித்தார்கள்", "compression_ratio": 2.7}
+
+    assert read_answer({"text": "", "segments": [said]}, 9).segments[0].doubt == ""

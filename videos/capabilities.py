@@ -14,9 +14,9 @@ from videos.splitting import MAX_PART_MS
 
 #: A model without times gets short clips, cut in pauses: their bounds are the times.
 UNTIMED_MS = 30_000
-#: Whisper looks at no more than 224 tokens of a prompt (OpenAI's guide to speech to text); a
-#: token is about four letters.
-_PROMPT_CHARACTERS = 800
+#: Whisper looks at no more than 224 tokens of a prompt (OpenAI's guide to speech to text), the
+#: last ones; a token is about four bytes.
+_PROMPT_BYTES = 800
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,10 @@ class Capability:
     @classmethod
     def from_json(cls, remembered: Mapping[str, Any]) -> Capability:
         """Return what `as_json` told."""
-        return cls(**{**remembered, "granularities": tuple(remembered["granularities"])})
+        known = dict(remembered)
+        if "granularities" in known:
+            known["granularities"] = tuple(known["granularities"])
+        return cls(**known)
 
 
 #: Any server that speaks the API of faster-whisper or whisper.cpp, and whisper-1 itself. A second
@@ -128,10 +131,10 @@ def asked(
 
 def _prompt(prompt: str, glossary: Sequence[str]) -> str:
     """Return the prompt with as many terms as the model looks at, the first ones first."""
-    written = prompt[:_PROMPT_CHARACTERS].strip()
+    written = prompt.encode()[:_PROMPT_BYTES].decode(errors="ignore").strip()
     for number, term in enumerate(glossary):
         longer = f"{written}{', ' if number else ' ' if written else ''}{term}"
-        if len(longer) > _PROMPT_CHARACTERS:
+        if len(longer.encode()) > _PROMPT_BYTES:
             break
         written = longer
     return written

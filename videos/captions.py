@@ -6,7 +6,7 @@ import html
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 #: What a line of a caption holds, and a cue of lines (BBC Subtitle Guidelines: 37 to 42 letters,
@@ -20,6 +20,7 @@ _TIMING = re.compile(rf"\s*{_TIME}\s*-->\s*{_TIME}(?:\s.*)?$")
 _VOICE = re.compile(r"<v(?:\.[^\s<>]*)?\s([^<>]*)>")
 _VTT_TAG = re.compile(r"</?(?:[cibuv]|ruby|rt|lang)(?:[.\s][^<>]*)?>|<[\d:.]+>")
 _SRT_TAG = re.compile(r"</?(?:[ibu]|font(?:\s[^<>]*)?)>|\{\\[^{}]*\}", re.IGNORECASE)
+_LOOKALIKES = str.maketrans("<>{}", "‹›()")
 #: Twelve hours have as many cues of less than half a second.
 _MOST_CUES = 100_000
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
@@ -72,21 +73,22 @@ def read(text: str) -> list[Caption]:
     """Read SubRip or WebVTT: every cue with text, in the order of time.
 
     Markup is dropped; a WebVTT voice becomes the speaker. SubRip text after an empty line
-    belongs to the cue before it.
+    belongs to the cue before it; a line of times begins a cue, also without an empty line.
 
     Raises:
         BadCaptions: if there is no cue, or one that cannot be read, or more than 100,000.
     """
     lines = _CONTROL.sub("", text.lstrip("\ufeff")).splitlines()
     is_vtt = bool(lines) and lines[0].startswith("WEBVTT")
-    cues: list[Caption] = []
-    for number, block in _blocks(lines):
+    cues: list[tuple[int, list[str]]] = []
+    for number, block in _blocks(lines, is_vtt=is_vtt):
         position = next((n for n, line in enumerate(block[:2]) if "-->" in line), None)
         if position is not None:
-            cues.append(_read_cue(number + position, block[position:], is_vtt=is_vtt))
+            cues.append((number + position, block[position:]))
         elif cues and not is_vtt and not (len(block) == 1 and block[0].strip().isdigit()):
-            cues[-1] = _with_paragraph(cues[-1], block)
-    spoken = [cue for cue in cues if cue.text]
+            cues[-1][1].extend(block)
+    read = (_read_cue(number, block, is_vtt=is_vtt) for number, block in cues)
+    spoken = [cue for cue in read if cue.text]
     if not spoken:
         raise BadCaptions("There is no cue in it: it is neither SubRip nor WebVTT.")
     if len(spoken) > _MOST_CUES:
@@ -94,15 +96,26 @@ def read(text: str) -> list[Caption]:
     return sorted(spoken, key=lambda cue: (cue.start, cue.end))
 
 
-def _blocks(lines: Sequence[str]) -> Iterator[tuple[int, list[str]]]:
-    """Yield what stands between empty lines, with the number of its first line."""
+def _blocks(lines: Sequence[str], *, is_vtt: bool) -> Iterator[tuple[int, list[str]]]:
+    """Yield what stands between empty lines, with the number of its first line.
+
+    A second line of times begins another block, with the cue's number before it. In a WebVTT
+    cue, a line of spaces is not empty.
+    """
     block: list[str] = []
+    is_timed = False
     for number, line in enumerate([*lines, ""], start=1):
-        if line.strip():
+        begins = _TIMING.match(line) is not None
+        if begins and is_timed:
+            own = [block.pop()] if block[-1].strip().isdigit() else []
+            yield number - len(block) - len(own), block
+            block = [*own, line]
+        elif line if is_vtt and is_timed else line.strip():
             block.append(line)
+            is_timed = is_timed or begins
         elif block:
             yield number - len(block), block
-            block = []
+            block, is_timed = [], False
 
 
 def _read_cue(number: int, block: list[str], *, is_vtt: bool) -> Caption:
@@ -125,11 +138,6 @@ def _read_cue(number: int, block: list[str], *, is_vtt: bool) -> Caption:
     return Caption(start, end, " ".join(said.split()), " ".join(speaker.split())[:100])
 
 
-def _with_paragraph(cue: Caption, block: list[str]) -> Caption:
-    said = _SRT_TAG.sub("", "\n".join(block))
-    return replace(cue, text=" ".join([cue.text, *said.split()]).strip())
-
-
 def _seconds(fields: Sequence[str | None]) -> float:
     hours, minutes, seconds, fraction = fields
     assert fraction is not None
@@ -146,8 +154,7 @@ def as_srt(cues: Iterable[Cue]) -> str:
     """Return SubRip: numbered cues, comma before the milliseconds."""
     return "".join(
         f"{number}\n{_clock(cue.start, ',')} --> {_clock(cue.end, ',')}\n"
-        # An arrow could be taken for a time.
-        f"{cue.text.replace('-->', '→')}\n\n"
+        f"{_without_markup(cue.text)}\n\n"
         for number, cue in enumerate(laid_out(cues), start=1)
     )
 
@@ -178,16 +185,17 @@ def _times(cue: Cue, groups: Sequence[Sequence[str]]) -> Iterator[tuple[float, f
     """Yield when each group of lines is shown; together they last as long as the cue."""
     counts = [sum(len(line.split()) for line in group) for group in groups]
     lengths = [sum(map(len, group)) for group in groups]
+    all_letters = sum(lengths)
     are_known = len(cue.words) == sum(counts)
     start, words, letters = cue.start, 0, 0
     for count, length in zip(counts, lengths, strict=True):
         words, letters = words + count, letters + length
-        if letters == sum(lengths):
+        if letters == all_letters:
             end = cue.end
         elif are_known:
             end = float(cue.words[words][0])
         else:
-            end = cue.start + (cue.end - cue.start) * letters / sum(lengths)
+            end = cue.start + (cue.end - cue.start) * letters / all_letters
         end = min(max(start, end), cue.end)
         yield start, end
         start = end
@@ -231,6 +239,11 @@ def _clock(seconds: float, point: str) -> str:
 
 def _voice(cue: Cue) -> str:
     return f"<v {_escaped(' '.join(cue.speaker.split()))}>" if cue.speaker else ""
+
+
+def _without_markup(text: str) -> str:
+    """Write otherwise what SubRip, which has no escapes, would take for a time or a tag."""
+    return _SRT_TAG.sub(lambda tag: tag[0].translate(_LOOKALIKES), text.replace("-->", "→"))
 
 
 def _escaped(text: str) -> str:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 import zlib
+from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from operator import itemgetter
 
 from videos.splitting import Interval
 from videos.stitching import HeardSegment
@@ -32,9 +34,9 @@ LEAST_COVERAGE = 0.5
 _TOLERANCE_MS = 1_000
 #: The same text in so many segments in a row, as Whisper repeats a line that it is caught in.
 _MOST_EQUAL = 3
-#: Whisper's own limit (openai/whisper, transcribe.py: compression_ratio_threshold).
+#: Whisper's own limit (openai/whisper, transcribe.py: compression_ratio_threshold), for letters.
 _MOST_COMPRESSION = 2.4
-_LEAST_COMPRESSED_BYTES = 100
+_LEAST_COMPRESSED = 100
 #: Fast speakers reach 5 words a second; auctioneers about 6 (about 25 letters and spaces).
 _MOST_CHARACTERS_PER_S = 40
 _LEAST_FAST_CHARACTERS = 40
@@ -82,10 +84,10 @@ def _doubt(segment: HeardSegment, equal: int, spoken: Sequence[Interval]) -> str
 
 
 def _repeats(text: str) -> bool:
-    written = text.encode()
-    if len(written) < _LEAST_COMPRESSED_BYTES:
+    # Letters, not bytes: of a Tamil letter's three, two are the same in all of them.
+    if len(text) < _LEAST_COMPRESSED:
         return False
-    return len(written) / len(zlib.compress(written)) > _MOST_COMPRESSION
+    return len(text) / len(zlib.compress(text.encode())) > _MOST_COMPRESSION
 
 
 def _equal_in_a_row(segments: Sequence[HeardSegment]) -> list[int]:
@@ -112,14 +114,13 @@ def _tolerant(segment: HeardSegment) -> Interval:
 
 def _overlap_ms(some: Sequence[Interval], others: Sequence[Interval]) -> int:
     """Return how much two sorted lists of disjoint intervals have in common."""
-    common = position = 0
+    common = 0
     for start, end in some:
-        while position < len(others) and others[position][1] <= start:
-            position += 1
-        for begin, finish in others[position:]:
-            if begin >= end:
-                break
+        position = bisect_right(others, start, key=itemgetter(1))
+        while position < len(others) and others[position][0] < end:
+            begin, finish = others[position]
             common += min(finish, end) - max(begin, start)
+            position += 1
     return common
 
 

@@ -84,7 +84,8 @@ def code_of(language: object) -> str:
     """Return the code of a language that a service named by code or in English; "" for none."""
     if not isinstance(language, str):
         return ""
-    return _CODES.get(language.lower(), language.lower())[:_LONGEST_CODE]
+    code = _CODES.get(language.lower(), language.lower()).replace("_", "-")[:_LONGEST_CODE]
+    return code if code.replace("-", "").isalnum() else ""
 
 
 def text_config(code: str) -> str:

@@ -79,8 +79,11 @@ def leave_network() -> bool:
 
 
 def _limit(kind: int, value: int | None) -> None:
+    """Set a limit, unless we are under a lower one already."""
     if value is not None:
-        resource.setrlimit(kind, (int(value), int(value)))
+        _, hard = resource.getrlimit(kind)
+        most = int(value) if hard == resource.RLIM_INFINITY else min(int(value), hard)
+        resource.setrlimit(kind, (most, most))
 
 
 def _die_with_parent(sent: signal.Signals, parent: int) -> None:

@@ -97,13 +97,27 @@ def probe(path: Path) -> Probe:
     limit.start()
     try:
         assert process.stderr is not None
-        said = process.stderr.read(_HEADER_BYTES).decode(errors="replace")
+        said = _header(process.stderr)
         if len(said) < _HEADER_BYTES and process.wait() in _NO_WORD_ON_THE_FILE:
-            raise _lost(process.returncode, said)
+            raise _lost(process.returncode, said.decode(errors="replace"))
     finally:
         limit.cancel()
         _end(process)
-    return read_header(said)
+    return read_header(said.decode(errors="replace"))
+
+
+def _header(stderr: IO[bytes]) -> bytes:
+    """Return what ffmpeg says of a file, but not what the file says of itself: that may be long.
+
+    ffmpeg indents the file's own words by four spaces and more.
+    """
+    said = b""
+    is_begin = True
+    while len(said) < _HEADER_BYTES and (line := stderr.readline(_STDERR_LINE_BYTES)):
+        if is_begin and (not line.startswith(b"    ") or b" Stream #" in line):
+            said += line.rstrip(b"\n") + b"\n"
+        is_begin = line.endswith(b"\n")
+    return said
 
 
 def _lost(code: int, said: str) -> ChronosError:
@@ -132,9 +146,15 @@ class Decoding:
             yield np.frombuffer(data[: len(data) // 2 * 2], dtype="<i2")
 
     def is_broken(self) -> bool:
-        """Tell, after the last block, whether ffmpeg complained of missing or damaged data."""
+        """Tell, after the last block, whether ffmpeg complained of missing or damaged data.
+
+        Raises:
+            Misconfigured: if ffmpeg could not be started.
+        """
         self._process.wait()
         self._listener.join()
+        if self._process.returncode == launcher.NOT_STARTED:
+            raise _lost(launcher.NOT_STARTED, "".join(self._said))
         return self._process.returncode != 0 or any(map(tells_damage, self._said))
 
     def was_killed(self) -> bool:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
+from uuid import UUID
 
 from django.core.files import File
 from django.core.files.storage import Storage
@@ -23,7 +25,7 @@ from videos.exceptions import (
     TooLarge,
     UnreadableMedia,
 )
-from videos.models import Transcript, Video
+from videos.models import ACTIVE_STATES, Transcript, Video
 
 _BLOCK_BYTES = 1024 * 1024
 #: Room to leave on the worker's disk beside the file: parts and the whole audio.
@@ -31,7 +33,7 @@ _SPARE_BYTES = GIB // 2
 _LOW_BYTES = GIB // 16
 #: The whole audio, and as much again in parts that are not transcribed yet: at worst as PCM.
 _AUDIO_BYTES_PER_S = 2 * 2 * 16_000
-_AUDIO = "audio-"
+_AUDIO_NAME = re.compile(r"/audio-(?P<run>[\da-f]{8}(?:-[\da-f]{4}){3}-[\da-f]{12})-(?P<token>\d+)")
 
 
 def fetch(video: Video, folder: Path, claim: Claim) -> tuple[Path, str]:
@@ -102,7 +104,8 @@ def kept_audio(video: Video, claim: Claim, path: Path) -> Iterator[str]:
 
     It is deleted again if the run ends before the name is noted.
     """
-    name = f"{video.folder}/{_AUDIO}{claim.run.pk}-{claim.token}.flac"
+    drop_strays(claim, video)
+    name = f"{video.folder}/audio-{claim.run.pk}-{claim.token}.flac"
     with _storage_errors(video), path.open("rb") as audio:
         name = video.file.storage.save(name, File(audio))
     try:
@@ -112,8 +115,11 @@ def kept_audio(video: Video, claim: Claim, path: Path) -> Iterator[str]:
         raise
 
 
-def drop_strays(video: Video) -> None:
-    """Delete audio that a worker stored and could not note any more before it died."""
+def drop_strays(claim: Claim, video: Video) -> None:
+    """Delete audio that a worker stored, in part or as a whole, and could not note before it died.
+
+    What another run of the video is just about to note stays.
+    """
     with _storage_errors(video):
         storage = video.file.storage
         try:
@@ -121,8 +127,13 @@ def drop_strays(video: Video) -> None:
         except (FileNotFoundError, NotImplementedError):
             return
         noted = set(video.transcripts.values_list("audio", flat=True))
-        for name in (f"{video.folder}/{name}" for name in names if name.startswith(_AUDIO)):
-            if name not in noted:
+        others = set(video.runs.filter(state__in=ACTIVE_STATES).values_list("pk", flat=True))
+        for name in (f"{video.folder}/{name}" for name in names):
+            stored = _AUDIO_NAME.search(name)
+            if stored is None or name in noted:
+                continue
+            run_id, token = UUID(stored["run"]), int(stored["token"])
+            if token <= claim.token if run_id == claim.run.pk else run_id not in others:
                 storage.delete(name)
 
 

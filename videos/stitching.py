@@ -94,7 +94,7 @@ class _Clock:
         return spoken[0][0], spoken[-1][1]
 
     def _moved(self, seconds: float, *, belongs_before: bool) -> float:
-        left_ms = max(seconds, 0.0) * 1000
+        left_ms = round(max(seconds, 0.0) * 1000, 3)
         for start_ms, end_ms in self._clips:
             length_ms = end_ms - start_ms
             if left_ms < length_ms or (belongs_before and left_ms <= length_ms):

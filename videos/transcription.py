@@ -24,6 +24,7 @@ _LEAST_LOGPROB = -1.0
 _MOST_COMPRESSION = 2.4
 
 _CONTENT_TYPES = {".flac": "audio/flac", ".ogg": "audio/ogg"}
+_MOST = 1e9
 #: A word may begin this much before its segment does: services round both.
 _WORD_SLACK_S = 0.05
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
@@ -98,7 +99,8 @@ def read_answer(body: Any, duration_s: float) -> Heard:
     if listed:
         if not isinstance(listed, list):
             raise BadResponse("The transcription service's segments are no list.")
-        segments = _with_words([_segment(entry) for entry in listed], _words(body.get("words")))
+        timed = sorted(map(_segment, listed), key=lambda segment: segment.start)
+        segments = _with_words(timed, _words(body.get("words")))
     else:
         segments = [HeardSegment(0.0, duration_s, _clean(body["text"]))]
     usage = body.get("usage")
@@ -106,8 +108,8 @@ def read_answer(body: Any, duration_s: float) -> Heard:
     return Heard(
         segments=[segment for segment in segments if segment.text.strip()],
         language=languages.code_of(body.get("language") or _first(body.get("languages"))),
-        audio_seconds=_number(usage.get("seconds"), body.get("duration"), duration_s),
-        tokens=int(_number(usage.get("total_tokens"), 0)),
+        audio_seconds=_amount(usage.get("seconds"), body.get("duration"), duration_s),
+        tokens=int(_amount(usage.get("total_tokens"))),
         is_timed=bool(listed),
     )
 
@@ -136,7 +138,7 @@ def _with_words(segments: list[HeardSegment], words: list[Word]) -> list[HeardSe
 def _segment(entry: Any) -> HeardSegment:
     try:
         start, end, text = float(entry["start"]), float(entry["end"]), entry["text"]
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, OverflowError):
         raise BadResponse("A segment of the transcription has no start, end or text.") from None
     if not (math.isfinite(start) and math.isfinite(end) and isinstance(text, str)):
         raise BadResponse("A segment of the transcription has times that are no numbers.")
@@ -153,7 +155,10 @@ def _segment(entry: Any) -> HeardSegment:
 def _is_unsure(entry: dict[str, Any]) -> bool:
     silent = _number(entry.get("no_speech_prob"), 0) > _MOST_NO_SPEECH
     unsure = _number(entry.get("avg_logprob"), 0) < _LEAST_LOGPROB
-    return (silent and unsure) or _number(entry.get("compression_ratio"), 0) > _MOST_COMPRESSION
+    # It counts bytes, of which a letter of other scripts has up to four.
+    text = entry["text"]
+    most = _MOST_COMPRESSION * len(text.encode(errors="replace")) / max(len(text), 1)
+    return (silent and unsure) or _number(entry.get("compression_ratio"), 0) > most
 
 
 def _number(*values: Any) -> float:
@@ -164,8 +169,14 @@ def _number(*values: Any) -> float:
     return 0.0
 
 
+def _amount(*values: Any) -> float:
+    """Return the first value that may be a measure of one upload, else 0."""
+    return _number(*(value for value in values if _is_number(value) and value >= 0))
+
+
 def _is_number(value: Any) -> TypeGuard[float]:
-    return isinstance(value, (int, float)) and math.isfinite(value)
+    """Whether it is a number that the ledger can hold; JSON knows any number of digits."""
+    return isinstance(value, (int, float)) and abs(value) <= _MOST
 
 
 def _first(listed: Any) -> Any:

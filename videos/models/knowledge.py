@@ -30,6 +30,8 @@ class Transcript(models.Model):
     track_count = models.PositiveSmallIntegerField(default=1)
     #: The model that was asked, or CAPTIONS where a person wrote them.
     model = models.CharField(max_length=100)
+    #: What it can do, as `capabilities.Capability` says; a resumed run asks for the same.
+    capability = models.JSONField(default=dict)
     #: What the model was told: {"language", "prompt", "glossary"}.
     asked = models.JSONField(default=dict)
     duration_ms = models.PositiveBigIntegerField(default=0)

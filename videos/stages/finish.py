@@ -32,7 +32,7 @@ def finish(claim: Claim) -> None:
     revision, video = claim.run.revision, claim.run.video
     assert revision is not None and revision.transcript is not None and video is not None
     with steps.step(claim, "revision") as step:
-        sources.drop_strays(video)
+        sources.drop_strays(claim, video)
         with claim.guard() as run:
             chunk_count = _check_complete(run, revision, revision.transcript)
             statuses.completed(video.pk, revision, _warnings(revision.transcript))

@@ -13,7 +13,7 @@ from videos.containers import Probe, Track
 from videos.exceptions import TooLong
 from videos.models import Glossary, Revision, Run, Transcript, Video
 from videos.splitting import Limits
-from videos.stages import probing, same_content
+from videos.stages import probing, recognising, same_content
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Gathering:
             SameContent: if another run is just transcribing the same file.
         """
         transcript = self._revision.transcript
-        if transcript is not None and not _is_outdated(transcript):
+        if transcript is not None and not self._is_outdated(transcript):
             return self._go_on(transcript)
         kept = self._kept_transcript()
         if kept is not None:
@@ -62,7 +62,9 @@ class Gathering:
         return self._begin(source, source_hash)
 
     def _go_on(self, transcript: Transcript) -> Material:
-        capability = probing.known_capability(transcript.model) or Capability()
+        capability = probing.known_capability(transcript.model) or Capability.from_json(
+            transcript.capability
+        )
         if sources.has_audio(self._video, transcript):
             return Material(transcript, capability)
         if equal := self._find_equal(transcript):
@@ -77,8 +79,8 @@ class Gathering:
     def _begin(self, source: Path, source_hash: str) -> Material:
         found = media.probe(source)
         track = found.track_for(self._video.language)
-        _check_duration(found)
-        sources.check_room(self._folder, found.duration_ms)
+        _check_duration(_announced_ms(found))
+        sources.check_room(self._folder, _announced_ms(found))
         model = conf().transcription_model
         capability = probing.known_capability(model) or probing.probe(
             self._claim, source, track, self._folder, model
@@ -116,8 +118,13 @@ class Gathering:
             )
 
     def _create(self, run: Run, capability: Capability, **known: object) -> Transcript:
+        recognising.forget_parts(run)
         transcript = Transcript(
-            video=self._video, model=conf().transcription_model, asked=_asked(self._video), **known
+            video=self._video,
+            model=conf().transcription_model,
+            capability=capability.as_json(),
+            asked=_asked(self._video),
+            **known,
         )
         limits = Limits(transcript.duration_ms, conf().parts_in_flight, capability.longest_part_ms)
         transcript.splitter = limits.name
@@ -138,6 +145,19 @@ class Gathering:
         same_track = kept.track_count == 1 or kept.asked.get("language") == self._video.language
         return kept if same_track else None
 
+    def _is_outdated(self, transcript: Transcript) -> bool:
+        """Whether nothing was heard for it yet that a new model or splitter could go on with."""
+        if transcript.model == Transcript.CAPTIONS:
+            return True
+        try:
+            Limits.from_name(transcript.splitter)
+        except ValueError:
+            # What is cut as a whole is never cut elsewhere.
+            return transcript.cut_at is None or not sources.has_audio(self._video, transcript)
+        if transcript.model == conf().transcription_model:
+            return False
+        return not transcript.parts.exclude(speech=[]).filter(result__isnull=False).exists()
+
     def _find_equal(self, transcript: Transcript) -> Transcript | None:
         if not self._reuses_transcripts or transcript.parts.exists():
             return None
@@ -154,27 +174,14 @@ def _asked(video: Video) -> dict[str, object]:
     }
 
 
-def _is_outdated(transcript: Transcript) -> bool:
-    """Whether nothing was heard for it yet that a new model or splitter could go on with."""
-    if transcript.model == Transcript.CAPTIONS:
-        return True
-    try:
-        Limits.from_name(transcript.splitter)
-    except ValueError:
-        return transcript.completed_at is None
-    if transcript.model == conf().transcription_model:
-        return False
-    return not transcript.parts.exclude(speech=[]).filter(result__isnull=False).exists()
-
-
 def _announced_ms(found: Probe) -> int | None:
     return None if found.is_estimated else found.duration_ms
 
 
-def _check_duration(found: Probe) -> None:
+def _check_duration(announced_ms: int | None) -> None:
     limit = conf().max_duration_s
-    if found.duration_ms and found.duration_ms > limit * 1000:
+    if announced_ms and announced_ms > limit * 1000:
         raise TooLong(
-            f"The media lasts {found.duration_ms / 3_600_000:.1f} h, the limit is "
+            f"The media lasts {announced_ms / 3_600_000:.1f} h, the limit is "
             f"{limit / 3600:g} h. Cut it, or have the operator raise CHRONOS_MAX_DURATION_S."
         )

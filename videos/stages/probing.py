@@ -47,7 +47,7 @@ def probe(claim: Claim, source: Path, track: Track, folder: Path, model: str) ->
     path = folder / "probe.flac"
     if not _write_first_speech(claim, source, track, path):
         return capabilities.WHISPER
-    with steps.step(claim, "probe") as step:
+    with steps.step(claim, f"probe {model}") as step:
         if step.result is not None:
             return Capability.from_json(step.result)
         refused: Rejected | None = None

@@ -22,7 +22,7 @@ from videos.capabilities import Capability
 from videos.claims import Claim, start_call
 from videos.conf import conf
 from videos.exceptions import ChronosError, ClaimLost
-from videos.models import AudioPart, Call, Step, Transcript
+from videos.models import AudioPart, Call, Run, Step, Transcript
 from videos.splitting import Part
 from videos.stages.listening import CutPart
 from videos.stitching import HeardSegment, on_video_clock, spoken_span
@@ -60,6 +60,11 @@ class _Sent:
     call: Call
     step: Step
     hearing: _Hearing
+
+
+def forget_parts(run: Run) -> None:
+    """Drop the steps of another transcript of the run: its parts may have the same bounds."""
+    run.steps.filter(stage="transcribe", key__regex=r"^\d+-\d+ ms").delete()
 
 
 class Recognising:
@@ -155,13 +160,15 @@ class Recognising:
     def take_answers(self) -> None:
         """Store what has come back."""
         for future in [future for future in self._under_way if future.done()]:
-            sent = self._under_way.pop(future)
+            sent = self._under_way[future]
             error = future.exception()
             if error is None:
                 self._store(sent, future.result())
-            elif isinstance(error, Exception):
+            # An answer that could not be stored is left to `close`, which books it.
+            del self._under_way[future]
+            if isinstance(error, Exception):
                 self._note_failure(sent, calls.fail(sent.call, error))
-            else:
+            elif error is not None:
                 raise error
 
     def _note_failure(self, sent: _Sent, error: Exception) -> None:

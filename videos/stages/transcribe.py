@@ -11,6 +11,7 @@ from collections import Counter
 from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 
+import soundfile
 from django.db.models import Q
 from django.db.models.functions import Now
 
@@ -103,22 +104,17 @@ class _Transcribing:
         transcript = self._transcript
         media_s = transcript.duration_ms / 1000 or conf().max_duration_s
         self._claim.extend_deadline(_DEADLINE_S + _DEADLINE_PER_MEDIA_S * media_s)
+        if material.source is None and transcript.cut_at is not None:
+            return self._listen_again()
         limits = Limits.from_name(transcript.splitter)
         ends = list(transcript.parts.values_list("end_ms", flat=True))
-        if material.source is not None:
-            assert material.track is not None
-            return cut_media(
-                material.source,
-                material.track,
-                material.announced_ms,
-                self._folder,
-                limits,
-                ends,
-            )
-        if transcript.cut_at is None:
+        if material.source is None:
             audio = sources.fetch_audio(transcript, self._folder, self._claim)
             return cut_kept(audio, self._folder, limits, ends, truncated=transcript.truncated)
-        return self._listen_again()
+        assert material.track is not None
+        return cut_media(
+            material.source, material.track, material.announced_ms, self._folder, limits, ends
+        )
 
     def _listen_again(self) -> Listening:
         """Cut only what is not transcribed yet."""
@@ -153,10 +149,19 @@ class _Transcribing:
             # Whatever is wrong with the media or the disk, calls that are out are paid.
             recognising.finish_under_way(self._wait)
             raise
+        except soundfile.SoundFileError:
+            self._distrust_kept_audio()
+            raise
         finally:
             listening.stop()
             recognising.close()
         return recognising
+
+    def _distrust_kept_audio(self) -> None:
+        """Let the next attempt decode the video, if what cannot be read was kept of it."""
+        if not self._is_decoding:
+            with self._claim.guard():
+                self._video.transcripts.filter(audio=self._transcript.audio).update(audio="")
 
     def _part_stored(self, part: Part) -> None:
         self._done_ms += part.end_ms - part.start_ms
@@ -249,13 +254,14 @@ class _Transcribing:
             if row.result is not None
         )
         speech = [(start, end) for row in rows for start, end in row.speech]
+        doubted, coverage = doubts.doubted(speech, heard), doubts.coverage(speech, heard)
         with self._claim.guard() as run:
             segments.store(
                 run,
                 self._transcript,
-                doubts.doubted(speech, heard),
+                doubted,
                 language=self._video.language or _spoken_language(rows),
-                coverage=doubts.coverage(speech, heard),
+                coverage=coverage,
             )
             same_content.tell(self._transcript, run.creator_id)
             runs.advance(run, "chunk")
