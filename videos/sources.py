@@ -133,7 +133,8 @@ def drop_strays(claim: Claim, video: Video) -> None:
             if stored is None or name in noted:
                 continue
             run_id, token = UUID(stored["run"]), int(stored["token"])
-            if token <= claim.token if run_id == claim.run.pk else run_id not in others:
+            is_past = token <= claim.token if run_id == claim.run.pk else run_id not in others
+            if is_past:
                 storage.delete(name)
 
 
