@@ -158,3 +158,25 @@ def test_staff_without_permission_cannot_read_a_transcript(client, creator, djan
 
     assert page.status_code == 403
     assert Call.objects.exists()
+
+
+@pytest.mark.parametrize("page", ["videos_video", "auth_user"])
+def test_runs_go_with_their_video_or_creator(operator, creator, page):
+    video = completed_video(creator)
+    target = video.pk if page == "videos_video" else creator.pk
+
+    answer = operator.post(reverse(f"admin:{page}_delete", args=[target]), {"post": "yes"})
+
+    assert answer.status_code == 302
+    assert not Video.objects.exists()
+    assert not Run.objects.exists()
+
+
+def test_a_run_is_not_deleted_by_itself(operator, creator):
+    completed_video(creator)
+    run = Run.objects.get()
+
+    answer = operator.post(reverse("admin:videos_run_delete", args=[run.pk]), {"post": "yes"})
+
+    assert answer.status_code == 403
+    assert Run.objects.exists()

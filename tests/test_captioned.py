@@ -9,6 +9,7 @@ from django.core.management import CommandError, call_command
 from tests.conftest import ended
 from tests.media import make_mute
 from videos.models import Call, Segment, Video
+from videos.search import search
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -128,3 +129,34 @@ def test_deleting_the_video_deletes_them(upload, worker):
     video.delete()
 
     assert not storage.exists(name)
+
+
+def test_a_cue_of_a_whole_book_becomes_segments_and_can_be_searched(upload, worker, creator):
+    book = " ".join(f"sunlight{number}" for number in range(100_000))
+    text = f"WEBVTT\n\n00:00.000 --> 00:08.000\n{book} sunlight\n"
+
+    video = ended(upload(captions=captions(text)))
+
+    segments = said(video)
+    assert " ".join(text for _, _, text, _ in segments) == f"{book} sunlight"
+    assert max(len(text) for _, _, text, _ in segments) <= 2_000
+    assert [start for start, *_ in segments] == sorted(start for start, *_ in segments)
+    assert search("sunlight", Video.objects.all(), mode="text")[0].end == 8.0
+
+
+def test_captions_do_not_lengthen_the_video(upload, worker):
+    later = VTT + "\n99:00:00.000 --> 99:00:01.000\nA wrong time.\n"
+
+    assert ended(upload(captions=captions(later))).duration_s == pytest.approx(8, abs=0.2)
+
+
+def test_equal_texts_are_embedded_once_in_a_call(upload, worker, openai):
+    cues = "".join(
+        f"00:{number:02}.000 --> 00:{number + 1:02}.000\n{'water ' * 25}\n\n"
+        for number in range(40)
+    )
+
+    ended(upload(captions=captions(f"WEBVTT\n\n{cues}")))
+
+    (call,) = openai.embedded()
+    assert len(call.inputs) == len(set(call.inputs)) == 2

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from videos.chunking import MAX_WORDS, MIN_WORDS, chunk, count_words, passages
+from videos.chunking import MAX_WORDS, MIN_WORDS, chunk, count_words, estimate_tokens, passages
 from videos.stitching import HeardSegment
 
 SENTENCES = {
@@ -122,3 +122,20 @@ def test_passages_cover_every_segment_in_order():
 
     assert [position for position, _ in grouped] == [0, 3, 6]
     assert " ".join(text for _, text in grouped).split() == 7 * segments[0].text.split()
+
+
+@pytest.mark.parametrize(
+    ("text", "least"),
+    # What tiktoken counts in such a text (cl100k_base), in tokens a byte.
+    [("საქართველოს ისტორია", 0.64), ("Հայաստանի պատմություն", 0.8), ("தமிழ் வரலாறு", 0.44)],
+)
+def test_tokens_are_estimated_on_the_high_side_in_rare_scripts_too(text, least):
+    size = len(text.encode())
+
+    assert least * size <= estimate_tokens(text) <= size
+
+
+def test_quotes_without_end_are_looked_through_once():
+    (only,) = chunk(said(['"' * 1_000_000]))
+
+    assert len(only.text) == 1_000_000

@@ -11,7 +11,7 @@ from tests.conftest import PROJECT, ended, worker_environment
 from tests.media import make_audio
 from tests.rows import completed_video
 from videos.estimating import estimate
-from videos.models import Event, Run, Video
+from videos.models import Event, Revision, Run, Video
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -237,3 +237,28 @@ def test_deleting_leaves_the_ledger(upload, worker):
 )
 def test_help_has_examples(command):
     assert "examples:" in manage(command, "--help")
+
+
+def test_reprocessing_many_leaves_out_those_that_cannot(creator):
+    first, failed, last = (completed_video(creator) for _ in range(3))
+    failed.revision.chunks.all().delete()
+    Revision.objects.filter(pk=failed.revision_id).update(chunked_at=None)
+
+    document = manage("reprocess", "--all", "--from", "embed", "--json")
+
+    runs = Run.objects.filter(pk__in=document["runs"])
+    assert {run.video_id for run in runs} == {first.pk, last.pk}
+    assert "Left out" in manage.stderr
+
+
+def test_the_same_video_twice_is_deleted_once(creator):
+    video = completed_video(creator)
+
+    document = manage("delete", video.pk, video.pk, "--yes", "--json")
+
+    assert [entry["id"] for entry in document["videos"]] == [str(video.pk)]
+    assert not Video.objects.exists()
+
+
+def test_a_limit_beyond_all_rows_is_wrong_usage():
+    manage("runs", "--limit", "9" * 25, code=2)

@@ -112,3 +112,18 @@ def test_an_event_that_a_completed_video_needs_no_more_starts_nothing(upload):
 
     assert not event.runs.exists()
     assert Video.objects.get(pk=video.pk).status == "completed"
+
+
+@pytest.mark.parametrize(
+    ("field", "data", "key"),
+    [
+        ("data", {"name": "a\0b", "diary": "d"}, None),
+        ("key", {"name": "a", "diary": "d"}, "k" * 300),
+    ],
+)
+def test_what_postgres_cannot_hold_is_refused_by_field(field, data, key):
+    with pytest.raises(EventRefused) as refused:
+        events.send("letters/greeting.requested", data, key)
+
+    assert refused.value.field == field
+    assert not Event.objects.exists()

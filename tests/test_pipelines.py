@@ -3,11 +3,14 @@
 import threading
 
 import pytest
+from django.db.models.deletion import Collector
 
 from tests.conftest import ended, eventually
 from tests.media import make_audio
 from tests.openai_server import Fault
+from tests.rows import completed_video
 from videos import events, sources
+from videos.exceptions import EventRefused
 from videos.models import (
     AudioPart,
     Call,
@@ -343,3 +346,49 @@ def test_a_full_disk_costs_no_call_that_is_out(
     heard = Call.objects.filter(service="transcription")
     assert set(heard.values_list("state", flat=True)) == {"answered"}
     assert heard.filter(used=True).count() == video.transcripts.get().parts.count()
+
+
+def test_a_service_that_counts_no_tokens_can_be_used(upload, worker, openai, monkeypatch):
+    answered = openai._embedded
+    monkeypatch.setattr(
+        openai, "_embedded", lambda call: {**answered(call), "usage": {"total_tokens": None}}
+    )
+
+    video = ended(upload())
+
+    assert video.status == "completed", video.error
+    assert Call.objects.get(service="embedding").tokens == 0
+
+
+def test_a_vector_that_no_halfvec_holds_is_a_bad_answer(upload, worker, openai):
+    vectors = [{"object": "embedding", "index": 0, "embedding": [1e5] * openai.dimensions}]
+    body = {"object": "list", "model": "any", "data": vectors}
+    openai.faults = [Fault(200, body, path="embeddings", times=9)]
+
+    assert ended(upload()).error_code == "bad_response"
+
+
+def test_what_a_worker_wrote_while_rows_were_collected_is_deleted_too(creator, monkeypatch):
+    video = completed_video(creator)
+    delete = Collector.delete
+
+    def write_first(self):
+        monkeypatch.setattr(Collector, "delete", delete)
+        Chunk.objects.create(
+            **{"revision": video.revision, "index": 99, "text": "late", "start": 0, "end": 1},
+            **{"first_segment": 0, "last_segment": 0, "word_count": 1, "token_count": 1},
+        )
+        return delete(self)
+
+    monkeypatch.setattr(Collector, "delete", write_first)
+
+    video.delete()
+
+    assert not Chunk.objects.exists()
+
+
+def test_a_video_that_cannot_be_requested_is_not_stored(creator):
+    with pytest.raises(EventRefused):
+        Video.objects.create(creator=creator, file="")
+
+    assert not Video.objects.exists()

@@ -44,6 +44,7 @@ def test_a_file_is_played_from_wherever_the_browser_seeks(upload, play, clip):
     assert middle["Content-Range"] == f"bytes 1000-1999/{len(content)}"
     assert (middle["Content-Length"], body(rest)) == ("1000", content[-500:])
     assert beyond.status_code == 416
+    assert body(play(video, Range="bytes=0-0"))[:1] == content[:1]
 
 
 def test_an_unchanged_file_is_not_sent_again(upload, play):

@@ -6,11 +6,12 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
+from pgvector import HalfVector
 
 from tests.openai_server import Fault
 from tests.rows import completed_video, spoken_video
 from videos.exceptions import CircuitOpen, ServiceUnavailable
-from videos.models import Breaker, Call, Video
+from videos.models import Breaker, Call, Embedding, Video
 from videos.search import search
 
 pytestmark = pytest.mark.django_db
@@ -127,3 +128,29 @@ def test_the_number_of_queries_does_not_grow_with_the_hits(creator):
         assert len(search("sentence number", Video.objects.all())) == 10
 
     assert len(ten) == len(one)
+
+
+@pytest.mark.parametrize("mode", ["hybrid", "vector", "text"])
+def test_a_user_who_may_see_nothing_finds_nothing(creator, mode):
+    spoken_video(creator, TALK)
+
+    for nothing in (Video.objects.none(), Video.objects.filter(pk__in=[])):
+        assert search("water", nothing, mode=mode) == []
+    assert not Call.objects.filter(creator=None).exists()
+
+
+@pytest.mark.parametrize("query", ["water \udcff", "water " + "stone " * 50_000, "\udcff" * 9])
+def test_no_query_is_too_odd(creator, query):
+    spoken_video(creator, TALK)
+
+    search(query, Video.objects.all())
+
+
+def test_a_vector_of_nothing_is_near_to_nothing(creator):
+    video = spoken_video(creator, [f"{text} {'so ' * 25}" for text in TALK])
+    first = Embedding.objects.filter(chunk__revision__video=video, segment_index=0)
+    first.update(vector=HalfVector([0.0] * first.get().dimensions))
+
+    hit = search("interest on savings", Video.objects.all(), mode="vector")[0]
+
+    assert hit.start == 15.0

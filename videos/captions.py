@@ -21,6 +21,7 @@ _VOICE = re.compile(r"<v(?:\.[^\s<>]*)?\s([^<>]*)>")
 _VTT_TAG = re.compile(r"</?(?:[cibuv]|ruby|rt|lang)(?:[.\s][^<>]*)?>|<[\d:.]+>")
 _SRT_TAG = re.compile(r"</?(?:[ibu]|font(?:\s[^<>]*)?)>|\{\\[^{}]*\}", re.IGNORECASE)
 _LOOKALIKES = str.maketrans("<>{}", "‹›()")
+_LONGEST_TEXT = 2_000
 #: Twelve hours have as many cues of less than half a second.
 _MOST_CUES = 100_000
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
@@ -136,6 +137,36 @@ def _read_cue(number: int, block: list[str], *, is_vtt: bool) -> Caption:
         except ValueError:  # Python reads no number of thousands of digits.
             raise BadCaptions(f"Line {number}: a character's number cannot be read.") from None
     return Caption(start, end, " ".join(said.split()), " ".join(speaker.split())[:100])
+
+
+def parted(cue: Caption) -> Iterator[Caption]:
+    """Yield a cue in parts of at most 2,000 letters, timed by their lengths.
+
+    Nobody reads so much at once; a text without end would be too long for a search's index.
+    """
+    if len(cue.text) <= _LONGEST_TEXT:
+        yield cue
+        return
+    parts = list(_parts(cue.text))
+    letters, all_letters, start = 0, sum(map(len, parts)), cue.start
+    for part in parts:
+        letters += len(part)
+        end = cue.start + (cue.end - cue.start) * letters / all_letters
+        yield Caption(start, end, part, cue.speaker)
+        start = end
+
+
+def _parts(text: str) -> Iterator[str]:
+    part = ""
+    for word in text.split():
+        for at in range(0, len(word), _LONGEST_TEXT):
+            piece = word[at : at + _LONGEST_TEXT]
+            if part and len(part) + 1 + len(piece) > _LONGEST_TEXT:
+                yield part
+                part = piece
+            else:
+                part = f"{part} {piece}" if part else piece
+    yield part
 
 
 def _seconds(fields: Sequence[str | None]) -> float:

@@ -12,13 +12,16 @@ import numpy.typing as npt
 import openai
 
 from videos import services
+from videos.chunking import estimate_tokens
 from videos.conf import conf
 from videos.exceptions import BadResponse, Misconfigured
 
 #: OpenAI's limits, with a margin for our estimate of tokens.
 MAX_INPUTS = 2_048
 MAX_REQUEST_TOKENS = 250_000
-_MAX_INPUT_BYTES = 8_000 * 5 // 2
+MAX_INPUT_TOKENS = 8_000
+#: Halfvecs hold no more (IEEE 754 binary16).
+_MOST = float(np.finfo(np.float16).max)
 
 #: Models that can shorten their vectors when `dimensions` is sent; others refuse the word.
 _SHORTENABLE = ("text-embedding-3-", "chronos-local-embed")
@@ -61,7 +64,7 @@ def embed(
             vectors = np.array([row.embedding for row in ordered], dtype=np.float32)
         except (ValueError, TypeError, AttributeError) as error:
             raise BadResponse(f"The embedding service's answer cannot be read: {error}.") from None
-    if vectors.ndim != 2 or len(vectors) != len(texts) or not np.isfinite(vectors).all():
+    if vectors.ndim != 2 or len(vectors) != len(texts) or not (np.abs(vectors) <= _MOST).all():
         raise BadResponse("The embedding service did not return one vector for each text.")
     if vectors.shape[1] != dimensions:
         raise Misconfigured(
@@ -69,9 +72,11 @@ def embed(
             f"{dimensions}. Correct it, then reprocess the video.",
             http_status=200,
         )
-    return Embedded(vectors, answer.usage.total_tokens if answer.usage else 0)
+    return Embedded(vectors, int(services.amount(getattr(answer.usage, "total_tokens", 0))))
 
 
 def _clipped(text: str) -> str:
-    """Keep an input under 8192 tokens; only text that is no language is longer."""
-    return text.encode()[:_MAX_INPUT_BYTES].decode(errors="ignore")
+    """Keep an input under 8192 tokens; what is cut off is still embedded as passages."""
+    while (tokens := estimate_tokens(text)) > MAX_INPUT_TOKENS:
+        text = text[: len(text) * MAX_INPUT_TOKENS // tokens]
+    return text

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 event_recorded = Signal()
 
 _DAY_S = 24 * 3600
+_LONGEST_KEY = 255
 
 
 class _Data(BaseModel):
@@ -201,9 +202,23 @@ def send(name: str, data: Mapping[str, Any], key: str | None = None) -> Event:
         )
     if event_type.emitted:
         raise EventRefused(f"{name!r} is emitted by Chronos and cannot be sent.", field="name")
+    if key is not None and (len(key) > _LONGEST_KEY or "\0" in key):
+        raise EventRefused(
+            f"{name}: a key has at most {_LONGEST_KEY} letters, and no NUL.", field="key"
+        )
     parsed = parse(name, data)
+    if _has_nul(data):
+        raise EventRefused(f"{name}: Postgres keeps no text with a NUL in it.", field="data")
     _check_videos(name, parsed)
     return record(name, parsed, key)
+
+
+def _has_nul(value: Any) -> bool:
+    if isinstance(value, str):
+        return "\0" in value
+    if isinstance(value, Mapping):
+        return any(_has_nul(entry) for pair in value.items() for entry in pair)
+    return isinstance(value, (list, tuple)) and any(map(_has_nul, value))
 
 
 def _check_videos(name: str, parsed: Any) -> None:
@@ -237,7 +252,10 @@ def record(name: str, parsed: Any, key: str | None) -> Event:
     try:
         with transaction.atomic():
             event = Event.objects.create(
-                name=name, key=key, data=data, video_id=data.get("video_id")
+                name=name,
+                key=key,
+                data=data,
+                video_id=parsed.video_id if isinstance(parsed, VideoData) else None,
             )
     except IntegrityError:
         if key is None:

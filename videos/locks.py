@@ -7,6 +7,7 @@ from django.db import connection
 #: Keys of the advisory locks; any two numbers that nothing else in the database uses.
 RELEASE = 0x6368726F6E01
 SWEEP = 0x6368726F6E02
+SERVING = 0x6368726F6E03
 #: Longer than any transaction of ours is silent, shorter than anybody wants to wait for one
 #: whose process was stopped, or whose machine is gone.
 _BOUND_SILENCE = "set_config('idle_in_transaction_session_timeout', '10s', true)"

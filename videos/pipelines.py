@@ -89,7 +89,7 @@ def _start_embedding(
         revision = next((each for each in candidates if each and each.chunked_at), None)
         if revision is None:
             continue
-        data = event.data | {"again": revision.pk == video.revision_id}
+        data = event.data | {"embed_again": revision.pk == video.revision_id}
         if _is_joined(video, function, data):
             continue
         before = _failed_embedding(video, revision)

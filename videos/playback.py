@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mimetypes
+from http import HTTPStatus
 from pathlib import Path
 
 from django.http import FileResponse, HttpRequest, HttpResponse
@@ -30,7 +31,14 @@ def stream(request: HttpRequest, path: Path, name: str) -> HttpResponseBase:
     ]
     if not path.is_file():
         raise FileNotFoundError(path)
-    answer = StaticFile(str(path), headers).get_response(request.method, request.META)
+    served = StaticFile(str(path), headers)
+    answer = served.get_response(request.method, request.META)
+    if answer.status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
+        start, _ = served.parse_byte_range(request.META["HTTP_RANGE"])
+        if start < path.stat().st_size:
+            # whitenoise refuses ranges of one byte; a range may be ignored (RFC 9110, 14.2).
+            asked = {**request.META, "HTTP_RANGE": ""}
+            answer = served.get_response(request.method, asked)
     response: HttpResponseBase
     if answer.file is None:
         response = HttpResponse(status=int(answer.status))

@@ -36,8 +36,11 @@ def lock_video(instance: Video, **_: Any) -> None:
     """Wait for what its worker is just writing; from here on the worker waits, and writes nothing.
 
     Its rows are deleted one table after the other: without this, each could wait for the other.
+    What it has written since Django looked for rows to delete is deleted as well.
     """
     Video.objects.select_for_update().filter(pk=instance.pk).values_list("pk").first()
+    for rows in (instance.runs, instance.revisions, instance.transcripts):
+        rows.all().delete()
 
 
 @receiver(post_delete, sender=Video, dispatch_uid="videos.delete_files")

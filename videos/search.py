@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
+from django.core.exceptions import EmptyResultSet
 from django.db import connection, transaction
 from django.db.models import Func, QuerySet, TextField
 from pgvector import HalfVector
@@ -30,6 +31,10 @@ _CANDIDATES_PER_HIT = 20
 _SNIPPET_CHARACTERS = 240
 #: Nobody waits longer for an answer; the words alone give one at once.
 _QUERY_TIMEOUT_S = 10.0
+#: Of a query; Postgres has no stack for tens of thousands.
+_MOST_WORDS = 300
+#: Of a segment, to be looked for words: a tsvector holds no more than a megabyte.
+_MOST_CHARACTERS = 20_000
 #: A word of the query in a segment says more about the second than the passage's vector.
 _PASSAGE_WEIGHT = 0.8
 
@@ -84,8 +89,9 @@ def search(query: str, videos: QuerySet[Video], limit: int = 10, mode: str = "hy
     """
     if mode not in MODES:
         raise ValueError(f"mode is one of {', '.join(MODES)}")
-    query = " ".join(query.replace("\0", " ").split())
-    if not query or limit < 1:
+    words = query.replace("\0", " ").encode(errors="replace").decode().split()
+    query = " ".join(words[:_MOST_WORDS])
+    if not query or limit < 1 or _are_none(videos):
         return []
     serving = ServingModel.objects.first() if mode != "text" else None
     asked = _Query(query, _query_vector(query, serving, mode), serving)
@@ -122,6 +128,15 @@ def _query_vector(query: str, serving: ServingModel | None, mode: str) -> HalfVe
         api.close()
     calls.answer(call, used=False, tokens=embedded.tokens)
     return HalfVector(embedded.vectors[0])
+
+
+def _are_none(videos: QuerySet[Video]) -> bool:
+    """Whether the selection is empty by its own words, as of a user who may see nothing."""
+    try:
+        _revisions(videos)
+    except EmptyResultSet:
+        return True
+    return False
 
 
 def _revisions(videos: QuerySet[Video]) -> tuple[str, tuple[Any, ...]]:
@@ -203,10 +218,11 @@ def _hits(asked: _Query, best: Sequence[tuple[UUID, float]]) -> list[Hit]:
 def _segments_by_words(
     asked: _Query, chunk_ids: Sequence[UUID]
 ) -> dict[UUID, list[tuple[Segment, float]]]:
+    beginning = f"left(s.text, {_MOST_CHARACTERS})"
     rows = Segment.objects.raw(
         f"""
         SELECT s.*, c.id AS chunk_id, ts_rank_cd(
-            to_tsvector(c.text_config::regconfig, {_SPACED.format(text="s.text")}),
+            to_tsvector(c.text_config::regconfig, {_SPACED.format(text=beginning)}),
             {_ANY_WORD.format(config="c.text_config")}
         ) AS rank
         FROM videos_chunk c
@@ -233,7 +249,10 @@ def _passages_by_vector(
     with connection.cursor() as cursor:
         cursor.execute(
             """
-            SELECT chunk_id, segment_index, 1 - (vector <=> %s::halfvec) FROM videos_embedding
+            SELECT chunk_id, segment_index,
+                -- The vector of a text without any known word may be zero: near to nothing.
+                1 - COALESCE(NULLIF(vector <=> %s::halfvec, 'NaN'), 1)
+            FROM videos_embedding
             WHERE chunk_id = ANY(%s) AND segment_index IS NOT NULL
                 AND model = %s AND dimensions = %s
             ORDER BY segment_index

@@ -11,6 +11,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from typing import Any, TypeGuard
 from uuid import UUID
 
 import openai
@@ -31,6 +32,7 @@ _CONNECT_TIMEOUT_S = 10.0
 _DEFAULT_RETRY_AFTER_S = 5.0
 _LONGEST_RETRY_AFTER_S = 3600.0
 _SHOWN_CHARACTERS = 300
+_MOST = 1e9
 
 
 def client(base_url: str | None, api_key: str | None) -> openai.OpenAI:
@@ -154,3 +156,13 @@ def _seconds(value: str) -> float:
     if value.replace(".", "", 1).isdigit():
         return float(value)
     return (email.utils.parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds()
+
+
+def amount(*values: Any) -> float:
+    """Return the first value that may measure what one call used, else 0."""
+    return next((float(value) for value in values if is_number(value) and value >= 0), 0.0)
+
+
+def is_number(value: Any) -> TypeGuard[float]:
+    """Whether it is a number that the ledger can hold; JSON knows any number of digits."""
+    return isinstance(value, (int, float)) and abs(value) <= _MOST

@@ -8,7 +8,7 @@ from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any
 from uuid import UUID
 
 import openai
@@ -24,7 +24,6 @@ _LEAST_LOGPROB = -1.0
 _MOST_COMPRESSION = 2.4
 
 _CONTENT_TYPES = {".flac": "audio/flac", ".ogg": "audio/ogg"}
-_MOST = 1e9
 #: A word may begin this much before its segment does: services round both.
 _WORD_SLACK_S = 0.05
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
@@ -108,8 +107,8 @@ def read_answer(body: Any, duration_s: float) -> Heard:
     return Heard(
         segments=[segment for segment in segments if segment.text.strip()],
         language=languages.code_of(body.get("language") or _first(body.get("languages"))),
-        audio_seconds=_amount(usage.get("seconds"), body.get("duration"), duration_s),
-        tokens=int(_amount(usage.get("total_tokens"))),
+        audio_seconds=services.amount(usage.get("seconds"), body.get("duration"), duration_s),
+        tokens=int(services.amount(usage.get("total_tokens"))),
         is_timed=bool(listed),
     )
 
@@ -121,7 +120,7 @@ def _words(listed: Any) -> list[Word]:
         if not isinstance(entry, dict):
             continue
         start, end, text = entry.get("start"), entry.get("end"), entry.get("word")
-        if isinstance(text, str) and _is_number(start) and _is_number(end):
+        if isinstance(text, str) and services.is_number(start) and services.is_number(end):
             words.append((float(start), float(end), _clean(text).strip()))
     return words
 
@@ -164,19 +163,9 @@ def _is_unsure(entry: dict[str, Any]) -> bool:
 def _number(*values: Any) -> float:
     """Return the first value that is a finite number, else 0."""
     for value in values:
-        if _is_number(value):
+        if services.is_number(value):
             return float(value)
     return 0.0
-
-
-def _amount(*values: Any) -> float:
-    """Return the first value that may be a measure of one upload, else 0."""
-    return _number(*(value for value in values if _is_number(value) and value >= 0))
-
-
-def _is_number(value: Any) -> TypeGuard[float]:
-    """Whether it is a number that the ledger can hold; JSON knows any number of digits."""
-    return isinstance(value, (int, float)) and abs(value) <= _MOST
 
 
 def _first(listed: Any) -> Any:

@@ -37,6 +37,11 @@ class StepInline(_ReadOnly, admin.TabularInline):  # type: ignore[type-arg]
 class RunAdmin(_ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]
     """What was executed, step by step."""
 
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Let runs go with their video or creator, on whose pages this is asked as well."""
+        page = request.resolver_match
+        return page is not None and not (page.url_name or "").startswith("videos_run_")
+
     list_display = (
         *("created_at", "function", "video", "state", "stage", "waits_for", "next_attempt_at"),
         *("attempt", "error_code", "finished_at"),

@@ -25,6 +25,7 @@ from videos.models import Video
 
 #: SQLSTATE of a table that does not exist.
 _UNDEFINED_TABLE = "42P01"
+_MOST_DIGITS = 9
 
 
 class Failed(CommandError):
@@ -52,8 +53,8 @@ class WrongUsage(Failed):
 
 def count(text: str) -> int:
     """Return a whole number of 0 or more, for argparse to refuse anything else."""
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of 0 or more")
+    if not text.isdecimal() or len(text) > _MOST_DIGITS:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number from 0 to 999,999,999")
     return int(text)
 
 
@@ -144,13 +145,13 @@ def find_creator(name: str) -> Any:
     """
     users = get_user_model()
     try:
-        return users._default_manager.get_by_natural_key(name)
+        return users._default_manager.get_by_natural_key(name.encode(errors="replace").decode())
     except users.DoesNotExist:
         raise Failed(f"There is no creator {name!r}.", code="not_found", field="creator") from None
 
 
 def find_videos(ids: Iterable[str]) -> list[Video]:
-    """Return the videos of these ids, in their order.
+    """Return the videos of these ids, each once, in their order.
 
     Raises:
         Failed: naming the first id that is unknown.
@@ -165,7 +166,7 @@ def find_videos(ids: Iterable[str]) -> list[Video]:
         if video is None:
             raise Failed(f"There is no video {text!r}.", code="not_found", field="video")
         videos.append(video)
-    return videos
+    return list(dict.fromkeys(videos))
 
 
 def all_videos() -> QuerySet[Video]:

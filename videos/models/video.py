@@ -10,7 +10,7 @@ from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.core.files import File
 from django.core.validators import RegexValidator
-from django.db import models
+from django.db import models, transaction
 from django.db.models.functions import Now
 from uuid6 import uuid7
 
@@ -149,7 +149,9 @@ class Video(models.Model):
                 self.title = PurePosixPath(self.original_filename).stem or self.original_filename
         elif not self._state.adding and kwargs.get("update_fields") is None:
             kwargs["update_fields"] = _EDITABLE
-        super().save(*args, **kwargs)  # type: ignore[arg-type]
+        with transaction.atomic():
+            # With the event that a receiver writes: neither is there without the other.
+            super().save(*args, **kwargs)  # type: ignore[arg-type]
 
     @property
     def folder(self) -> str:

@@ -24,12 +24,15 @@ def take_captions(claim: Claim, video: Video, revision: Revision, folder: Path) 
     """
     with steps.step(claim, "captions") as step:
         source, _ = sources.fetch(video, folder, claim)
-        announced_ms = media.probe(source).duration_ms
+        found = media.probe(source)
         cues = _read(video)
-        duration_ms = max(announced_ms or 0, *(round(cue.end * 1000) for cue in cues))
+        duration_ms = found.duration_ms or 0
+        if found.is_estimated or not duration_ms:
+            duration_ms = max(duration_ms, *(round(cue.end * 1000) for cue in cues))
         heard = [
-            HeardSegment(cue.start, cue.end, cue.text, cue.speaker, _doubt(cue, announced_ms))
-            for cue in cues
+            HeardSegment(cue.start, cue.end, cue.text, cue.speaker, _doubt(cue, found.duration_ms))
+            for long in cues
+            for cue in captions.parted(long)
         ]
         with claim.guard() as run:
             transcript = Transcript.objects.create(

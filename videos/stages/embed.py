@@ -17,7 +17,7 @@ from pgvector import HalfVector
 from videos import admission, calls, chunking, embedding, runs, statuses, steps
 from videos.claims import Claim
 from videos.conf import conf
-from videos.embedding import MAX_INPUTS, MAX_REQUEST_TOKENS
+from videos.embedding import MAX_INPUT_TOKENS, MAX_INPUTS, MAX_REQUEST_TOKENS
 from videos.models import Call, Chunk, Embedding, Segment, Step
 
 CHUNKS_PER_CALL = 20
@@ -70,7 +70,7 @@ def embed(claim: Claim) -> None:
         chunks = [chunk for chunk in chunks if str(chunk.pk) in named]
     have = _embedded_chunks(chunks)
     done_before = _done_batches(claim)
-    again = bool(claim.run.data.get("again"))
+    again = bool(claim.run.data.get("embed_again"))
     api = embedding.client()
     try:
         done = 0
@@ -114,7 +114,8 @@ def _batches(chunks: list[Chunk], segments: list[Segment]) -> Iterator[_Batch]:
     for chunk in chunks:
         added = _targets(chunk, segments)
         # Passages repeat the chunk's text once more.
-        cost = 2 * chunk.token_count
+        tokens_of_text = chunking.estimate_tokens(chunk.text)
+        cost = min(tokens_of_text, MAX_INPUT_TOKENS) + tokens_of_text
         full = (
             len(group) >= CHUNKS_PER_CALL
             or len(targets) + len(added) > MAX_INPUTS
@@ -146,7 +147,8 @@ def _targets(chunk: Chunk, segments: list[Segment]) -> list[_Target]:
 def _embed_batch(claim: Claim, api: openai.OpenAI, batch: _Batch) -> None:
     with steps.step(claim, batch.key) as step:
         known: dict[str, Any] = {} if _pays_again(claim) else _known_vectors(claim, batch)
-        unknown = [target for target in batch.targets if target.text_hash not in known]
+        by_text = {target.text_hash: target for target in batch.targets}
+        unknown = [target for text, target in by_text.items() if text not in known]
         if not unknown:
             with claim.guard() as run:
                 _store(batch.targets, known)
@@ -186,7 +188,7 @@ def _call(
 
 def _pays_again(claim: Claim) -> bool:
     """Whether the run was asked to embed again what has vectors."""
-    return bool(claim.run.data.get("again") or claim.run.data.get("force"))
+    return bool(claim.run.data.get("embed_again") or claim.run.data.get("force"))
 
 
 def _known_vectors(claim: Claim, batch: _Batch) -> dict[str, Any]:

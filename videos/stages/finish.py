@@ -6,7 +6,7 @@ from typing import Any
 
 from django.db.models import Exists, OuterRef
 
-from videos import doubts, events, runs, sources, statuses, steps
+from videos import doubts, events, locks, runs, sources, statuses, steps
 from videos.claims import Claim
 from videos.conf import conf
 from videos.exceptions import ChronosError
@@ -151,6 +151,8 @@ def _serve_configured_model() -> None:
     }
     if ServingModel.objects.filter(**wanted).exists():
         return
+    # Of two runs that finish at once, the second must see what the first has put in force.
+    locks.hold(locks.SERVING)
     in_force = Video.objects.exclude(revision=None).values("revision")
     theirs = Embedding.objects.filter(chunk=OuterRef("pk"), segment_index=None, **wanted)
     if not Chunk.objects.filter(~Exists(theirs), revision__in=in_force).exists():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import asdict
 from typing import Any
@@ -18,7 +19,7 @@ from videos.management.reporting import (
     find_videos,
 )
 from videos.management.waiting import wait_for_runs, worker_at_hand
-from videos.models import Video
+from videos.models import Run, Video
 
 
 class Command(ReportingCommand):
@@ -64,7 +65,7 @@ class Command(ReportingCommand):
         if options["dry_run"]:
             return document
         with worker_at_hand(self.say) if options["wait"] else nullcontext():
-            runs = [self._reprocess(video, stage, options["force"]) for video in videos]
+            runs = list(self._started(videos, options))
             document["runs"] = [str(run.pk) for run in runs]
             if options["wait"]:
                 wait_for_runs(runs)
@@ -85,11 +86,15 @@ class Command(ReportingCommand):
             videos = videos.filter(status__in=[Video.Status.FAILED, Video.Status.CANCELLED])
         return list(videos.order_by("created_at"))
 
-    def _reprocess(self, video: Video, stage: str | None, force: bool) -> Any:
-        try:
-            return video.reprocess(stage, force=force)
-        except ValueError as error:
-            raise Failed(str(error)) from None
+    def _started(self, videos: list[Video], options: dict[str, Any]) -> Iterator[Run]:
+        """Start each; of many that a filter selects, those that cannot be started are told."""
+        for video in videos:
+            try:
+                yield video.reprocess(options["from_stage"], force=options["force"])
+            except ValueError as error:
+                if options["videos"]:
+                    raise Failed(str(error)) from None
+                self.say(f"Left out: {error}")
 
     def show(self, document: Any, **options: Any) -> None:
         estimate = document["estimate"]
