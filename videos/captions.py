@@ -88,8 +88,8 @@ def read(text: str) -> list[Caption]:
             cues.append((number + position, block[position:]))
         elif cues and not is_vtt and not (len(block) == 1 and block[0].strip().isdigit()):
             cues[-1][1].extend(block)
-    read = (_read_cue(number, block, is_vtt=is_vtt) for number, block in cues)
-    spoken = [cue for cue in read if cue.text]
+    captions = (_read_cue(number, block, is_vtt=is_vtt) for number, block in cues)
+    spoken = [cue for cue in captions if cue.text]
     if not spoken:
         raise BadCaptions("There is no cue in it: it is neither SubRip nor WebVTT.")
     if len(spoken) > _MOST_CUES:

@@ -31,17 +31,24 @@ _UNSPACED = regex.compile(r"[\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]")
 _SCRIPT_WITHOUT_SPACES = regex.compile(
     r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]"
 )
-#: Scripts that the vocabulary has few words of, and those that it has next to none of.
-_DEAR = regex.compile(
-    r"[\p{Greek}\p{Hebrew}\p{Bengali}\p{Gurmukhi}\p{Gujarati}\p{Oriya}\p{Tamil}\p{Telugu}"
-    r"\p{Kannada}\p{Malayalam}\p{Sinhala}\p{Lao}\p{Khmer}\p{Myanmar}\p{Georgian}]+"
+
+
+def _scripts(*names: str) -> str:
+    """Return the inside of a regular expression's set of letters."""
+    return "".join(rf"\p{{{name}}}" for name in names)
+
+
+#: Scripts that OpenAI's vocabulary has many words of, and few; of others it has next to none.
+_CHEAP = _scripts(
+    *("Latin", "Cyrillic", "Arabic", "Devanagari", "Thai", "Han", "Hiragana", "Katakana"),
+    *("Hangul", "Common", "Inherited"),
 )
-_DEAREST = regex.compile(
-    r"[^\p{Latin}\p{Cyrillic}\p{Arabic}\p{Devanagari}\p{Thai}\p{Han}\p{Hiragana}\p{Katakana}"
-    r"\p{Hangul}\p{Greek}\p{Hebrew}\p{Bengali}\p{Gurmukhi}\p{Gujarati}\p{Oriya}\p{Tamil}"
-    r"\p{Telugu}\p{Kannada}\p{Malayalam}\p{Sinhala}\p{Lao}\p{Khmer}\p{Myanmar}\p{Georgian}"
-    r"\p{Common}\p{Inherited}]+"
+_DEAR = _scripts(
+    *("Greek", "Hebrew", "Bengali", "Gurmukhi", "Gujarati", "Oriya", "Tamil", "Telugu"),
+    *("Kannada", "Malayalam", "Sinhala", "Lao", "Khmer", "Myanmar", "Georgian"),
 )
+_FEW_WORDS = regex.compile(f"[{_DEAR}]+")
+_HARDLY_A_WORD = regex.compile(f"[^{_CHEAP}{_DEAR}]+")
 _SENTENCE_END = regex.compile(r"[.!?…。！？؟۔।॥။።][\"'”’»)\]」』]*$")
 _SENTENCE_BREAK = regex.compile(
     # A run of quotes without an end must not be looked through from each of them.
@@ -121,7 +128,8 @@ def estimate_tokens(text: str) -> int:
     if text.isascii():
         return -(-size * 2 // 5)
     dear, dearest = (
-        sum(len(run.encode()) for run in script.findall(text)) for script in (_DEAR, _DEAREST)
+        sum(len(run.encode()) for run in script.findall(text))
+        for script in (_FEW_WORDS, _HARDLY_A_WORD)
     )
     frequent = size - dear - dearest
     return -(-(frequent * 4 + dear * 8 + dearest * 10) // 10)
