@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from videos.chunking import MAX_WORDS, MIN_WORDS, chunk, count_words, estimate_tokens, passages
+from videos.chunking import MAX_WORDS, MIN_WORDS, chunk, passages
+from videos.counting import count_words, estimate_tokens
 from videos.stitching import HeardSegment
 
 SENTENCES = {

@@ -18,7 +18,7 @@ from tests.environment import clean
 LAYERS = [
     {"exceptions", "launcher", "splitting", "stitching", "captions", "chunking", "ranking"}
     | {"retries", "doubts", "capabilities", "languages", "registry"}
-    | {"containers"},
+    | {"containers", "counting"},
     {"conf", "models", "locks", "commits"},
     {"events", "media", "services", "transcription", "embedding", "ledger", "access", "usage"}
     | {"brokers", "scratch", "breaker", "budget"},
@@ -35,7 +35,7 @@ LAYERS = [
 ]
 PURE = (
     *("splitting", "stitching", "captions", "chunking", "ranking", "retries"),
-    *("doubts", "capabilities", "containers"),
+    *("doubts", "capabilities", "containers", "counting"),
 )
 
 

@@ -1,9 +1,5 @@
 """Cutting a transcript into chunks of 500 to 1000 words. Pure.
 
-Words are those of Unicode's default word boundaries (UAX #29, by the `regex` library). Scripts
-written without spaces get a word of each character there, so a character counts as the share
-of a word that it usually is.
-
 The cuts are those of least total cost, found by dynamic programming: sizes near the middle of
 the range, ends at the ends of sentences or, where there are none, of segments. So the last
 chunks are balanced, and a chunk under 500 words remains only where no cut avoids it.
@@ -19,55 +15,26 @@ from itertools import pairwise
 import regex
 
 from videos.captions import Cue
+from videos.counting import count_words, estimate_tokens, milliwords, weights
 
 MIN_WORDS = 500
 MAX_WORDS = 1000
 PASSAGE_WORDS = 25
 
-_WORD = regex.compile(r"(?w)\b[\p{L}\p{N}].*?\b", regex.DOTALL)
-_HAN = regex.compile(r"\p{Han}")
-_KANA = regex.compile(r"\p{Hiragana}|\p{Katakana}")
-_UNSPACED = regex.compile(r"[\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]")
 _SCRIPT_WITHOUT_SPACES = regex.compile(
     r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]"
 )
-
-
-def _scripts(*names: str) -> str:
-    """Return the inside of a regular expression's set of letters."""
-    return "".join(rf"\p{{{name}}}" for name in names)
-
-
-#: Scripts that OpenAI's vocabulary has many words of, and few; of others it has next to none.
-_CHEAP = _scripts(
-    *("Latin", "Cyrillic", "Arabic", "Devanagari", "Thai", "Han", "Hiragana", "Katakana"),
-    *("Hangul", "Common", "Inherited"),
-)
-_DEAR = _scripts(
-    *("Greek", "Hebrew", "Bengali", "Gurmukhi", "Gujarati", "Oriya", "Tamil", "Telugu"),
-    *("Kannada", "Malayalam", "Sinhala", "Lao", "Khmer", "Myanmar", "Georgian"),
-)
-_FEW_WORDS = regex.compile(f"[{_DEAR}]+")
-_HARDLY_A_WORD = regex.compile(f"[^{_CHEAP}{_DEAR}]+")
 _SENTENCE_END = regex.compile(r"[.!?…。！？؟۔।॥။።][\"'”’»)\]」』]*$")
 _SENTENCE_BREAK = regex.compile(
     # A run of quotes without an end must not be looked through from each of them.
     r"(?<=[.!?…؟۔।॥][\"'”’»)\]]{0,3})\s+|(?<=[。！？။።][」』”]{0,3})(?=[^」』”。！？\s])\s*"
 )
 
-#: Thousandths of a word that one character counts. Chinese words have about 1.6 characters
-#: (Xinhua corpus: Sproat and Shih 1990), Thai ones about 3.3 written clusters; kana carry
-#: endings and particles between kanji, about two to a word.
-_HAN_MILLIWORDS = 600
-_KANA_MILLIWORDS = 500
-_UNSPACED_MILLIWORDS = 300
-
 #: An unbroken sentence longer than this may be cut inside, at about every _PIECE_WORDS words.
 _LONG_SENTENCE_WORDS = 100
 _PIECE_WORDS = 50
 #: Shorter units are joined with the next before the search, to bound its cost.
 _SHORT_UNIT_WORDS = 8
-_LONGEST_WORD_CHARACTERS = 25
 
 #: What a cut costs, beside the deviation from the middle of the range (0 to 1).
 _CUT_AT_SENTENCE_AND_SEGMENT = 0.0
@@ -109,30 +76,6 @@ class _Unit:
     last_segment: int
     milliwords: int
     cut_cost: float
-
-
-def count_words(text: str) -> int:
-    """Return the number of words, at least 1 for any text with a letter or digit."""
-    milliwords = _milliwords(text)
-    return max(1, round(milliwords / 1000)) if milliwords else 0
-
-
-def estimate_tokens(text: str) -> int:
-    """Return the tokens of a text, on the high side for OpenAI's cl100k vocabulary.
-
-    English has about 4.5 bytes a token, Chinese about 2.7, Thai about 3; Tamil and Khmer about
-    2.3, Georgian and Telugu 1.6, Armenian 1.3 (sample sentences, by tiktoken). No token has less
-    than a byte.
-    """
-    size = len(text.encode())
-    if text.isascii():
-        return -(-size * 2 // 5)
-    dear, dearest = (
-        sum(len(run.encode()) for run in script.findall(text))
-        for script in (_FEW_WORDS, _HARDLY_A_WORD)
-    )
-    frequent = size - dear - dearest
-    return -(-(frequent * 4 + dear * 8 + dearest * 10) // 10)
 
 
 def chunk(segments: Sequence[Cue]) -> list[ChunkText]:
@@ -221,7 +164,7 @@ def _units(segments: Sequence[Cue]) -> Iterator[_Unit]:
                     glue=glue,
                     first_segment=position,
                     last_segment=position,
-                    milliwords=_milliwords(piece),
+                    milliwords=milliwords(piece),
                     cut_cost=_cut_cost(ends_sentence, ends_segment and count == len(pieces)),
                 )
                 before = piece
@@ -235,15 +178,15 @@ def _cut_cost(ends_sentence: bool, ends_segment: bool) -> float:
 
 def _pieces(sentence: str) -> list[str]:
     """Cut an overlong sentence at word boundaries; a leading space stays with its piece."""
-    if _milliwords(sentence) <= _LONG_SENTENCE_WORDS * 1000:
+    if milliwords(sentence) <= _LONG_SENTENCE_WORDS * 1000:
         return [sentence]
-    pieces, begin, milliwords = [], 0, 0
-    for start, weight in _weights(sentence):
-        if milliwords >= _PIECE_WORDS * 1000:
+    pieces, begin, counted = [], 0, 0
+    for start, weight in weights(sentence):
+        if counted >= _PIECE_WORDS * 1000:
             space = start > 0 and sentence[start - 1].isspace()
             pieces.append(sentence[begin : start - space])
-            begin, milliwords = start - space, 0
-        milliwords += weight
+            begin, counted = start - space, 0
+        counted += weight
     return [*pieces, sentence[begin:]]
 
 
@@ -281,25 +224,3 @@ def _glue(before: str, after: str) -> str:
 
 def _inner_glue(sentence: str, piece: str) -> str:
     return " " if piece[:1].isspace() else ""
-
-
-def _milliwords(text: str) -> int:
-    return sum(weight for _, weight in _weights(text))
-
-
-def _weights(text: str) -> Iterator[tuple[int, int]]:
-    """Yield (position, thousandths of a word) of every word; a monstrous one in pieces."""
-    for match in _WORD.finditer(text):
-        word = match.group()
-        for offset in range(0, len(word), _LONGEST_WORD_CHARACTERS):
-            yield match.start() + offset, _weight(word)
-
-
-def _weight(word: str) -> int:
-    if _HAN.match(word):
-        return _HAN_MILLIWORDS
-    if _UNSPACED.match(word):
-        return _UNSPACED_MILLIWORDS
-    if len(word) == 1 and _KANA.match(word):
-        return _KANA_MILLIWORDS
-    return 1000

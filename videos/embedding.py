@@ -12,8 +12,8 @@ import numpy.typing as npt
 import openai
 
 from videos import services
-from videos.chunking import estimate_tokens
 from videos.conf import conf
+from videos.counting import estimate_tokens
 from videos.exceptions import BadResponse, Misconfigured
 
 #: OpenAI's limits, with a margin for our estimate of tokens.

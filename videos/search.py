@@ -18,10 +18,10 @@ from django.db.models import Func, QuerySet, TextField
 from pgvector import HalfVector
 
 from videos import calls, embedding
-from videos.chunking import estimate_tokens
+from videos.counting import estimate_tokens
 from videos.exceptions import ChronosError
 from videos.models import Call, Chunk, Segment, ServingModel, Video
-from videos.ranking import fuse
+from videos.ranking import best_segment, fuse
 
 logger = logging.getLogger(__name__)
 
@@ -35,8 +35,6 @@ _QUERY_TIMEOUT_S = 10.0
 _MOST_WORDS = 300
 #: Of a segment, to be looked for words: a tsvector holds no more than a megabyte.
 _MOST_CHARACTERS = 20_000
-#: A word of the query in a segment says more about the second than the passage's vector.
-_PASSAGE_WEIGHT = 0.8
 
 #: Postgres takes a run of such letters for one word. Each stands alone in vectors and queries;
 #: the ranking prefers those that stand close together. Thai, Lao, Burmese, Khmer, kana, Han.
@@ -61,6 +59,10 @@ class Hit:
     end: float
     score: float
     snippet: str
+
+
+#: A query for the ids of revisions, and its parameters.
+_Revisions = tuple[str, tuple[Any, ...]]
 
 
 @dataclass(frozen=True)
@@ -91,16 +93,20 @@ def search(query: str, videos: QuerySet[Video], limit: int = 10, mode: str = "hy
         raise ValueError(f"mode is one of {', '.join(MODES)}")
     words = query.replace("\0", " ").encode(errors="replace").decode().split()
     query = " ".join(words[:_MOST_WORDS])
-    if not query or limit < 1 or _are_none(videos):
+    if not query or limit < 1:
+        return []
+    try:
+        revisions = _revisions(videos)
+    except EmptyResultSet:  # By its own words, as for a user who may see nothing.
         return []
     serving = ServingModel.objects.first() if mode != "text" else None
     asked = _Query(query, _query_vector(query, serving, mode), serving)
     candidates = limit * _CANDIDATES_PER_HIT
     rankings = []
     if asked.vector is not None:
-        rankings.append(_by_vector(asked, videos, candidates))
+        rankings.append(_by_vector(asked, revisions, candidates))
     if mode != "vector":
-        rankings.append(_by_words(asked, videos, candidates))
+        rankings.append(_by_words(asked, revisions, candidates))
     best = fuse(rankings)[:limit]
     return _hits(asked, best)
 
@@ -130,24 +136,20 @@ def _query_vector(query: str, serving: ServingModel | None, mode: str) -> HalfVe
     return HalfVector(embedded.vectors[0])
 
 
-def _are_none(videos: QuerySet[Video]) -> bool:
-    """Whether the selection is empty by its own words, as of a user who may see nothing."""
-    try:
-        _revisions(videos)
-    except EmptyResultSet:
-        return True
-    return False
+def _revisions(videos: QuerySet[Video]) -> _Revisions:
+    """Return the query of the revisions in force.
 
-
-def _revisions(videos: QuerySet[Video]) -> tuple[str, tuple[Any, ...]]:
+    Raises:
+        EmptyResultSet: if no video can be among them.
+    """
     in_force = videos.exclude(revision=None).order_by().values("revision_id")
     return in_force.query.sql_with_params()
 
 
-def _by_vector(asked: _Query, videos: QuerySet[Video], candidates: int) -> list[UUID]:
+def _by_vector(asked: _Query, within: _Revisions, candidates: int) -> list[UUID]:
     """Rank chunks by their nearest vector, be it the chunk's own or a passage's."""
     assert asked.model is not None
-    revisions, params = _revisions(videos)
+    revisions, params = within
     distance = f"e.vector::halfvec({int(asked.model.dimensions)}) <=> %s::halfvec"
     vector = asked.vector.to_text() if asked.vector else ""
     with transaction.atomic(), connection.cursor() as cursor:
@@ -165,9 +167,9 @@ def _by_vector(asked: _Query, videos: QuerySet[Video], candidates: int) -> list[
         return list(dict.fromkeys(row[0] for row in cursor.fetchall()))
 
 
-def _by_words(asked: _Query, videos: QuerySet[Video], candidates: int) -> list[UUID]:
+def _by_words(asked: _Query, within: _Revisions, candidates: int) -> list[UUID]:
     """Rank chunks by how closely the query's words stand in them."""
-    revisions, params = _revisions(videos)
+    revisions, params = within
     with connection.cursor() as cursor:
         cursor.execute(
             f"SELECT DISTINCT text_config FROM videos_chunk WHERE revision_id IN ({revisions})",
@@ -199,7 +201,9 @@ def _hits(asked: _Query, best: Sequence[tuple[UUID, float]]) -> list[Hit]:
         chunk, segments = chunks.get(chunk_id), words.get(chunk_id)
         if chunk is None or not segments:
             continue
-        position = _best_segment([rank for _, rank in segments], passages.get(chunk_id, []), chunk)
+        position = best_segment(
+            [rank for _, rank in segments], passages.get(chunk_id, []), chunk.first_segment
+        )
         segment = segments[position][0]
         hits.append(
             Hit(
@@ -268,31 +272,6 @@ def _passages_by_vector(
         for chunk_id, segment_index, similarity in cursor.fetchall():
             found.setdefault(chunk_id, []).append((segment_index, similarity))
     return found
-
-
-def _best_segment(
-    ranks: Sequence[float], passages: Sequence[tuple[int, float]], chunk: Chunk
-) -> int:
-    """Return the position of the segment that fits best; the first of equals."""
-    by_words = _scaled(ranks)
-    by_vector = [0.0] * len(ranks)
-    for (first, _), scaled in zip(
-        passages, _scaled([similarity for _, similarity in passages]), strict=True
-    ):
-        begin = first - chunk.first_segment
-        by_vector[begin:] = [scaled] * (len(ranks) - begin)
-    scores = [
-        word + _PASSAGE_WEIGHT * vector for word, vector in zip(by_words, by_vector, strict=True)
-    ]
-    return max(range(len(scores)), key=lambda position: (scores[position], -position))
-
-
-def _scaled(values: Sequence[float]) -> list[float]:
-    """Bring values to 0..1, the greatest to 1; equal ones say nothing and are 0."""
-    if not values or max(values) == min(values):
-        return [0.0] * len(values)
-    least, span = min(values), max(values) - min(values)
-    return [(value - least) / span for value in values]
 
 
 def _snippet(segments: Sequence[Segment], position: int) -> str:

@@ -17,6 +17,7 @@ from pgvector import HalfVector
 from videos import admission, calls, chunking, embedding, runs, statuses, steps
 from videos.claims import Claim
 from videos.conf import conf
+from videos.counting import estimate_tokens
 from videos.embedding import MAX_INPUT_TOKENS, MAX_INPUTS, MAX_REQUEST_TOKENS
 from videos.models import Call, Chunk, Embedding, Segment, Step
 
@@ -114,7 +115,7 @@ def _batches(chunks: list[Chunk], segments: list[Segment]) -> Iterator[_Batch]:
     for chunk in chunks:
         added = _targets(chunk, segments)
         # Passages repeat the chunk's text once more.
-        tokens_of_text = chunking.estimate_tokens(chunk.text)
+        tokens_of_text = estimate_tokens(chunk.text)
         cost = min(tokens_of_text, MAX_INPUT_TOKENS) + tokens_of_text
         full = (
             len(group) >= CHUNKS_PER_CALL
