@@ -53,10 +53,8 @@ class Capability:
     @classmethod
     def from_json(cls, remembered: Mapping[str, Any]) -> Capability:
         """Return what `as_json` told."""
-        known = dict(remembered)
-        if "granularities" in known:
-            known["granularities"] = tuple(known["granularities"])
-        return cls(**known)
+        granularities = tuple(remembered.get("granularities", cls.granularities))
+        return cls(**{**remembered, "granularities": granularities})
 
 
 #: Any server that speaks the API of faster-whisper or whisper.cpp, and whisper-1 itself. A second

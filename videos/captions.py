@@ -144,16 +144,9 @@ def parted(cue: Caption) -> Iterator[Caption]:
 
     Nobody reads so much at once; a text without end would be too long for a search's index.
     """
-    if len(cue.text) <= _LONGEST_TEXT:
-        yield cue
-        return
-    parts = list(_parts(cue.text))
-    letters, all_letters, start = 0, sum(map(len, parts)), cue.start
-    for part in parts:
-        letters += len(part)
-        end = cue.start + (cue.end - cue.start) * letters / all_letters
+    groups = [[part] for part in _parts(cue.text)]
+    for (start, end), (part,) in zip(_times(cue, groups), groups, strict=True):
         yield Caption(start, end, part, cue.speaker)
-        start = end
 
 
 def _parts(text: str) -> Iterator[str]:

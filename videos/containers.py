@@ -52,6 +52,11 @@ class Probe:
     #: Whether the duration is a guess from the bytes and the bit rate at the beginning.
     is_estimated: bool = False
 
+    @property
+    def announced_ms(self) -> int | None:
+        """How long the file says that it lasts, unless that is a guess."""
+        return None if self.is_estimated else self.duration_ms
+
     def track_for(self, language: str) -> Track:
         """Return which track to hear: the one in the language, else the default, else the first.
 

@@ -106,12 +106,12 @@ def probe(path: Path) -> Probe:
     return read_header(said.decode(errors="replace"))
 
 
-def _header(stderr: IO[bytes]) -> bytes:
+def _header(stderr: IO[bytes]) -> bytearray:
     """Return what ffmpeg says of a file, but not what the file says of itself: that may be long.
 
     ffmpeg indents the file's own words by four spaces and more.
     """
-    said = b""
+    said = bytearray()
     is_begin = True
     while len(said) < _HEADER_BYTES and (line := stderr.readline(_STDERR_LINE_BYTES)):
         if is_begin and (not line.startswith(b"    ") or b" Stream #" in line):

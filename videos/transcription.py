@@ -152,20 +152,16 @@ def _segment(entry: Any) -> HeardSegment:
 
 
 def _is_unsure(entry: dict[str, Any]) -> bool:
-    silent = _number(entry.get("no_speech_prob"), 0) > _MOST_NO_SPEECH
-    unsure = _number(entry.get("avg_logprob"), 0) < _LEAST_LOGPROB
+    silent = _number(entry.get("no_speech_prob")) > _MOST_NO_SPEECH
+    unsure = _number(entry.get("avg_logprob")) < _LEAST_LOGPROB
     # It counts bytes, of which a letter of other scripts has up to four.
     text = entry["text"]
     most = _MOST_COMPRESSION * len(text.encode(errors="replace")) / max(len(text), 1)
-    return (silent and unsure) or _number(entry.get("compression_ratio"), 0) > most
+    return (silent and unsure) or _number(entry.get("compression_ratio")) > most
 
 
-def _number(*values: Any) -> float:
-    """Return the first value that is a finite number, else 0."""
-    for value in values:
-        if services.is_number(value):
-            return float(value)
-    return 0.0
+def _number(value: Any) -> float:
+    return float(value) if services.is_number(value) else 0.0
 
 
 def _first(listed: Any) -> Any:

@@ -37,11 +37,6 @@ class StepInline(_ReadOnly, admin.TabularInline):  # type: ignore[type-arg]
 class RunAdmin(_ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]
     """What was executed, step by step."""
 
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Let runs go with their video or creator, on whose pages this is asked as well."""
-        page = request.resolver_match
-        return page is not None and not (page.url_name or "").startswith("videos_run_")
-
     list_display = (
         *("created_at", "function", "video", "state", "stage", "waits_for", "next_attempt_at"),
         *("attempt", "error_code", "finished_at"),
@@ -77,6 +72,11 @@ class RunAdmin(_ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]
         """Return why the run waits."""
         waiting = run.waiting_for
         return str(waiting["reason"]) if waiting else ""
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Let runs go with their video or creator, on whose pages this is asked as well."""
+        page = request.resolver_match
+        return page is not None and not (page.url_name or "").startswith("videos_run_")
 
 
 @admin.register(Event)

@@ -26,9 +26,8 @@ def take_captions(claim: Claim, video: Video, revision: Revision, folder: Path) 
         source, _ = sources.fetch(video, folder, claim)
         found = media.probe(source)
         cues = _read(video)
-        duration_ms = found.duration_ms or 0
-        if found.is_estimated or not duration_ms:
-            duration_ms = max(duration_ms, *(round(cue.end * 1000) for cue in cues))
+        last_ms = max(round(cue.end * 1000) for cue in cues)
+        duration_ms = found.announced_ms or max(found.duration_ms or 0, last_ms)
         heard = [
             HeardSegment(cue.start, cue.end, cue.text, cue.speaker, _doubt(cue, found.duration_ms))
             for long in cues

@@ -9,7 +9,7 @@ from videos import media, sources, statuses
 from videos.capabilities import Capability
 from videos.claims import Claim
 from videos.conf import conf
-from videos.containers import Probe, Track
+from videos.containers import Track
 from videos.exceptions import TooLong
 from videos.models import Glossary, Revision, Run, Transcript, Video
 from videos.splitting import Limits
@@ -74,13 +74,13 @@ class Gathering:
             return self._begin(source, source_hash)
         found = media.probe(source)
         track = found.track_for(self._video.language)
-        return Material(transcript, capability, source, track, _announced_ms(found))
+        return Material(transcript, capability, source, track, found.announced_ms)
 
     def _begin(self, source: Path, source_hash: str) -> Material:
         found = media.probe(source)
         track = found.track_for(self._video.language)
-        _check_duration(_announced_ms(found))
-        sources.check_room(self._folder, _announced_ms(found))
+        _check_duration(found.announced_ms)
+        sources.check_room(self._folder, found.announced_ms)
         model = conf().transcription_model
         capability = probing.known_capability(model) or probing.probe(
             self._claim, source, track, self._folder, model
@@ -95,7 +95,7 @@ class Gathering:
                 track_count=len(found.tracks),
             )
         equal = self._find_equal(transcript)
-        return Material(transcript, capability, source, track, _announced_ms(found), equal)
+        return Material(transcript, capability, source, track, found.announced_ms, equal)
 
     def _capability_by_kept(self, kept: Transcript) -> Capability:
         model = conf().transcription_model
@@ -172,10 +172,6 @@ def _asked(video: Video) -> dict[str, object]:
         "prompt": glossary.prompt.strip(),
         "glossary": glossary.term_list,
     }
-
-
-def _announced_ms(found: Probe) -> int | None:
-    return None if found.is_estimated else found.duration_ms
 
 
 def _check_duration(announced_ms: int | None) -> None:
