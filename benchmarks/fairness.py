@@ -157,7 +157,7 @@ def child() -> None:
     )
     os.environ.update({"OPENAI_BASE_URL": service.url, "OPENAI_API_KEY": service.key})
     django.setup()
-    from videos.admission import live_slots
+    from videos.durable.capacity import live_slots
     from videos.management.waiting import start_worker, stop
 
     worker = start_worker(PROCESSES, THREADS, subprocess.DEVNULL)

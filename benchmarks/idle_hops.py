@@ -51,7 +51,7 @@ def measure(hops: int) -> tuple[float, list[float]]:
     import dramatiq
 
     from benchmarks.hops.actors import ARRIVED, hop
-    from videos.admission import live_slots
+    from videos.durable.capacity import live_slots
     from videos.management.waiting import start_worker, stop
 
     client = dramatiq.get_broker().client

@@ -209,7 +209,9 @@ def test_what_is_known_of_a_video(creator):
     (hit,) = manage("search", "number", "--json")["results"]
     assert (hit["video_id"], hit["start"], hit["chunk_index"]) == (str(video.pk), 0.0, 0)
     status = manage("status", "--json")
-    assert set(status) == {"videos", "queues", "runs", "breakers", "workers"}
+    assert set(status) == {
+        *("videos", "queues", "runs", "breakers", "workers", "unserved", "set_aside"),
+    }
     assert status["queues"] == {"bulk": 0, "default": 0}
     assert manage("usage", "--json")["rows"][0]["embedding_tokens"] == 100
     assert manage("sweep", "--json") == {"redispatched": 0, "requeued": 0, "released": 0}

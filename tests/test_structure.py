@@ -18,10 +18,10 @@ from tests.environment import clean
 LAYERS = [
     {"exceptions", "launcher", "splitting", "stitching", "captions", "chunking", "ranking"}
     | {"retries", "doubts", "capabilities", "languages", "registry"}
-    | {"containers", "counting"},
+    | {"containers", "counting", "text"},
     {"conf", "models", "locks", "commits"},
     {"events", "media", "services", "transcription", "embedding", "ledger", "access", "usage"}
-    | {"brokers", "scratch", "breaker", "budget"},
+    | {"brokers", "scratch", "breaker", "budget", "durable"},
     {"statuses", "claims", "runs"},
     {"steps", "sources", "transport", "calls", "isolation"},
     {"admission", "search"},

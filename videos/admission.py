@@ -15,25 +15,22 @@ from uuid import UUID
 
 from django.contrib.auth import get_user_model
 from django.db import transaction
-from django.db.models import Count, F, Min, OuterRef, Q, QuerySet, Subquery, Sum, Window
+from django.db.models import Count, F, Min, OuterRef, Q, QuerySet, Subquery, Window
 from django.db.models.functions import Now, RowNumber
 
 from videos import locks, transport
 from videos import runs as lifecycle
 from videos.commits import after_commit
 from videos.conf import conf
+from videos.durable.capacity import Capacity
 from videos.exceptions import Yielded
-from videos.models import Run, Worker
+from videos.models import Run
 
 BULK = "bulk"
-#: Released runs may be this many times the live worker slots, so that no slot idles.
-_RELEASED_PER_SLOT = 2
-_WORKER_FRESH = timedelta(seconds=10)
 _MINUTE = timedelta(seconds=60)
 _NEVER = datetime.min.replace(tzinfo=UTC)
 #: Priority of runs that an operator lets go first; others have 0.
 _PREFERRED = 1
-_BUSY = (Run.State.QUEUED, Run.State.RUNNING)
 
 
 def release() -> int:
@@ -44,34 +41,19 @@ def release() -> int:
     """
     with transaction.atomic():
         locks.hold(locks.RELEASE)
-        released = _release_default() + _release_bulk()
+        capacity = Capacity()
+        released = _release_default(capacity) + _release_bulk(capacity)
         if released:
             after_commit(_enqueue, released)
     if waiting().exclude(queue=BULK).exists():
-        _note_reasons(_held_slots(), _recent_starts())
+        with transaction.atomic():
+            _note_reasons(_held_slots(), _recent_starts(), capacity)
     return len(released)
 
 
 def _enqueue(run_ids: Sequence[UUID]) -> None:
     rows = Run.objects.in_bulk(run_ids)
     transport.enqueue(rows[run_id] for run_id in run_ids if run_id in rows)
-
-
-def live_slots() -> int:
-    """Return the threads of all workers with a fresh heartbeat."""
-    fresh = Worker.objects.filter(last_seen__gt=Now() - _WORKER_FRESH)
-    return fresh.aggregate(slots=Sum("threads"))["slots"] or 0
-
-
-def room() -> int:
-    """Return how many more runs may be released before the workers have enough to do."""
-    busy = Run.objects.filter(state__in=_BUSY).exclude(queue=BULK).count()
-    return _RELEASED_PER_SLOT * live_slots() - busy
-
-
-def has_idle_thread() -> bool:
-    """Whether a worker could begin a run at once, if it had its message."""
-    return Run.objects.filter(state=Run.State.RUNNING).count() < live_slots()
 
 
 def make_way(run: Run) -> None:
@@ -82,44 +64,48 @@ def make_way(run: Run) -> None:
     """
     if run.queue != BULK:
         return
-    uploads = Run.objects.exclude(queue=BULK).filter(
+    capacity = Capacity()
+    uploads = capacity.sharing(BULK, Run.objects.all()).filter(
         Q(state=Run.State.QUEUED)
         | Q(state=Run.State.WAITING, waiting_reason=Run.Waiting.CAPACITY, holds_slot=False)
     )
-    if not has_idle_thread() and uploads.exists():
+    if not capacity.has_idle_thread(BULK) and uploads.exists():
         raise Yielded
 
 
-def _release_default() -> list[UUID]:
-    due = waiting().exclude(queue=BULK)
-    if not due.exists():
+def _release_default(capacity: Capacity) -> list[UUID]:
+    due = capacity.served(waiting().exclude(queue=BULK))
+    queues = due.order_by("queue").values_list("queue", flat=True).distinct()
+    room = {queue: capacity.room(queue) for queue in queues if capacity.room(queue) > 0}
+    if not room:
         return []
-    most = room()
     held, starts = _held_slots(), _recent_starts()
     chosen: list[UUID] = []
-    for run_id, creator_id in _in_rounds(due, held, most):
-        if len(chosen) >= most:
-            break
-        if _blocked_by(creator_id, held, starts) is None:
-            chosen.append(run_id)
-            held[creator_id] += 1
-            starts[creator_id] += 1
+    for run in _in_rounds(due.filter(queue__in=room), held, max(room.values())):
+        if capacity.room(run.queue) > 0 and _blocked_by(run.creator_id, held, starts) is None:
+            chosen.append(run.pk)
+            capacity.take(run.queue)
+            held[run.creator_id] += 1
+            starts[run.creator_id] += 1
     return _mark_released(chosen)
 
 
-def _release_bulk() -> list[UUID]:
+def _release_bulk(capacity: Capacity) -> list[UUID]:
     """Release bulk runs to threads that nothing else wants now."""
     due = waiting().filter(queue=BULK)
     if not due.exists():
         return []
     held = Run.objects.filter(holds_slot=True, queue=BULK).count()
-    idle = live_slots() - Run.objects.filter(state__in=_BUSY).count()
+    idle = capacity.idle(BULK)
     pool = conf().bulk_concurrency - held
     most = max(0, min(pool, idle))
     ordered = due.order_by("-priority", "created_at").values_list("pk", flat=True)
     released = _mark_released(list(ordered[:most]))
-    reason = Run.Waiting.CONCURRENCY if pool <= idle else Run.Waiting.CAPACITY
-    due.exclude(waiting_reason=reason).update(waiting_reason=reason)
+    if capacity.has_workers and not capacity.is_served(BULK):
+        reason = Run.Waiting.WORKER
+    else:
+        reason = Run.Waiting.CONCURRENCY if pool <= idle else Run.Waiting.CAPACITY
+    _give_reason(due, reason)
     return released
 
 
@@ -135,20 +121,18 @@ def prefer(video_ids: Iterable[UUID]) -> int:
     return runs.update(priority=_PREFERRED)
 
 
-def _in_rounds(due: QuerySet[Run], held: Counter[Any], most: int) -> list[tuple[UUID, Any]]:
-    """Return (run, creator) in the order of release, as far as there may be room for them."""
-    if most <= 0:
-        return []
+def _in_rounds(due: QuerySet[Run], held: Counter[Any], most: int) -> list[Run]:
+    """Return runs in the order of release: of each creator and queue as many as may have room."""
     ranked = due.annotate(
         turn=Window(
             RowNumber(),
-            partition_by="creator",
+            partition_by=["creator", "queue"],
             order_by=[F("priority").desc(), F("created_at").asc(), F("id").asc()],
         ),
         wanted=Window(Count("id"), partition_by="creator"),
     )
     each = min(most, conf().creator_concurrency or most)
-    ranked = ranked.only("creator", "priority", "created_at")
+    ranked = ranked.only("creator", "queue", "priority", "created_at")
     runs = list(ranked.filter(turn__lte=each))
     served = _last_served({run.creator_id for run in runs})
 
@@ -157,7 +141,7 @@ def _in_rounds(due: QuerySet[Run], held: Counter[Any], most: int) -> list[tuple[
         last = served.get(run.creator_id, _NEVER)
         return (-run.priority, in_round, last, run.wanted, run.created_at)
 
-    return [(run.pk, run.creator_id) for run in sorted(runs, key=place)]
+    return sorted(runs, key=place)
 
 
 def _last_served(creator_ids: Iterable[Any]) -> dict[Any, datetime]:
@@ -192,23 +176,34 @@ def _blocked_by(creator_id: Any, held: Counter[Any], starts: Counter[Any]) -> Ru
     return None
 
 
-def _note_reasons(held: Counter[Any], starts: Counter[Any]) -> None:
+def _note_reasons(held: Counter[Any], starts: Counter[Any], capacity: Capacity) -> None:
     """Write why runs wait, where it is news: a creator's limit on all that the creator has.
 
-    A limit of starts says when it ends, and the runs are not looked at until then.
+    A limit of starts says when it ends, and the runs are not looked at until then. Where workers
+    live, but none serves a run's queue, that is the reason.
     """
     blocked = {creator_id: _blocked_by(creator_id, held, starts) for creator_id in held | starts}
     full = [each for each, reason in blocked.items() if reason == Run.Waiting.CONCURRENCY]
     late = [each for each, reason in blocked.items() if reason == Run.Waiting.RATE]
     due = waiting().exclude(queue=BULK)
-    theirs = due.filter(creator__in=full).exclude(waiting_reason=Run.Waiting.CONCURRENCY)
-    theirs.update(waiting_reason=Run.Waiting.CONCURRENCY)
+    if capacity.has_workers:
+        _give_reason(capacity.unserved(due), Run.Waiting.WORKER)
+        due = capacity.served(due)
+    _give_reason(due.filter(creator__in=full), Run.Waiting.CONCURRENCY)
     for creator_id, first in _rate_ends(late) if late else []:
-        due.filter(creator=creator_id).update(
-            waiting_reason=Run.Waiting.RATE, next_attempt_at=first + _MINUTE
-        )
-    others = due.exclude(creator__in=[*full, *late])
-    others.exclude(waiting_reason=Run.Waiting.CAPACITY).update(waiting_reason=Run.Waiting.CAPACITY)
+        _give_reason(due.filter(creator=creator_id), Run.Waiting.RATE, first + _MINUTE)
+    _give_reason(due.exclude(creator__in=[*full, *late]), Run.Waiting.CAPACITY)
+
+
+def _give_reason(due: QuerySet[Run], reason: Run.Waiting, until: datetime | None = None) -> None:
+    """Write a reason on the runs that have another; those that somebody has locked are left out.
+
+    Two processes that waited for each other's rows here, each holding some, would never go on.
+    """
+    news = due if until else due.exclude(waiting_reason=reason)
+    free = news.select_for_update(skip_locked=True, of=("self",), no_key=True)
+    rows = Run.objects.filter(pk__in=free.order_by().values("pk"), state=Run.State.WAITING)
+    rows.update(waiting_reason=reason, **({"next_attempt_at": until} if until else {}))
 
 
 def _rate_ends(creator_ids: Iterable[Any]) -> list[tuple[Any, Any]]:

@@ -7,6 +7,7 @@ then one call at a time tries whether the service is back. Any answer closes it.
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import TypeVar
 
 from django.db import transaction
 from django.db.models import DurationField, ExpressionWrapper, F, Q
@@ -15,12 +16,14 @@ from django.db.models.functions import Now
 from videos.conf import conf
 from videos.exceptions import ChronosError, CircuitOpen, ServiceUnavailable
 from videos.models import Breaker, Run
+from videos.text.storable import error_message
+
+Failure = TypeVar("Failure", bound=BaseException)
 
 #: How long one call may try alone; a worker that dies with it must not keep the breaker open.
 _PROBE = timedelta(seconds=15)
 #: Seconds until a run looks again while another's call tries.
 _PROBE_LOOK_S = 2.0
-_ERROR_MAX_LENGTH = 1_000
 
 
 def pass_call(service: str) -> bool:
@@ -42,7 +45,7 @@ def pass_call(service: str) -> bool:
     raise _circuit_open(breaker, left_s)
 
 
-def note(service: str, error: Exception | None) -> Exception | None:
+def note(service: str, error: Failure | None) -> Failure | ChronosError | None:
     """Note how a call ended; return the error, or the one that an open breaker makes of it.
 
     Once the breaker is open, the service's failures are nobody's fault in the run.
@@ -52,7 +55,7 @@ def note(service: str, error: Exception | None) -> Exception | None:
         return error
     if not isinstance(error, ServiceUnavailable):
         return error
-    breaker = _note_failure(service, str(error))
+    breaker = _note_failure(service, error_message(error))
     if breaker.open_until is None:
         return error
     return _circuit_open(breaker, _open_s(breaker.openings))
@@ -82,7 +85,7 @@ def _note_failure(service: str, message: str) -> Breaker:
         Breaker.objects.get_or_create(service=service)
         breaker = Breaker.objects.select_for_update().get(service=service)
         breaker.failures += 1
-        breaker.last_error = message[:_ERROR_MAX_LENGTH]
+        breaker.last_error = message
         # Calls that left before it opened fail together, and open it once.
         probed = breaker.probing_until is not None
         if probed or (breaker.open_until is None and breaker.failures >= conf().breaker_failures):

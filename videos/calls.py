@@ -12,10 +12,11 @@ from django.db import transaction
 from videos import breaker, budget, ledger
 from videos.claims import Claim
 from videos.commits import after_commit
-from videos.exceptions import ClaimLost, RunCancelled
+from videos.exceptions import ChronosError, ClaimLost, RunCancelled, Signal
 from videos.models import Call, Run, Step
 
 Result = TypeVar("Result")
+Failure = TypeVar("Failure", bound=BaseException)
 
 
 @dataclass
@@ -61,7 +62,7 @@ def perform(
     (call,) = book(claim, [step], service, model, [tokens])
     try:
         return call, claim.await_call(ask, *args, model=model, call_id=call.pk, **kwargs)
-    except Exception as error:
+    except (Exception, Signal) as error:
         raise fail(call, error) from None
 
 
@@ -106,7 +107,7 @@ def answer(call: Call, *, used: bool, **measured: Any) -> None:
     after_commit(breaker.note, call.service, None)
 
 
-def fail(call: Call, error: Exception) -> Exception:
+def fail(call: Call, error: Failure) -> Failure | ChronosError:
     """Book a call without a usable answer; return the error that counts for the run."""
     ledger.fail_call(call.pk, error)
     return breaker.note(call.service, error) or error

@@ -9,6 +9,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from videos.text.storable import without_control
+
 #: What a line of a caption holds, and a cue of lines (BBC Subtitle Guidelines: 37 to 42 letters,
 #: two lines). A Chinese, Japanese or Korean sign counts twice.
 MOST_COLUMNS = 42
@@ -24,7 +26,6 @@ _LOOKALIKES = str.maketrans("<>{}", "‹›()")
 _LONGEST_TEXT = 2_000
 #: Twelve hours have as many cues of less than half a second.
 _MOST_CUES = 100_000
-_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
 
 
 class BadCaptions(ValueError):
@@ -79,7 +80,7 @@ def read(text: str) -> list[Caption]:
     Raises:
         BadCaptions: if there is no cue, or one that cannot be read, or more than 100,000.
     """
-    lines = _CONTROL.sub("", text.lstrip("\ufeff")).splitlines()
+    lines = without_control(text.lstrip("\ufeff")).splitlines()
     is_vtt = bool(lines) and lines[0].startswith("WEBVTT")
     cues: list[tuple[int, list[str]]] = []
     for number, block in _blocks(lines, is_vtt=is_vtt):

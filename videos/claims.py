@@ -23,8 +23,10 @@ from django.db.models.functions import Coalesce, Now
 
 from videos import locks, runs
 from videos.conf import conf
+from videos.durable import set_aside
+from videos.durable.database import is_lost
 from videos.exceptions import ClaimLost, HandedOver, RunCancelled, TimedOut
-from videos.models import Run
+from videos.models import Run, SetAside
 from videos.registry import registry
 
 #: Seconds between two looks of a waiting stage at its claim.
@@ -51,6 +53,8 @@ class Claim:
         self.deadline_s = deadline_s
         self._end: BaseException | None = None
         self._ended_at = 0.0
+        self._given_up = False
+        self._give_up_at = 0.0
 
     def check(self) -> None:
         """Raise what ended the claim, if anything did: lost, handed over, cancelled, timed out."""
@@ -76,16 +80,34 @@ class Claim:
         return self._end is not None and time.monotonic() - self._ended_at > _STUCK_S
 
     def give_up(self) -> None:
-        """End the run in the place of a stage that does not look at its claim."""
-        with self.guard(cancelling=True) as run:
-            if isinstance(self._end, TimedOut):
-                runs.fail(run, TimedOut.code, str(self._end))
-            else:
-                runs.cancel(run)
+        """End the run, once, in the place of a stage that does not look at its claim.
+
+        Its thread stays busy with what it does, and is none that can take another run. If the end
+        cannot be written, that costs no other claim its lease: it is tried again later.
+        """
+        if self._given_up or time.monotonic() < self._give_up_at:
+            return
+        try:
+            with self.guard(cancelling=True) as run:
+                if isinstance(self._end, TimedOut):
+                    runs.fail(run, TimedOut.code, str(self._end))
+                else:
+                    runs.cancel(run)
+        except ClaimLost:
+            pass  # It has ended, or another worker has it.
+        except Exception as error:
+            if is_lost(error):
+                raise
+            self._give_up_at = time.monotonic() + _STUCK_S
+            set_aside.note(SetAside.Kind.RUN, self.run.pk, error)
+            return
+        self._given_up = True
 
     @contextmanager
-    def guard(self, *, cancelling: bool = False) -> Iterator[Run]:
+    def guard(self, *, cancelling: bool = False, skip: bool = False) -> Iterator[Run]:
         """Open a transaction in which the claim holds; its run is locked until the end.
+
+        With `skip`, a run that somebody else has locked counts as lost: nothing is waited for.
 
         Raises:
             ClaimLost: if the run was claimed again, ended or deleted meanwhile.
@@ -93,7 +115,7 @@ class Claim:
         """
         with transaction.atomic():
             locks.bound_silence()
-            run = runs.locked(self.run, token=self.token, state=Run.State.RUNNING)
+            run = runs.locked(self.run, skip=skip, token=self.token, state=Run.State.RUNNING)
             if run is None:
                 raise ClaimLost(f"run {self.run.pk} has another owner")
             if run.cancel_requested and not cancelling:
@@ -168,6 +190,11 @@ def live_claims() -> list[Claim]:
     """Return the claims of this process."""
     with _live_lock:
         return list(_live)
+
+
+def stuck_threads() -> int:
+    """Return how many threads of this process are kept by stages that do not end."""
+    return sum(claim.is_stuck for claim in live_claims())
 
 
 def hand_over() -> None:

@@ -8,15 +8,19 @@ from django.db import transaction
 from django.db.models.functions import Now
 
 from videos import admission, runs
-from videos.models import Event, Run
-from videos.registry import registry
+from videos.durable import set_aside
+from videos.durable.database import is_lost
+from videos.exceptions import Misconfigured
+from videos.models import Event, Run, SetAside
+from videos.registry import Function, registry
 
 
 def dispatch(event_id: UUID) -> list[Run]:
     """Create the runs that an event starts, and release what may run now.
 
     An event that was dispatched before, or is being dispatched by another process, is left
-    alone: the row lock and `dispatched_at` decide the race.
+    alone: the row lock and `dispatched_at` decide the race. A function whose runs cannot be
+    created is set aside, and costs the event's other functions nothing.
     """
     with transaction.atomic():
         event = (
@@ -28,11 +32,48 @@ def dispatch(event_id: UUID) -> list[Run]:
             return []
         started: list[Run] = []
         for function in registry.started_by(event.name):
-            if function.start is not None:
-                started += function.start(event, function)
-            elif run := runs.create(function, data=event.data, event_id=event.pk):
-                started.append(run)
+            started += _start(event, function)
         Event.objects.filter(pk=event.pk).update(dispatched_at=Now())
     if started:
         admission.release()
     return started
+
+
+def start_again(row: SetAside) -> list[Run]:
+    """Try once more to create the runs of a function that was set aside; admit nothing yet."""
+    with transaction.atomic():
+        # Of two processes that try at once, the second finds the row locked, or gone.
+        locked = SetAside.objects.select_for_update(skip_locked=True).filter(pk=row.pk).first()
+        if locked is None:
+            return []
+        started = _start_function(locked)
+        # What raised again has another attempt; anything else went through.
+        SetAside.objects.filter(pk=row.pk, attempts=locked.attempts).delete()
+        return started
+
+
+def _start_function(row: SetAside) -> list[Run]:
+    source = Event if row.kind == SetAside.Kind.EVENT else Run
+    item = source.objects.filter(pk=row.item_id).first()
+    function = registry.functions.get(row.function)
+    if item is None:
+        return []
+    if function is None:
+        gone = Misconfigured(f"No installed app has the function {row.function} any more.")
+        set_aside.note(SetAside.Kind(row.kind), row.item_id, gone, row.function)
+        return []
+    return _start(item, function) if isinstance(item, Event) else runs.start_handler(item, function)
+
+
+def _start(event: Event, function: Function) -> list[Run]:
+    try:
+        with transaction.atomic():
+            if function.start is not None:
+                return function.start(event, function)
+            run = runs.create(function, data=event.data, event_id=event.pk)
+            return [run] if run else []
+    except Exception as error:  # Whatever a function's own start raises.
+        if is_lost(error):
+            raise
+        set_aside.note(SetAside.Kind.EVENT, event.pk, error, function.name)
+        return []

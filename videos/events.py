@@ -28,10 +28,11 @@ from django.dispatch import Signal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from videos.commits import after_commit
-from videos.exceptions import EventRefused, UnknownVideo
-from videos.models import Event, Video
-from videos.registry import WHOLE, Function, Stage, registry
+from videos.exceptions import EventRefused, UnknownChunk, UnknownVideo
+from videos.models import Chunk, Event, Video
+from videos.registry import WHOLE, Function, Stage, check_callee, check_function, registry
 from videos.retries import DEFAULT_RETRIES
+from videos.text.storable import error_message, has_unstorable, json_problem
 
 if TYPE_CHECKING:
     from videos.claims import Claim
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
 event_recorded = Signal()
 
 _DAY_S = 24 * 3600
-_LONGEST_KEY = 255
+_MAX_KEY = 255
 
 
 class _Data(BaseModel):
@@ -81,9 +82,9 @@ class ChunkRequested(VideoData):
 
 
 class EmbedRequested(VideoData):
-    """`video/embed.requested`: from embedding, all chunks or those named."""
+    """`video/embed.requested`: from embedding, all chunks or those named; an empty list is none."""
 
-    chunk_ids: list[UUID] | None = None
+    chunk_ids: list[UUID] | None = Field(default=None, min_length=1)
 
 
 class BatchReprocess(_Data):
@@ -141,22 +142,30 @@ def function(
         deadline_s: seconds after which a run is ended as `timed_out`.
         on_failure: called as `on_failure(run, data)`, in a durable run of its own, when a run
             has failed for good; `run.error` and `run.error_code` say why.
+
+    Raises:
+        ValueError: for what can never work: a name that is too long (100 characters, that of the
+            failure handler included) or taken, a queue that no broker takes, a callable that does
+            not take two arguments.
     """
 
     def register(callee: Callee) -> Callee:
         registry.add_type(event, data)
         name = f"{callee.__module__.removesuffix('.actors')}.{callee.__name__}"
         handler = f"{name}.on_failure" if on_failure else None
+        functions = []
         for entry, starts, call, after in [
             (handler, None, on_failure, None),
             (name, event, callee, handler),
         ]:
             if entry is not None and call is not None:
+                check_callee(call)
                 stage = Stage(entry, partial(_call, call, data), retries, deadline_s)
-                declare_actor(entry, WHOLE, queue)
-                registry.add_function(
-                    Function(entry, starts, {WHOLE: stage}, queue, on_failure=after)
-                )
+                functions.append(Function(entry, starts, {WHOLE: stage}, queue, on_failure=after))
+                check_function(functions[-1])
+        for registered in functions:
+            registry.add_function(registered)
+            declare_actor(registered.name, WHOLE, queue)
         return callee
 
     return register
@@ -189,7 +198,7 @@ def declare_actor(name: str, stage: str, queue: str = "default") -> dramatiq.Act
 def send(name: str, data: Mapping[str, Any], key: str | None = None) -> Event:
     """Store an event, in the caller's transaction; it is dispatched once that commits.
 
-    A key that was sent before returns the first event, and starts nothing.
+    A key that was sent before under this name returns the first event, and starts nothing.
 
     Raises:
         EventRefused: for an unknown or an emitted name, or data that does not fit.
@@ -202,23 +211,20 @@ def send(name: str, data: Mapping[str, Any], key: str | None = None) -> Event:
         )
     if event_type.emitted:
         raise EventRefused(f"{name!r} is emitted by Chronos and cannot be sent.", field="name")
-    if key is not None and (len(key) > _LONGEST_KEY or "\0" in key):
+    if key is not None and (len(key) > _MAX_KEY or has_unstorable(key)):
         raise EventRefused(
-            f"{name}: a key has at most {_LONGEST_KEY} letters, and no NUL.", field="key"
+            f"{name}: a key has at most {_MAX_KEY} characters, and no NUL.", field="key"
         )
     parsed = parse(name, data)
-    if _has_nul(data):
-        raise EventRefused(f"{name}: Postgres keeps no text with a NUL in it.", field="data")
+    if has_unstorable(data):
+        raise EventRefused(
+            f"{name}: Postgres keeps no NUL, no lone surrogate, no NaN and no infinity.",
+            field="data",
+        )
     _check_videos(name, parsed)
+    if isinstance(parsed, EmbedRequested):
+        _check_chunks(name, parsed)
     return record(name, parsed, key)
-
-
-def _has_nul(value: Any) -> bool:
-    if isinstance(value, str):
-        return "\0" in value
-    if isinstance(value, Mapping):
-        return any(_has_nul(entry) for pair in value.items() for entry in pair)
-    return isinstance(value, (list, tuple)) and any(map(_has_nul, value))
 
 
 def _check_videos(name: str, parsed: Any) -> None:
@@ -241,6 +247,18 @@ def _check_videos(name: str, parsed: Any) -> None:
             raise EventRefused(f"{name}: the video has another creator.", field="creator_id")
 
 
+def _check_chunks(name: str, parsed: EmbedRequested) -> None:
+    """Refuse an event that names chunks which the video does not have."""
+    named = parsed.chunk_ids or []
+    theirs = Chunk.objects.filter(pk__in=named, revision__video=parsed.video_id)
+    known = set(theirs.values_list("pk", flat=True))
+    for number, chunk_id in enumerate(named):
+        if chunk_id not in known:
+            raise UnknownChunk(
+                f"{name}: the video has no chunk {chunk_id}.", field=f"chunk_ids.{number}"
+            )
+
+
 def emit(name: str, **data: Any) -> Event:
     """Store a fact that Chronos itself states, in the transaction that made it true."""
     return record(name, parse(name, data), None)
@@ -248,7 +266,7 @@ def emit(name: str, **data: Any) -> Event:
 
 def record(name: str, parsed: Any, key: str | None) -> Event:
     """Store validated data as an event, and announce it on commit."""
-    data = TypeAdapter(type(parsed)).dump_python(parsed, mode="json", exclude_none=True)
+    data = _as_json(name, parsed)
     try:
         with transaction.atomic():
             event = Event.objects.create(
@@ -260,9 +278,19 @@ def record(name: str, parsed: Any, key: str | None) -> Event:
     except IntegrityError:
         if key is None:
             raise
-        return Event.objects.get(key=key)
+        return Event.objects.get(name=name, key=key)
     after_commit(event_recorded.send, sender=Event, event=event)
     return event
+
+
+def _as_json(name: str, parsed: Any) -> Any:
+    try:
+        data = TypeAdapter(type(parsed)).dump_python(parsed, mode="json", exclude_none=True)
+    except ValueError as error:  # pydantic's own is one.
+        raise EventRefused(f"{name}: {error_message(error)}.", field="data") from None
+    if problem := json_problem(data):
+        raise EventRefused(f"{name}: the data cannot be kept, {problem}.", field="data")
+    return data
 
 
 def parse(name: str, data: Mapping[str, Any]) -> Any:

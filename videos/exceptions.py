@@ -5,10 +5,13 @@
     ├── ConfigurationFault   the operator's settings: Unauthorized, Misconfigured, OverBudget
     ├── ServiceFault         the paid service: Rejected, ServiceUnavailable, …
     ├── RunFault             the machine: TimedOut, WorkerLost, DiskFull, DecoderLost
+    ├── FunctionFault        the function's own code: it uses its run in a way that cannot work
     └── EventRefused         the caller's event; nothing was stored
 
+    Signal                   ends a stage early, and is no error of the run: ClaimLost, HandedOver,
+                             Yielded, RunCancelled
+
 Errors with `waits_for` are nobody's fault in the run: it waits, visibly, and spends no retry.
-ClaimLost, HandedOver, Yielded and RunCancelled end a stage early; they are no errors of the run.
 """
 
 from __future__ import annotations
@@ -185,6 +188,10 @@ class SameContent(RunFault):
     waits_for = "paused"
 
 
+class FunctionFault(ChronosError):
+    """Raised when a durable function uses its run in a way that no retry can mend."""
+
+
 class EventRefused(ChronosError):
     """Raised when an event's name or data is wrong; `field` names what is wrong."""
 
@@ -201,21 +208,30 @@ class UnknownVideo(EventRefused):
     code = "not_found"
 
 
-class ClaimLost(Exception):
+class UnknownChunk(EventRefused):
+    """Raised when an event names a chunk that its video does not have."""
+
+    code = "not_found"
+
+
+class Signal(BaseException):
+    """Base of what ends a stage early without being an error of its run.
+
+    Not an Exception: a function's own `except Exception` around a step must not swallow it.
+    """
+
+
+class ClaimLost(Signal):
     """Raised when another worker, or a newer run, owns what this stage was working on."""
 
 
-class HandedOver(Exception):
+class HandedOver(Signal):
     """Raised between steps once the worker is asked to end; another goes on with the run."""
 
 
-class Yielded(Exception):
+class Yielded(Signal):
     """Raised between steps of bulk work when an upload waits for the thread that it uses."""
 
 
-class RunCancelled(Exception):
+class RunCancelled(Signal):
     """Raised between steps once somebody asked to cancel the run."""
-
-
-#: What ends a stage early without being an error of its run.
-ENDINGS = (ClaimLost, HandedOver, Yielded, RunCancelled)

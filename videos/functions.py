@@ -2,35 +2,40 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar, cast
 from uuid import UUID
 
 from django.db import close_old_connections, transaction
-from django.db.utils import InterfaceError, InternalError, OperationalError
 from dramatiq.middleware import SkipMessage
 
 from videos import admission, claims, events, isolation, runs, statuses, steps, transport
 from videos.claims import Claim
+from videos.durable import set_aside
+from videos.durable.database import DATABASE_ERRORS, is_lost
 from videos.exceptions import (
-    ENDINGS,
     ChronosError,
     CircuitOpen,
     ClaimLost,
+    FunctionFault,
     HandedOver,
     RunCancelled,
     Yielded,
 )
-from videos.models import Run, Step
+from videos.models import Run, SetAside, Step
 from videos.registry import Stage, registry
+from videos.text.storable import error_message, json_problem
 from videos.workers import current_worker_id
 
 logger = logging.getLogger(__name__)
 
-_DATABASE_ERRORS = (OperationalError, InterfaceError, InternalError)
+#: Names of steps that begin so are ours.
+_RESERVED = "("
 #: The step of an error that happened outside of any step.
-_STAGE_STEP = "stage"
+_STAGE_STEP = "(stage)"
+_MAX_STEP_NAME = 200
 
 Result = TypeVar("Result")
 
@@ -45,30 +50,77 @@ class RunContext:
         #: Why the run failed whose failure is being handled; empty in any other run.
         self.error = run.parent.error if run.parent else ""
         self.error_code = run.parent.error_code if run.parent else ""
+        self._names: set[str] = set()
+        self._ended_by: BaseException | None = None
 
     def step(self, name: str, call: Callable[..., Result], *args: Any, **kwargs: Any) -> Result:
         """Call `call` once and keep its JSON result; a retried run gets that without a call.
 
-        Names must be unique within a run.
+        The result is what JSON makes of it, in the first attempt as in later ones: a tuple is a
+        list, a key is a text. Names must be unique within a run, have 1 to 200 characters, and
+        not begin with a parenthesis.
 
         Raises:
-            TypeError: if the result cannot be written as JSON.
+            FunctionFault: for a name that was used before or cannot be one, or a result that
+                Postgres cannot hold as JSON; the run fails at once, without another call.
         """
-        self._claim.check()
+        self.raise_if_ended()
+        try:
+            self._take_name(name)
+            self._claim.check()
+            return self._once(name, call, *args, **kwargs)
+        except BaseException as error:
+            # The function may swallow it; it would go on in a run that has ended or must wait.
+            self._ended_by = error
+            raise
+
+    def raise_if_ended(self) -> None:
+        """Raise once more what ended a step, if the function has swallowed it."""
+        if self._ended_by is not None:
+            raise self._ended_by
+
+    def _take_name(self, name: str) -> None:
+        if not 0 < len(name) <= _MAX_STEP_NAME or name.startswith(_RESERVED) or "\0" in name:
+            raise FunctionFault(
+                f"{name[:_MAX_STEP_NAME]!r} cannot be the name of a step: 1 to {_MAX_STEP_NAME} "
+                f"characters, not beginning with {_RESERVED!r}. Correct the function, then send "
+                "the event again."
+            )
+        if name in self._names:
+            raise FunctionFault(
+                f"The function has two steps named {name!r}: the second would get the result of "
+                "the first. Give each a name of its own, then send the event again."
+            )
+        self._names.add(name)
+
+    def _once(self, name: str, call: Callable[..., Result], *args: Any, **kwargs: Any) -> Result:
         with steps.step(self._claim, name) as row:
             if row.state == Step.State.DONE:
                 return cast(Result, row.result)
             result = call(*args, **kwargs)
+            if problem := json_problem(result):
+                raise FunctionFault(
+                    f"The result of the step {name!r} cannot be kept, {problem}. What the step did "
+                    "is done, and is not repeated: correct what it returns, then send the event "
+                    "again."
+                )
+            kept: Result = json.loads(json.dumps(result))
             with self._claim.guard() as run:
-                steps.finish(run, row, result)
-        return result
+                steps.finish(run, row, kept)
+        return kept
 
 
 def call(callee: Callable[[RunContext, Any], object], data_type: Any, claim: Claim) -> None:
-    """Perform the one stage of a function that an app registered."""
+    """Call the function that is the one stage of a run, and complete the run.
+
+    Raises:
+        BaseException: whatever ended one of its steps, also if the function has swallowed it.
+    """
     run = Run.objects.select_related("parent").get(pk=claim.run.pk)
     data = events.parse_as(data_type, run.data)
-    callee(RunContext(claim, run), data)
+    context = RunContext(claim, run)
+    callee(context, data)
+    context.raise_if_ended()
     with claim.guard() as held:
         runs.complete(held)
 
@@ -82,7 +134,7 @@ def execute(run_id: UUID, stage: str) -> None:
     close_old_connections()
     try:
         apart = isolation.is_needed(run_id)
-    except _DATABASE_ERRORS as error:
+    except DATABASE_ERRORS as error:
         raise SkipMessage(str(error)) from None
     if apart:
         try:
@@ -109,8 +161,12 @@ def perform(run_id: UUID, stage: str, worker_id: UUID | None) -> None:
                 _admit_next(run_id)
     except ClaimLost as lost:
         raise SkipMessage(str(lost)) from None
-    except _DATABASE_ERRORS as error:
-        if not _is_lost(error):
+    except SkipMessage:
+        raise
+    except Exception as error:
+        if not is_lost(error):
+            # Not even its failure could be written: others must not go on trying at once.
+            set_aside.note(SetAside.Kind.RUN, run_id, error)
             raise
         # The lease runs out, and the sweep sends the run to a worker that has a database.
         logger.warning("Run %s lost the database in %s: %s", run_id, stage, error)
@@ -144,24 +200,12 @@ def _is_cancelled(run: Run) -> bool:
     return run.cancel_requested
 
 
-def _is_lost(error: BaseException) -> bool:
-    """Whether the database is gone, full or broke a deadlock, for which no run is to blame.
-
-    SQLSTATE classes 08 (connection), 40 (rollback), 53 (resources), 57P (shutdown), 25P03 (our
-    transaction was silent for too long), or none.
-    """
-    if not isinstance(error, _DATABASE_ERRORS):
-        return False
-    state = getattr(error.__cause__, "sqlstate", None)
-    return state is None or state.startswith(("08", "40", "53", "57P", "25P03"))
-
-
 def _admit_next(run_id: UUID) -> None:
     """Give the slot that a run has left to the next at once; without a database the sweep will."""
     try:
         if not Run.objects.filter(pk=run_id, holds_slot=True).exists():
             admission.release()
-    except _DATABASE_ERRORS as error:
+    except DATABASE_ERRORS as error:
         logger.warning("The next run is left to the sweep: %s", error)
 
 
@@ -172,12 +216,10 @@ def _perform(claim: Claim) -> None:
             with claim.guard():
                 statuses.entered(claim.run.video_id, claim.stage)
         stage.perform(claim)
-    except ENDINGS:
-        raise
     except steps.StepFailed as failure:
         _settle(claim, stage, failure.failures)
     except Exception as error:
-        if _is_lost(error):
+        if is_lost(error):
             raise
         if isinstance(error, ChronosError) and error.waits_for:
             with claim.guard() as run:
@@ -197,7 +239,7 @@ def _settle(claim: Claim, stage: Stage, failures: Sequence[tuple[Step, Exception
     every failed step may be.
     """
     for _, error in failures:
-        if isinstance(error, ENDINGS) or _is_lost(error):
+        if is_lost(error):
             raise error
         if not isinstance(error, ChronosError):
             logger.error("Run %s failed in %s.", claim.run.pk, claim.stage, exc_info=error)
@@ -225,7 +267,8 @@ def _said(error: Exception) -> tuple[str, str]:
     if isinstance(error, ChronosError):
         return error.code, str(error)
     return ChronosError.code, (
-        f"Chronos met an error that it does not know: {type(error).__name__}: {error}. "
+        f"Chronos met an error that it does not know: {type(error).__name__}: "
+        f"{error_message(error)}. "
         "The worker's log has the details."
     )
 

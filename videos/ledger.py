@@ -13,6 +13,7 @@ from django.db.models.functions import Now
 from videos.conf import conf
 from videos.exceptions import ChronosError
 from videos.models import Call, Run, Step
+from videos.text.storable import error_message
 
 #: USD by model, as published by OpenAI: a minute of audio, or a million tokens.
 #: whisper-1, gpt-transcribe, text-embedding-3-small: platform.openai.com/docs/pricing.
@@ -27,7 +28,6 @@ _PRICES: dict[str, dict[str, float]] = {
     "text-embedding-3-large": {"million_tokens": 0.13},
     "text-embedding-ada-002": {"million_tokens": 0.10},
 }
-_ERROR_MAX_LENGTH = 1_000
 _LONGEST_CALL = timedelta(minutes=15)
 _ORPHANED_AFTER = timedelta(seconds=20)
 
@@ -96,7 +96,7 @@ def fail_call(call_id: UUID, error: BaseException) -> None:
     Call.objects.filter(pk=call_id).update(
         state=Call.State.FAILED if status else Call.State.UNKNOWN,
         http_status=status,
-        error=str(error)[:_ERROR_MAX_LENGTH],
+        error=error_message(error),
         settled_at=Now(),
     )
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -15,6 +17,11 @@ if TYPE_CHECKING:
 
 #: The stage of a function that has no stages of its own.
 WHOLE = "run"
+#: What the columns hold; a name that does not fit would fail each of its runs, for ever.
+_MAX_NAME = 100
+_MAX_STAGE_NAME = 32
+#: A name of a queue that every broker takes (dramatiq.actor).
+_QUEUE_NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9._-]*")
 
 
 @dataclass(frozen=True)
@@ -67,26 +74,72 @@ class Registry:
         """Register an event type; the same name with another class is a mistake.
 
         Raises:
-            ValueError: if the name has another data class already.
+            ValueError: if the name has another data class already, or is too long.
         """
+        _check_name("event", name)
         known = self.types.get(name)
         if known is not None and known.data is not data:
             raise ValueError(f"the event {name!r} has the data class {known.data.__name__}")
-        self.types[name] = EventType(name, data, emitted)
+        # To subscribe to what Chronos emits does not open it for being sent.
+        self.types[name] = EventType(name, data, emitted or (known is not None and known.emitted))
 
     def add_function(self, function: Function) -> None:
         """Register a function under its name.
 
         Raises:
-            ValueError: if the name is taken.
+            ValueError: if the name is taken, or something of it can never work.
         """
         if function.name in self.functions:
             raise ValueError(f"there is a function {function.name!r} already")
+        check_function(function)
         self.functions[function.name] = function
 
     def started_by(self, event: str) -> Iterator[Function]:
         """Yield the functions that an event of this name starts."""
         return (entry for entry in self.functions.values() if entry.event == event)
+
+
+def check_function(function: Function) -> None:
+    """Refuse what no run could ever come to an end with.
+
+    Raises:
+        ValueError: naming what is wrong, and with what.
+    """
+    _check_name("function", function.name)
+    if not _QUEUE_NAME.fullmatch(function.queue) or len(function.queue) > _MAX_NAME:
+        raise ValueError(f"{function.name}: {function.queue!r} cannot be the name of a queue")
+    if not function.stages:
+        raise ValueError(f"{function.name}: a function has at least one stage")
+    for name, stage in function.stages.items():
+        if not 0 < len(name) <= _MAX_STAGE_NAME:
+            raise ValueError(
+                f"{function.name}: the stage {name!r} has a name of {len(name)} characters, "
+                f"{_MAX_STAGE_NAME} at most"
+            )
+        if stage.retries < 0 or not stage.deadline_s > 0:
+            raise ValueError(
+                f"{function.name}: retries are 0 or more and a deadline is more than 0 s, not "
+                f"{stage.retries} and {stage.deadline_s}"
+            )
+
+
+def check_callee(callee: Callable[..., object]) -> None:
+    """Refuse a callable that cannot be called as `callee(run, data)`.
+
+    Raises:
+        ValueError: naming it.
+    """
+    try:
+        inspect.signature(callee).bind(None, None)
+    except TypeError as error:
+        raise ValueError(f"{callee.__name__} is called as f(run, data): {error}") from None
+
+
+def _check_name(what: str, name: str) -> None:
+    if not 0 < len(name) <= _MAX_NAME or "\0" in name:
+        raise ValueError(
+            f"the {what} {name!r} has a name of {len(name)} characters, {_MAX_NAME} at most"
+        )
 
 
 registry = Registry()

@@ -7,14 +7,16 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
+from django.db import transaction
 from django.db.models import DurationField, ExpressionWrapper, F, Value
 from django.db.models.functions import Least, Now, Power
 
 from videos import ledger, statuses
-from videos.models import ACTIVE_STATES, Run, Step, Video
+from videos.durable import set_aside
+from videos.durable.database import is_lost
+from videos.models import ACTIVE_STATES, Run, SetAside, Step, Video
 from videos.registry import Function, registry
 
-_ERROR_MAX_LENGTH = 2_000
 #: Fields of a run that has left its worker.
 _RELEASED: dict[str, Any] = {"worker": None, "lease_until": None, "deadline_at": None}
 
@@ -83,7 +85,7 @@ def retry(run: Run, delay_s: float, message: str, code: str) -> None:
     Run.objects.filter(pk=run.pk).update(
         state=Run.State.RETRYING,
         next_attempt_at=Now() + timedelta(seconds=delay_s),
-        error=message[:_ERROR_MAX_LENGTH],
+        error=message,
         error_code=code,
         **_RELEASED,
     )
@@ -104,7 +106,7 @@ def wait(run: Run, reason: Run.Waiting, delay_s: float, message: str, *, behind:
         waiting_reason=reason,
         waits_behind=behind,
         next_attempt_at=Now() + timedelta(seconds=delay_s),
-        error=message[:_ERROR_MAX_LENGTH],
+        error=message,
         **_RELEASED,
     )
 
@@ -117,6 +119,22 @@ def yield_slot(run: Run) -> None:
         holds_slot=False,
         **_RELEASED,
     )
+
+
+def revoke_admission(runs: Sequence[Run]) -> list[Run]:
+    """Have admitted runs wait for admission again, without a slot: no worker serves their queue.
+
+    A message that may still be there finds nothing to claim.
+    """
+    ids = [run.pk for run in runs]
+    Run.objects.filter(pk__in=ids).update(
+        state=Run.State.WAITING,
+        waiting_reason=Run.Waiting.WORKER,
+        holds_slot=False,
+        next_attempt_at=None,
+        **_RELEASED,
+    )
+    return []
 
 
 def locked(run: Run, *, skip: bool = False, **still: Any) -> Run | None:
@@ -138,7 +156,7 @@ def fail(run: Run, code: str, message: str) -> None:
     _end(
         Run.objects.filter(pk=run.pk),
         Run.State.FAILED,
-        error=message[:_ERROR_MAX_LENGTH],
+        error=message,
         error_code=code,
     )
     open_steps = Step.objects.filter(run=run, state__in=[Step.State.RUNNING, Step.State.RETRYING])
@@ -147,8 +165,23 @@ def fail(run: Run, code: str, message: str) -> None:
         statuses.failed(run, code, message)
     function = registry.functions.get(run.function)
     if function and function.on_failure:
-        handler = registry.functions[function.on_failure]
-        create(handler, data=run.data, parent=run, creator_id=run.creator_id)
+        start_handler(run, registry.functions[function.on_failure])
+
+
+def start_handler(run: Run, handler: Function) -> list[Run]:
+    """Start the handler of a failed run; if it cannot be started, the run has failed all the same.
+
+    The sweep tries a handler again that was set aside.
+    """
+    try:
+        with transaction.atomic():
+            created = create(handler, data=run.data, parent=run, creator_id=run.creator_id)
+            return [created] if created else []
+    except Exception as error:  # Whatever the handler's row leads to.
+        if is_lost(error):
+            raise
+        set_aside.note(SetAside.Kind.RUN, run.pk, error, handler.name)
+        return []
 
 
 def cancel(run: Run) -> None:

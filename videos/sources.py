@@ -17,11 +17,11 @@ from django.core.files.storage import Storage
 from videos.claims import Claim
 from videos.conf import GIB, conf
 from videos.exceptions import (
-    ENDINGS,
     ChronosError,
     DiskFull,
     MissingFile,
     ServiceUnavailable,
+    Signal,
     TooLarge,
     UnreadableMedia,
 )
@@ -110,7 +110,7 @@ def kept_audio(video: Video, claim: Claim, path: Path) -> Iterator[str]:
         name = video.file.storage.save(name, File(audio))
     try:
         yield name
-    except ENDINGS:
+    except Signal:
         video.file.storage.delete(name)
         raise
 
@@ -207,7 +207,7 @@ def _storage_errors(video: Video) -> Iterator[None]:
     """Tell a missing file, a full disk and a failing storage apart."""
     try:
         yield
-    except (ChronosError, *ENDINGS):
+    except ChronosError:
         raise
     except FileNotFoundError as error:
         raise MissingFile(

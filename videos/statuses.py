@@ -10,6 +10,8 @@ from django.db.models.functions import Greatest, Now
 
 from videos import events
 from videos.models import Revision, Run, Video
+from videos.models.work import MAX_ERROR_CHARACTERS
+from videos.text.storable import storable
 
 #: What a video is while each stage works, and the share of the whole that is done before.
 _STATUS_OF_STAGE = {
@@ -18,7 +20,6 @@ _STATUS_OF_STAGE = {
     "embed": (Video.Status.EMBEDDING, 0.88),
     "finish": (Video.Status.EMBEDDING, 0.98),
 }
-_ERROR_MAX_LENGTH = 2_000
 
 
 def requested(video_id: UUID, stage: str) -> None:
@@ -79,14 +80,14 @@ def failed(run: Run, code: str, message: str) -> None:
     """Show the error on the video, and emit `video/failed`."""
     assert run.video_id is not None
     Video.objects.filter(pk=run.video_id).update(
-        status=Video.Status.FAILED, error=message[:_ERROR_MAX_LENGTH], error_code=code
+        status=Video.Status.FAILED, error=message, error_code=code
     )
     events.emit(
         "video/failed",
         video_id=run.video_id,
         creator_id=run.creator_id,
         error_code=code,
-        error=message[:_ERROR_MAX_LENGTH],
+        error=storable(message)[:MAX_ERROR_CHARACTERS],
     )
 
 

@@ -12,18 +12,17 @@ from django.db.models.functions import Coalesce, Now
 
 from videos.claims import Claim
 from videos.conf import conf
-from videos.exceptions import ENDINGS, ChronosError
+from videos.exceptions import ChronosError, Signal
 from videos.models import Run, Step
 from videos.retries import retry_delay_s
+from videos.text.storable import error_message
 
-_ERROR_MAX_LENGTH = 2_000
 
-
-class StepFailed(Exception):
-    """Carries errors together with the steps in which they happened."""
+class StepFailed(Signal):
+    """Carries errors together with the steps in which they happened, past the function's code."""
 
     def __init__(self, failures: Sequence[tuple[Step, Exception]]) -> None:
-        super().__init__("; ".join(str(error) for _, error in failures))
+        super().__init__("; ".join(error_message(error) for _, error in failures))
         self.failures = failures
 
 
@@ -68,8 +67,6 @@ def step(claim: Claim, key: str) -> Iterator[Step]:
     row = begin(claim, [key])[key]
     try:
         yield row
-    except (*ENDINGS, StepFailed):
-        raise
     except Exception as error:
         raise StepFailed([(row, error)]) from error
 
@@ -105,6 +102,6 @@ def _note(step: Step, state: Step.State, error: Exception) -> None:
     Step.objects.filter(pk=step.pk).update(
         state=state,
         failures=step.failures,
-        error=str(error)[:_ERROR_MAX_LENGTH],
+        error=error_message(error),
         finished_at=Now() if state == Step.State.FAILED else None,
     )

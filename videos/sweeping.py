@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.db import connection, transaction
+from django.db import Error, connection, transaction
 from django.db.models import Q, QuerySet, Value
 from django.db.models.functions import Now
 
 from videos import admission, dispatching, ledger, locks, runs, transport
 from videos.commits import after_commit
 from videos.conf import conf
+from videos.durable import set_aside
+from videos.durable.capacity import Capacity
+from videos.durable.database import is_lost
 from videos.exceptions import Misconfigured, WorkerLost
-from videos.models import Event, Run, Worker
+from videos.models import Event, Run, SetAside, Worker
 from videos.registry import registry
 
 logger = logging.getLogger(__name__)
@@ -41,55 +45,79 @@ class Swept:
 
 
 def sweep() -> Swept:
-    """Look once for stuck work. Only one process sweeps at a time; the others do nothing."""
+    """Look once for stuck work. Only one process sweeps at a time; the others do nothing.
+
+    Whatever raises over one run, one event or one kind of work costs the others nothing.
+    """
+    try:
+        return _sweep(_look)
+    except Error as error:
+        if is_lost(error):
+            raise
+        # As while a deployment changes a table: what cannot be looked for costs the rest nothing.
+        logger.exception("The sweep could not look at everything at once: it looks one by one.")
+        return _sweep(lambda: set(_looked_for()))
+
+
+def _sweep(look: Callable[[], set[str]]) -> Swept:
     swept = Swept()
+    stuck: list[Run] = []
     with transaction.atomic():
         if not locks.try_hold(locks.SWEEP):
             return swept
-        found = _look()
+        found = look()
         if not found:
             return swept
-        stuck: list[Run] = []
-        if "leases" in found:
-            _end_hopeless()
-            stuck += _leases_run_out()
-        if "due" in found:
-            stuck += runs.queue_again(_due())
-        if "messages" in found:
-            _end_unknown()
-            stuck += _messages_lost()
+        for what, repair in _REPAIRS.items():
+            if what in found:
+                with set_aside.apart(what), transaction.atomic():
+                    stuck += repair() or []
         swept.requeued = len(stuck)
-        _gone().delete()
-        ledger.forget_orphans()
         after_commit(transport.enqueue, stuck)
     if "events" in found:
-        swept.redispatched = _dispatch_forgotten()
-    if "waiting" in found:
-        swept.released = admission.release()
+        with set_aside.apart("events"):
+            swept.redispatched = _dispatch_forgotten()
+    if "set aside" in found:
+        with set_aside.apart("what was set aside"):
+            swept.redispatched += _start_again()
+    if "waiting" in found or swept.redispatched:
+        with set_aside.apart("waiting runs"):
+            swept.released = admission.release()
     return swept
 
 
 def _look() -> set[str]:
     """Look by one query, over partial indexes, for what there is to do."""
-    looked_for: dict[str, QuerySet[Any]] = {
+    first, *others = (
+        rows.order_by().annotate(found=Value(name)).values_list("found", flat=True)[:1]
+        for name, rows in _looked_for().items()
+    )
+    return set(first.union(*others, all=True))
+
+
+def _looked_for() -> dict[str, QuerySet[Any]]:
+    return {
         "leases": _expired(),
         "due": _retries(),
         "messages": _without_message(),
         "waiting": admission.waiting(),
         "events": _forgotten(),
+        "set aside": _set_aside_functions(),
         "workers": _gone(),
         "calls": ledger.orphans(),
+        "recovered": set_aside.recovered(),
     }
-    first, *others = (
-        rows.order_by().annotate(found=Value(name)).values_list("found", flat=True)[:1]
-        for name, rows in looked_for.items()
-    )
-    return set(first.union(*others, all=True))
 
 
 def _forgotten() -> QuerySet[Event]:
     late = Now() - timedelta(seconds=_UNDISPATCHED_S)
-    return Event.objects.filter(dispatched_at__isnull=True, created_at__lt=late)
+    undispatched = Event.objects.filter(dispatched_at__isnull=True, created_at__lt=late)
+    return set_aside.due(undispatched, SetAside.Kind.EVENT)
+
+
+def _set_aside_functions() -> QuerySet[SetAside]:
+    """Return the functions whose runs could not be created, and may be tried again."""
+    return SetAside.objects.filter(next_attempt_at__lte=Now()).exclude(function="")
 
 
 def _gone() -> QuerySet[Worker]:
@@ -97,25 +125,52 @@ def _gone() -> QuerySet[Worker]:
 
 
 def _expired() -> QuerySet[Run]:
-    return Run.objects.filter(state=Run.State.RUNNING, lease_until__lt=Now())
+    late = Run.objects.filter(state=Run.State.RUNNING, lease_until__lt=Now())
+    return set_aside.due(late, SetAside.Kind.RUN)
 
 
 def _without_message() -> QuerySet[Run]:
-    return Run.objects.filter(state=Run.State.QUEUED, message_lost_at__lt=Now())
+    silent = Run.objects.filter(state=Run.State.QUEUED, message_lost_at__lt=Now())
+    return set_aside.due(silent, SetAside.Kind.RUN)
 
 
 def _dispatch_forgotten() -> int:
     """Dispatch events whose process died between commit and dispatch."""
     ids = list(_forgotten().order_by("created_at").values_list("pk", flat=True)[:_MOST_AT_ONCE])
     for event_id in ids:
-        dispatching.dispatch(event_id)
+        try:
+            dispatching.dispatch(event_id)
+        except Exception as error:  # Whatever it is, the other events go on.
+            if is_lost(error):
+                raise
+            set_aside.note(SetAside.Kind.EVENT, event_id, error)
     return len(ids)
+
+
+def _start_again() -> int:
+    """Try again to create the runs of functions that were set aside."""
+    rows = list(_set_aside_functions().order_by("next_attempt_at")[:_MOST_AT_ONCE])
+    return sum(bool(dispatching.start_again(row)) for row in rows)
+
+
+def _look_after_leases() -> list[Run]:
+    _end_hopeless()
+    return _leases_run_out()
+
+
+def _look_after_messages() -> list[Run]:
+    _end_unknown()
+    return _messages_lost()
 
 
 def _end_hopeless() -> None:
     """End the runs of dead workers that were cancelled, or that took worker after worker along."""
     hopeless = Q(cancel_requested=True) | Q(deaths__gte=_MOST_DEATHS - 1)
-    for found in _expired().filter(hopeless)[:_MOST_AT_ONCE]:
+    set_aside.each_run(list(_expired().filter(hopeless)[:_MOST_AT_ONCE]), _end_if_hopeless)
+
+
+def _end_if_hopeless(expired: list[Run]) -> list[Run]:
+    for found in expired:
         run = runs.locked(found, skip=True, state=Run.State.RUNNING, token=found.token)
         if run is None or not (run.cancel_requested or _is_death(run, _database_started_at())):
             continue
@@ -130,20 +185,31 @@ def _end_hopeless() -> None:
                 "it finished a step. Most often it ran out of memory: look at its log, then "
                 "reprocess the video.",
             )
+    return []
 
 
 def _end_unknown() -> None:
-    """End the runs of functions that no installed app has: nobody will ever perform them."""
+    """End the runs of functions or stages that no installed app has: nobody will execute them."""
+    known = Q(pk__in=[])
+    for function in registry.functions.values():
+        known |= Q(function=function.name, stage__in=list(function.stages))
     lost = _without_message().filter(requeues__gte=_MOST_REQUEUES_UNKNOWN)
-    for found in lost.exclude(function__in=registry.functions)[:_MOST_AT_ONCE]:
+    set_aside.each_run(list(lost.exclude(known)[:_MOST_AT_ONCE]), _end_if_unknown)
+
+
+def _end_if_unknown(lost: list[Run]) -> list[Run]:
+    for found in lost:
         run = runs.locked(found, skip=True, state=Run.State.QUEUED)
         if run is not None:
+            what = f"the stage {run.stage} of " if run.function in registry.functions else ""
             runs.fail(
                 run,
                 Misconfigured.code,
-                f"No installed app has the function {run.function}. If it was renamed, send the "
-                "event again; if workers run older code than the web server, restart them first.",
+                f"No installed app has {what}the function {run.function}. If it was renamed, send "
+                "the event again; if workers run older code than the web server, restart them "
+                "first.",
             )
+    return []
 
 
 def _leases_run_out() -> list[Run]:
@@ -156,7 +222,19 @@ def _leases_run_out() -> list[Run]:
     started_at = _database_started_at()
     deaths = [run for run in expired if _is_death(run, started_at)]
     others = [run for run in expired if run not in deaths]
-    return runs.lose_worker(others, deaths=0) + runs.lose_worker(deaths, deaths=1)
+    return set_aside.each_run(
+        others, lambda each: _requeued(runs.lose_worker(each, deaths=0))
+    ) + set_aside.each_run(deaths, lambda each: _requeued(runs.lose_worker(each, deaths=1)))
+
+
+def _requeued(queued: list[Run]) -> list[Run]:
+    """Return the runs that are to be enqueued; have those wait whose queue no worker serves."""
+    capacity = Capacity()
+    if not capacity.has_workers:
+        return queued
+    served = [run for run in queued if capacity.is_served(run.queue)]
+    unserved = [run for run in queued if run not in served]
+    return served + (runs.revoke_admission(unserved) if unserved else [])
 
 
 def _is_death(run: Run, database_started_at: datetime) -> bool:
@@ -175,19 +253,67 @@ def _database_started_at() -> datetime:
 def _retries() -> QuerySet[Run]:
     """Retries whose time has come, and started runs that waited for a service or a disk."""
     started = Q(state=Run.State.RETRYING) | Q(state=Run.State.WAITING, holds_slot=True)
-    return Run.objects.filter(started, next_attempt_at__lte=Now())
+    return set_aside.due(Run.objects.filter(started, next_attempt_at__lte=Now()), SetAside.Kind.RUN)
 
 
 def _due() -> list[Run]:
-    """Take those that are due longest, as far as live workers have room for them."""
-    most = max(admission.room(), 0) if admission.live_slots() else _MOST_AT_ONCE
-    due = _retries().order_by("next_attempt_at").select_for_update(skip_locked=True, of=("self",))
-    return list(due[: min(most, _MOST_AT_ONCE)])
+    """Take those that are due longest, as far as live workers have room for them.
+
+    Those of a queue that no worker serves give their slots up, and wait for admission.
+    """
+    capacity = Capacity()
+    taken: list[Run] = []
+    for queue in _queues(_retries()):
+        room = max(capacity.room(queue), 0)
+        if not capacity.has_workers or not capacity.is_served(queue):
+            room = _MOST_AT_ONCE
+        due = _retries().filter(queue=queue).order_by("next_attempt_at")
+        free = due.select_for_update(skip_locked=True, of=("self",))
+        for run in free[: min(room, _MOST_AT_ONCE)]:
+            taken.append(run)
+            capacity.take(queue)
+    return set_aside.each_run(taken, lambda each: _requeued(runs.queue_again(each)))
 
 
 def _messages_lost() -> list[Run]:
-    """Take queued runs without news, unless all live threads are busy: then they just wait."""
-    if admission.live_slots() and not admission.has_idle_thread():
+    """Take queued runs without news, unless all threads of their queue are busy: they just wait.
+
+    Without any worker they wait as well: one more message for each would only fill the broker.
+    """
+    capacity = Capacity()
+    if not capacity.has_workers:
         return []
-    lost = _without_message().select_for_update(skip_locked=True, of=("self",))
-    return runs.queue_again(lost[:_MOST_AT_ONCE], requeues=1)
+    taken: list[Run] = []
+    for queue in _queues(_without_message()):
+        if capacity.has_idle_thread(queue) or not capacity.is_served(queue):
+            lost = _without_message().filter(queue=queue)
+            taken += lost.select_for_update(skip_locked=True, of=("self",))[:_MOST_AT_ONCE]
+    return set_aside.each_run(taken, lambda each: _requeued(runs.queue_again(each, requeues=1)))
+
+
+def _queues(found: QuerySet[Run]) -> list[str]:
+    return list(found.order_by("queue").values_list("queue", flat=True).distinct())
+
+
+def _remove_gone_workers() -> None:
+    _gone().delete()
+
+
+def _forget_orphans() -> None:
+    ledger.forget_orphans()
+
+
+def _forget_recovered() -> None:
+    set_aside.recovered().delete()
+
+
+#: What is repaired inside the sweep's own transaction; each returns the runs to be enqueued.
+_REPAIRS: dict[str, Callable[[], list[Run] | None]] = {
+    "leases": _look_after_leases,
+    "due": _due,
+    "messages": _look_after_messages,
+    "workers": _remove_gone_workers,
+    "calls": _forget_orphans,
+    # The last: what raised again just now is due again later.
+    "recovered": _forget_recovered,
+}

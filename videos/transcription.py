@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -17,6 +16,7 @@ from videos import doubts, languages, services
 from videos.conf import conf
 from videos.exceptions import BadResponse
 from videos.stitching import HeardSegment, Word
+from videos.text.storable import without_control
 
 #: Whisper's own limits for a segment to be doubted (openai/whisper, transcribe.py).
 _MOST_NO_SPEECH = 0.6
@@ -26,7 +26,6 @@ _MOST_COMPRESSION = 2.4
 _CONTENT_TYPES = {".flac": "audio/flac", ".ogg": "audio/ogg"}
 #: A word may begin this much before its segment does: services round both.
 _WORD_SLACK_S = 0.05
-_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
 
 
 @dataclass(frozen=True)
@@ -101,7 +100,7 @@ def read_answer(body: Any, duration_s: float) -> Heard:
         timed = sorted(map(_segment, listed), key=lambda segment: segment.start)
         segments = _with_words(timed, _words(body.get("words")))
     else:
-        segments = [HeardSegment(0.0, duration_s, _clean(body["text"]))]
+        segments = [HeardSegment(0.0, duration_s, without_control(body["text"]))]
     usage = body.get("usage")
     usage = usage if isinstance(usage, dict) else {}
     return Heard(
@@ -121,7 +120,7 @@ def _words(listed: Any) -> list[Word]:
             continue
         start, end, text = entry.get("start"), entry.get("end"), entry.get("word")
         if isinstance(text, str) and services.is_number(start) and services.is_number(end):
-            words.append((float(start), float(end), _clean(text).strip()))
+            words.append((float(start), float(end), without_control(text).strip()))
     return words
 
 
@@ -145,8 +144,8 @@ def _segment(entry: Any) -> HeardSegment:
     return HeardSegment(
         start,
         end,
-        _clean(text),
-        speaker=_clean(speaker)[:100] if isinstance(speaker, str) else "",
+        without_control(text),
+        speaker=without_control(speaker)[:100] if isinstance(speaker, str) else "",
         doubt=doubts.UNSURE if _is_unsure(entry) else "",
     )
 
@@ -168,8 +167,3 @@ def _first(listed: Any) -> Any:
     """Return the code of the first language that gpt-transcribe heard."""
     first = listed[0] if isinstance(listed, list) and listed else None
     return first.get("code") if isinstance(first, dict) else None
-
-
-def _clean(text: str) -> str:
-    """Drop what Postgres and captions cannot hold."""
-    return _CONTROL.sub("", text)

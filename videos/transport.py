@@ -20,17 +20,21 @@ def enqueue(runs: Iterable[Run]) -> None:
     """Enqueue each run from its current stage on.
 
     A broker that cannot be reached loses nothing: the sweep finds queued runs without a
-    message.
+    message. A run that cannot be sent at all costs the others nothing.
     """
     for run in runs:
         function = registry.functions.get(run.function)
-        if function is None:
-            logger.error("Run %s: no installed app has the function %s.", run.pk, run.function)
+        if function is None or run.stage not in function.stages:
+            logger.error(
+                "Run %s: no installed app has the stage %s of %s.", run.pk, run.stage, run.function
+            )
             continue
         try:
             dramatiq.pipeline(_messages(run, function)).run()  # type: ignore[no-untyped-call]
         except (BrokerError, RedisError) as error:
             logger.warning("Run %s could not be enqueued, the sweep will: %s", run.pk, error)
+        except Exception:  # Whatever is wrong with this run's queue or actor.
+            logger.exception("Run %s could not be enqueued.", run.pk)
 
 
 def _messages(run: Run, function: Function) -> list[Message[None]]:

@@ -19,7 +19,8 @@ from uuid6 import uuid7
 
 from videos import claims, runs, scratch, sweeping, transport
 from videos.conf import conf
-from videos.exceptions import ClaimLost, HandedOver, RunCancelled
+from videos.durable.database import is_lost
+from videos.exceptions import Signal
 from videos.models import Worker
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ logger = logging.getLogger(__name__)
 
 #: Seconds within which a worker that was asked to end has ended.
 END_WITHIN_S = 9.0
+_HAND_OVER_WITHIN_S = 5.0
 _EXIT_DEAD_THREAD = 70
 
 _current: Pulse | None = None
@@ -60,11 +62,13 @@ class Repeating(threading.Thread):
             try:
                 close_old_connections()
                 self._act()
-            except DatabaseError as error:
-                logger.warning("The database did not answer, trying again: %s", error)
-                connection.close()
-            except Exception:
-                logger.exception("%s failed, trying again.", self.name)
+            except Exception as error:
+                if is_lost(error):
+                    logger.warning("The database did not answer, trying again: %s", error)
+                else:
+                    logger.exception("%s failed, trying again.", self.name)
+                if isinstance(error, DatabaseError):
+                    connection.close()
             self._stopping.wait(max(0.0, self._interval_s - (time.monotonic() - begun)))
         connection.close()
 
@@ -96,7 +100,8 @@ class WorkerHeartbeat(Heartbeat):
         """Renew them once.
 
         The process ends if one of Dramatiq's threads is dead: it would look alive, and never
-        again take a message or give one back.
+        again take a message or give one back. And it ends once every thread is stuck in a run
+        that was given up; its supervisor starts another.
         """
         if self.watches and (dead := _dead_threads(self._worker)):
             logger.critical("The worker's %s died: ending the process.", dead)
@@ -104,7 +109,16 @@ class WorkerHeartbeat(Heartbeat):
                 end_process()
             return
         super().beat()
-        beaten = Worker.objects.filter(pk=self.worker_id).update(last_seen=Now())
+        stuck = claims.stuck_threads()
+        free = self._worker.worker_threads - stuck
+        if self.watches and free <= 0:
+            logger.critical("All threads are stuck in runs that were given up: ending the process.")
+            if self._owns_process:
+                end_process()
+                self.watches = False
+        beaten = Worker.objects.filter(pk=self.worker_id).update(
+            last_seen=Now(), threads=max(free, 0), stuck_threads=stuck
+        )
         if not beaten:
             # The first beat, or another worker's sweep took us for dead after a long pause.
             Worker.objects.create(
@@ -139,18 +153,26 @@ def end_within(seconds: float, code: int) -> None:
 
     def insist() -> None:
         logger.warning("The worker did not end within %s s: its runs go to others.", seconds)
-        for claim in claims.live_claims():
-            try:
-                with claim.guard() as run:
-                    handed = runs.lose_worker([run], deaths=0)
-                transport.enqueue(handed)
-            except (DatabaseError, ClaimLost, HandedOver, RunCancelled) as error:
-                logger.warning("Run %s is left to the sweep: %s", claim.run.pk, error)
+        handing = threading.Thread(target=_hand_over_all, daemon=True)
+        handing.start()
+        # A database that does not answer must not keep the process.
+        handing.join(_HAND_OVER_WITHIN_S)
         os._exit(code)
 
     timer = threading.Timer(seconds, insist)
     timer.daemon = True
     timer.start()
+
+
+def _hand_over_all() -> None:
+    """Give the runs of this process to others; those that somebody has locked go to the sweep."""
+    for claim in claims.live_claims():
+        try:
+            with claim.guard(skip=True) as run:
+                handed = runs.lose_worker([run], deaths=0)
+            transport.enqueue(handed)
+        except (DatabaseError, Signal) as error:
+            logger.warning("Run %s is left to the sweep: %s", claim.run.pk, error)
 
 
 class Pulse:

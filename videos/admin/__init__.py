@@ -8,6 +8,7 @@ from videos.admin.work import (
     EventAdmin,
     ProbedModelAdmin,
     RunAdmin,
+    SetAsideAdmin,
     WorkerAdmin,
 )
 
@@ -18,6 +19,7 @@ __all__ = [
     "GlossaryAdmin",
     "ProbedModelAdmin",
     "RunAdmin",
+    "SetAsideAdmin",
     "VideoAdmin",
     "WorkerAdmin",
 ]

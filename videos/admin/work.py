@@ -6,9 +6,10 @@ from typing import Any
 
 from django.contrib import admin
 from django.db.models import QuerySet
+from django.db.models.functions import Now
 from django.http import HttpRequest
 
-from videos.models import Breaker, Call, Event, ProbedModel, Run, Step, Worker
+from videos.models import Breaker, Call, Event, ProbedModel, Run, SetAside, Step, Worker
 
 
 class _ReadOnly:
@@ -108,11 +109,31 @@ class CallAdmin(_ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]
 class WorkerAdmin(_ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]
     """The worker processes that live now."""
 
-    list_display = ("host", "pid", "queues", "threads", "started_at", "last_seen")
+    list_display = ("host", "pid", "queues", "threads", "stuck_threads", "started_at", "last_seen")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Worker]:
         """Show the newest first."""
         return super().get_queryset(request).order_by("-started_at")
+
+
+@admin.register(SetAside)
+class SetAsideAdmin(_ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]
+    """What raised when it was to be started or swept: its error, and when it is tried again."""
+
+    list_display = ("since", "kind", "item_id", "function", "attempts", "next_attempt_at", "error")
+    list_filter = ("kind",)
+    ordering = ("since",)
+    actions = ("try_now",)
+
+    def has_retry_permission(self, request: HttpRequest) -> bool:
+        """Ask for the right to change them, though nothing of theirs can be edited."""
+        return request.user.has_perm("videos.change_setaside")
+
+    @admin.action(description="Try again now", permissions=["retry"])
+    def try_now(self, request: HttpRequest, rows: QuerySet[SetAside]) -> None:
+        """Have the sweep take the selected ones up at once."""
+        count = rows.update(next_attempt_at=Now())
+        self.message_user(request, f"{count} are tried again within seconds.")
 
 
 @admin.register(Breaker)

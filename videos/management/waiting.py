@@ -15,7 +15,7 @@ from django.db import close_old_connections
 from tqdm import tqdm
 
 from videos import launcher
-from videos.admission import live_slots
+from videos.durable.capacity import live_slots
 from videos.models import Run, Video
 
 _LOOK_S = 0.2

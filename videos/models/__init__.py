@@ -13,7 +13,7 @@ from videos.models.knowledge import (
 )
 from videos.models.ledger import Breaker, Call
 from videos.models.video import Video
-from videos.models.work import ACTIVE_STATES, Event, Run, Step, Worker
+from videos.models.work import ACTIVE_STATES, Event, Run, SetAside, Step, Worker
 
 __all__ = [
     "ACTIVE_STATES",
@@ -29,6 +29,7 @@ __all__ = [
     "Run",
     "Segment",
     "ServingModel",
+    "SetAside",
     "Step",
     "Transcript",
     "Video",

@@ -12,6 +12,8 @@ from django.db.models.functions import Now
 from pgvector.django import HalfVectorField
 from uuid6 import uuid7
 
+from videos.models.fields import StoredCharField, StoredTextField
+
 
 class Transcript(models.Model):
     """The words of one decoding of one video, and where its audio is kept."""
@@ -85,8 +87,8 @@ class Segment(models.Model):
     #: Seconds on the video's clock.
     start = models.FloatField()
     end = models.FloatField()
-    text = models.TextField()
-    speaker = models.CharField(max_length=100, blank=True)
+    text = StoredTextField()
+    speaker = StoredCharField(max_length=100, blank=True)
     #: Why the text should not be trusted without a look (`doubts`); empty: no reason.
     doubt = models.CharField(max_length=16, blank=True)
     #: [[start, end, word], …] in seconds, where the service gives them.
@@ -133,7 +135,7 @@ class Chunk(models.Model):
     end = models.FloatField()
     first_segment = models.PositiveIntegerField()
     last_segment = models.PositiveIntegerField()
-    text = models.TextField()
+    text = StoredTextField()
     word_count = models.PositiveIntegerField()
     token_count = models.PositiveIntegerField(help_text="An estimate, on the high side.")
     #: sha256 of the text.

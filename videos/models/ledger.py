@@ -8,6 +8,11 @@ from django.db.models import Q
 from django.db.models.functions import Now
 from uuid6 import uuid7
 
+from videos.models.fields import StoredCharField, StoredTextField
+
+#: Characters that are kept of a service's error.
+_MAX_ERROR_CHARACTERS = 1_000
+
 
 class Call(models.Model):
     """A request to a paid service, committed as `sent` before it leaves.
@@ -34,7 +39,7 @@ class Call(models.Model):
         settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+"
     )
     #: Kept so that usage can still be read once the account is gone.
-    creator_name = models.CharField(max_length=255)
+    creator_name = StoredCharField(max_length=255)
     video_id = models.UUIDField(null=True, db_index=True)
     run_id = models.UUIDField(null=True)
     step_id = models.UUIDField(null=True)
@@ -49,7 +54,7 @@ class Call(models.Model):
     #: What the budget of tokens was charged with before the answer told the truth.
     reserved_tokens = models.PositiveBigIntegerField(default=0)
     cost_usd = models.DecimalField(max_digits=14, decimal_places=8, default=0)
-    error = models.TextField(blank=True)
+    error = StoredTextField(blank=True, most=_MAX_ERROR_CHARACTERS)
     sent_at = models.DateTimeField(db_default=Now(), editable=False)
     settled_at = models.DateTimeField(null=True, blank=True)
 
@@ -88,7 +93,7 @@ class Breaker(models.Model):
     #: No call is sent before; after it, one call at a time tries whether the service is back.
     open_until = models.DateTimeField(null=True, blank=True)
     probing_until = models.DateTimeField(null=True, blank=True)
-    last_error = models.TextField(blank=True)
+    last_error = StoredTextField(blank=True, most=_MAX_ERROR_CHARACTERS)
 
     def __str__(self) -> str:
         return f"{self.service}: {self.state}"

@@ -15,6 +15,8 @@ from django.db.models.functions import Now
 from uuid6 import uuid7
 
 from videos import captions
+from videos.models.fields import StoredTextField
+from videos.models.work import MAX_ERROR_CHARACTERS
 
 if TYPE_CHECKING:
     from videos.models.work import Run
@@ -107,7 +109,7 @@ class Video(models.Model):
     detected_language = models.CharField(max_length=16, blank=True)
     coverage = models.FloatField(null=True, blank=True)
     warnings = models.JSONField(default=list, blank=True)
-    error = models.TextField(blank=True)
+    error = StoredTextField(blank=True, most=MAX_ERROR_CHARACTERS)
     error_code = models.CharField(max_length=32, blank=True)
     revision = models.ForeignKey(
         "videos.Revision",

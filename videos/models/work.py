@@ -8,14 +8,19 @@ from django.db.models import Q
 from django.db.models.functions import Now
 from uuid6 import uuid7
 
+from videos.models.fields import StoredCharField, StoredTextField
+
+#: Characters that are kept of an error: enough for a person, not a whole traceback.
+MAX_ERROR_CHARACTERS = 2_000
+
 
 class Event(models.Model):
     """A typed fact or request, written in the transaction that caused it."""
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     name = models.CharField(max_length=100)
-    #: The same key twice is one event.
-    key = models.CharField(max_length=255, null=True, unique=True)  # noqa: DJ001
+    #: The same key twice under one name is one event.
+    key = models.CharField(max_length=255, null=True)  # noqa: DJ001
     data = models.JSONField()
     video_id = models.UUIDField(null=True, db_index=True)
     created_at = models.DateTimeField(db_default=Now(), editable=False)
@@ -23,6 +28,7 @@ class Event(models.Model):
 
     class Meta:
         ordering = ["-created_at"]
+        constraints = [models.UniqueConstraint(fields=["name", "key"], name="event_key_of_name")]
         indexes = [
             models.Index(
                 fields=["created_at"],
@@ -35,14 +41,49 @@ class Event(models.Model):
         return self.name
 
 
+class SetAside(models.Model):
+    """Work that raised when it was to be started or swept, so that all other work goes on.
+
+    It is tried again at growing pauses; until it succeeds, people are shown its error.
+    """
+
+    class Kind(models.TextChoices):
+        """What was set aside."""
+
+        EVENT = "event"
+        RUN = "run"
+
+    kind = models.CharField(max_length=8, choices=Kind)
+    #: The event's or the run's id.
+    item_id = models.UUIDField()
+    #: The function that could not be started by the event, or after the run's failure; empty:
+    #: the event or run as a whole.
+    function = StoredCharField(max_length=100, blank=True)
+    attempts = models.PositiveIntegerField(default=1)
+    next_attempt_at = models.DateTimeField()
+    error = StoredTextField(most=MAX_ERROR_CHARACTERS)
+    since = models.DateTimeField(db_default=Now(), editable=False)
+
+    class Meta:
+        verbose_name_plural = "set aside"
+        constraints = [
+            models.UniqueConstraint(fields=["kind", "item_id", "function"], name="set_aside_once")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.item_id}"
+
+
 class Worker(models.Model):
     """A worker process: alive while its heartbeat is fresh."""
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     pid = models.PositiveIntegerField()
-    host = models.CharField(max_length=255)
+    host = StoredCharField(max_length=255)
     queues = models.JSONField(default=list)
+    #: Threads that can take a run; those that are stuck in one are not among them.
     threads = models.PositiveIntegerField()
+    stuck_threads = models.PositiveIntegerField(default=0, db_default=0)
     started_at = models.DateTimeField(db_default=Now(), editable=False)
     last_seen = models.DateTimeField()
 
@@ -71,6 +112,8 @@ class Run(models.Model):
         CONCURRENCY = "concurrency"
         RATE = "rate"
         CAPACITY = "capacity"
+        #: Workers live, but none of them serves the run's queue.
+        WORKER = "worker"
         BUDGET = "budget"
         SERVICE = "service"
         DISK = "disk"
@@ -139,7 +182,7 @@ class Run(models.Model):
     message_lost_at = models.DateTimeField(null=True, blank=True)
     #: Messages that got lost since the run was claimed last.
     requeues = models.PositiveIntegerField(default=0)
-    error = models.TextField(blank=True)
+    error = StoredTextField(blank=True, most=MAX_ERROR_CHARACTERS)
     error_code = models.CharField(max_length=32, blank=True)
     created_at = models.DateTimeField(db_default=Now(), editable=False)
     started_at = models.DateTimeField(null=True, blank=True)
@@ -234,7 +277,7 @@ class Step(models.Model):
     #: Failed attempts that count toward the limit of retries.
     failures = models.PositiveIntegerField(default=0)
     result = models.JSONField(null=True, blank=True)
-    error = models.TextField(blank=True)
+    error = StoredTextField(blank=True, most=MAX_ERROR_CHARACTERS)
     started_at = models.DateTimeField(null=True, blank=True)
     finished_at = models.DateTimeField(null=True, blank=True)
 

@@ -22,8 +22,8 @@ from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from chronos.embedded.folders import private_folder
-from videos.admission import live_slots
 from videos.documents import serving_segments
+from videos.durable.capacity import live_slots
 from videos.management.waiting import spawn, start_worker, stop, wait_for
 from videos.models import Event, Video
 from videos.search import search

@@ -14,8 +14,8 @@ from django.core.files import File
 from django.core.files.base import ContentFile
 from django.core.management.base import CommandParser
 
-from videos.admission import live_slots
 from videos.documents import video_document
+from videos.durable.capacity import live_slots
 from videos.management.reporting import (
     Failed,
     ReportingCommand,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from typing import Any
@@ -26,7 +27,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         signal.signal(signal.SIGTERM, _hand_over)
-        heartbeat = Heartbeat()
+        heartbeat = _Heartbeat()
         heartbeat.start()
         try:
             functions.perform(options["run"], options["stage"], options["worker"])
@@ -34,6 +35,15 @@ class Command(BaseCommand):
             sys.exit(isolation.SKIPPED)
         finally:
             heartbeat.stop()
+
+
+class _Heartbeat(Heartbeat):
+    """Ends the process once its one stage is stuck, and its run was given up."""
+
+    def beat(self) -> None:
+        super().beat()
+        if claims.stuck_threads():
+            os._exit(isolation.SKIPPED)
 
 
 def _hand_over(*_: object) -> None:

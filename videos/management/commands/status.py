@@ -9,8 +9,11 @@ from django.core.management.base import CommandParser
 from django.db.models import Count
 
 from videos.documents import video_document
+from videos.durable.capacity import Capacity
 from videos.management.reporting import ReportingCommand, all_videos, count, find_videos
-from videos.models import Breaker, Run, Worker
+from videos.models import Breaker, Run, SetAside, Worker
+
+_MAX_SET_ASIDE = 100
 
 
 class Command(ReportingCommand):
@@ -44,11 +47,25 @@ class Command(ReportingCommand):
                 }
                 for breaker in Breaker.objects.filter(failures__gt=0)
             ],
+            "unserved": _unserved(),
+            "set_aside": [
+                {
+                    "kind": row.kind,
+                    "id": str(row.item_id),
+                    "function": row.function or None,
+                    "attempts": row.attempts,
+                    "next_attempt_at": row.next_attempt_at.isoformat(),
+                    "error": row.error,
+                }
+                for row in SetAside.objects.order_by("since")[:_MAX_SET_ASIDE]
+            ],
             "workers": [
                 {
                     "pid": worker.pid,
                     "host": worker.host,
                     "queues": worker.queues,
+                    "threads": worker.threads,
+                    "stuck_threads": worker.stuck_threads,
                     "last_seen": worker.last_seen.isoformat(),
                 }
                 for worker in Worker.objects.order_by("started_at")
@@ -71,6 +88,25 @@ class Command(ReportingCommand):
                 f"{breaker['service']}: {breaker['failures']} failures in a row"
                 f"{f', no calls until {until}' if until else ''}; last: {breaker['last_error']}"
             )
+
+        for queue, waiting in document["unserved"].items():
+            self.stdout.write(f"queue {queue}: no live worker serves it, {waiting} run(s) wait")
+        for row in document["set_aside"]:
+            of = f" of {row['function']}" if row["function"] else ""
+            self.stdout.write(
+                f"{row['kind']} {row['id']}{of}: set aside after {row['attempts']} attempt(s), "
+                f"tried again at {row['next_attempt_at']}; last: {row['error']}"
+            )
+
+
+def _unserved() -> dict[str, int]:
+    """Return the queues with runs that no live worker serves, and how many wait there."""
+    capacity = Capacity()
+    if not capacity.has_workers:
+        return {}
+    waiting = Run.objects.filter(state=Run.State.WAITING, waiting_reason=Run.Waiting.WORKER)
+    rows = capacity.unserved(waiting).values("queue").annotate(count=Count("id"))
+    return {row["queue"]: row["count"] for row in rows.order_by("queue")}
 
 
 def _queue_depths() -> dict[str, int]:

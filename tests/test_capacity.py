@@ -1,0 +1,136 @@
+"""Room by queue: what no worker serves takes nothing from the others, and says so."""
+
+from datetime import timedelta
+
+import pytest
+from django.utils import timezone
+
+from tests.conftest import eventually
+from videos import admission
+from videos.durable.capacity import Capacity
+from videos.models import Run, Worker
+from videos.registry import WHOLE
+from videos.sweeping import sweep
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+GREET = "tests.letters.greet"
+
+
+def live(threads, *queues):
+    return Worker.objects.create(
+        pid=1, host="h", threads=threads, queues=list(queues), last_seen=timezone.now()
+    )
+
+
+def runs(count, queue, state="waiting", **fields):
+    made = [
+        Run(function=GREET, stage=WHOLE, queue=queue, state=state, **fields) for _ in range(count)
+    ]
+    return Run.objects.bulk_create(made)
+
+
+def states(queue):
+    return sorted(Run.objects.filter(queue=queue).values_list("state", flat=True))
+
+
+def test_a_queue_has_room_for_what_its_own_workers_can_do():
+    live(4, "default", "bulk")
+    live(2, "mail")
+    runs(3, "mail", state="queued")
+
+    capacity = Capacity()
+
+    assert {queue: capacity.room(queue) for queue in ("default", "bulk", "mail", "gone")} == {
+        "default": 8,
+        "bulk": 8,
+        "mail": 1,
+        "gone": 0,
+    }
+
+
+def test_queues_that_share_a_worker_share_its_threads():
+    live(4, "default", "mail")
+    live(2, "mail", "video")
+    runs(9, "default", state="queued")
+
+    capacity = Capacity()
+
+    assert (capacity.room("default"), capacity.room("mail"), capacity.room("video")) == (-1, 3, 3)
+
+
+def test_a_worker_that_names_no_queue_serves_them_all():
+    live(3)
+
+    capacity = Capacity()
+
+    assert (capacity.is_served("any"), capacity.room("any")) == (True, 6)
+
+
+def test_a_queue_that_nobody_serves_takes_no_room_and_is_told():
+    live(2, "default")
+    runs(50, "gone")
+    runs(50, "gone", state="queued", message_lost_at=timezone.now() + timedelta(hours=1))
+    runs(3, "default")
+
+    admission.release()
+
+    assert states("default") == ["queued"] * 3
+    waiting = Run.objects.filter(queue="gone", state="waiting")
+    assert {run.waiting_for["reason"] for run in waiting} == {"worker"}
+    assert waiting.count() == 50
+
+
+def test_what_was_admitted_to_a_queue_that_nobody_serves_gives_its_slot_back(creator, settings):
+    settings.CHRONOS_CREATOR_CONCURRENCY = 2
+    live(2, "default")
+    past = timezone.now() - timedelta(seconds=1)
+    mine = {"creator": creator, "holds_slot": True}
+    runs(1, "gone", state="queued", message_lost_at=past, **mine)
+    runs(1, "gone", state="retrying", next_attempt_at=past, **mine)
+    runs(2, "default", creator=creator)
+
+    swept = [sweep().requeued for _ in range(3)]
+
+    assert swept == [0, 0, 0]
+    assert states("default") == ["queued", "queued"]
+    assert states("gone") == ["waiting", "waiting"]
+    assert not Run.objects.filter(queue="gone", holds_slot=True).exists()
+
+
+def test_no_message_is_sent_again_while_no_worker_lives(broker):
+    runs(3, "default", state="queued", message_lost_at=timezone.now() - timedelta(seconds=1))
+
+    assert [sweep().requeued for _ in range(3)] == [0, 0, 0]
+    assert broker.do_qsize("default") == 0
+
+
+@pytest.fixture
+def broker():
+    import dramatiq
+
+    return dramatiq.get_broker()
+
+
+def test_runs_of_a_queue_go_on_once_it_is_served(worker):
+    broker = worker.broker
+    broker.declare_queue("later")
+    (run,) = runs(1, "later", data={"name": "Ada", "diary": "/dev/null"})
+    eventually(lambda: Worker.objects.exists())
+    Worker.objects.update(queues=["default"])
+    admission.release()
+    assert Run.objects.get().waiting_for["reason"] == "worker"
+
+    Worker.objects.update(queues=["default", "later"])
+
+    eventually(lambda: Run.objects.get(pk=run.pk).state == "completed")
+
+
+def test_bulk_work_yields_to_no_upload_that_its_workers_do_not_serve():
+    live(1, "bulk")
+    live(1, "other")
+    kept = timezone.now() + timedelta(minutes=1)
+    (bulk,) = runs(1, "bulk", state="running", lease_until=kept)
+    runs(5, "default", waiting_reason="capacity")
+
+    admission.make_way(bulk)

@@ -1,0 +1,1 @@
+"""The durable engine: events, runs, steps, claims, workers. It knows nothing of videos."""

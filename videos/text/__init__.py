@@ -1,0 +1,1 @@
+"""Words as data: pure functions over texts."""
