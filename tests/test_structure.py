@@ -23,7 +23,7 @@ LAYERS = [
     {"events", "media", "services", "transcription", "embedding", "ledger", "access", "usage"}
     | {"brokers", "scratch", "breaker", "budget", "durable"},
     {"statuses", "claims", "runs"},
-    {"steps", "sources", "transport", "calls", "isolation"},
+    {"steps", "sources", "transport", "calls", "isolation", "pipeline"},
     {"admission", "search"},
     {"dispatching"},
     {"sweeping", "stages"},

@@ -56,9 +56,18 @@ def note(service: str, error: Failure | None) -> Failure | ChronosError | None:
     if not isinstance(error, ServiceUnavailable):
         return error
     breaker = _note_failure(service, error_message(error))
-    if breaker.open_until is None:
+    if breaker.open_until is None or _is_out_of_patience(breaker):
         return error
     return _circuit_open(breaker, _open_s(breaker.openings))
+
+
+def _is_out_of_patience(breaker: Breaker) -> bool:
+    """Whether the outage lasts so long that the input may be to blame, of which nothing is left.
+
+    Only what is tried then, one call at a time, spends a retry.
+    """
+    past = Now() - timedelta(seconds=conf().breaker_patience_s)
+    return Breaker.objects.filter(pk=breaker.pk, opened_at__lt=past).exists()
 
 
 def _take_probe(service: str) -> bool:
@@ -74,7 +83,8 @@ def _note_answer(service: str) -> None:
     the breaker.
     """
     troubled = Breaker.objects.filter(service=service, failures__gt=0)
-    if troubled.update(failures=0, openings=0, open_until=None, probing_until=None, last_error=""):
+    closed = {"open_until": None, "probing_until": None, "opened_at": None}
+    if troubled.update(failures=0, openings=0, last_error="", **closed):
         Run.objects.filter(state=Run.State.WAITING, waits_behind=service, holds_slot=True).update(
             next_attempt_at=Now()
         )
@@ -89,6 +99,8 @@ def _note_failure(service: str, message: str) -> Breaker:
         # Calls that left before it opened fail together, and open it once.
         probed = breaker.probing_until is not None
         if probed or (breaker.open_until is None and breaker.failures >= conf().breaker_failures):
+            if not breaker.openings:
+                breaker.opened_at = Now()
             breaker.openings += 1
             breaker.open_until = Now() + timedelta(seconds=_open_s(breaker.openings))
             breaker.probing_until = None

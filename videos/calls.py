@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from django.db import transaction
+from django.db import connection, transaction
 
-from videos import breaker, budget, ledger
-from videos.claims import Claim
+from videos import breaker, budget, ledger, services
+from videos.claims import Claim, start_call
 from videos.commits import after_commit
-from videos.exceptions import ChronosError, ClaimLost, RunCancelled, Signal
+from videos.conf import conf
+from videos.durable.database import DATABASE_ERRORS, is_lost
+from videos.exceptions import ChronosError, Signal
 from videos.models import Call, Run, Step
+from videos.text.storable import error_message
+
+logger = logging.getLogger(__name__)
+
+#: Seconds for which an answer is kept that the database does not take: longer than a restart of
+#: Postgres, and than a lease without a heartbeat.
+_SETTLE_WITHIN_S = 20.0
+_SETTLE_PAUSE_S = 0.5
 
 Result = TypeVar("Result")
 Failure = TypeVar("Failure", bound=BaseException)
@@ -61,15 +73,28 @@ def perform(
     """
     (call,) = book(claim, [step], service, model, [tokens])
     try:
-        return call, claim.await_call(ask, *args, model=model, call_id=call.pk, **kwargs)
+        within_s = conf().service_deadline_s
+        return call, claim.await_call(
+            within_s, ask, *args, model=model, call_id=call.pk, within_s=within_s, **kwargs
+        )
+    except TimeoutError:
+        raise fail(call, services.overdue(service)) from None
     except (Exception, Signal) as error:
         raise fail(call, error) from None
 
 
 def perform_query(
-    service: str, model: str, tokens: int, ask: Callable[..., Result], *args: Any, **kwargs: Any
+    service: str,
+    model: str,
+    tokens: int,
+    within_s: float,
+    ask: Callable[..., Result],
+    *args: Any,
+    **kwargs: Any,
 ) -> tuple[Call, Result]:
     """Do what `perform` does for a call that belongs to no run, such as a search's.
+
+    Nobody waits for it longer than `within_s` seconds, however the service answers.
 
     Raises:
         ChronosError: if the call may not leave, or comes back without a usable answer.
@@ -78,27 +103,57 @@ def perform_query(
         breaker.pass_call(service)
         budget.affordable(service, [tokens])
         call = ledger.send_query(service, model, tokens)
+    asked = start_call(ask, *args, model=model, call_id=call.pk, within_s=within_s, **kwargs)
     try:
-        return call, ask(*args, model=model, call_id=call.pk, **kwargs)
+        return call, asked.result(within_s)
+    except TimeoutError:
+        raise fail(call, services.overdue(service)) from None
     except Exception as error:
         raise fail(call, error) from None
 
 
-@contextmanager
-def settling(claim: Claim, call: Call, **measured: Any) -> Iterator[Settled]:
-    """Open a transaction, which checks the claim, to store an answer in; book it in the same.
+def settle(claim: Claim, call: Call, store: Callable[[Settled], object], **measured: Any) -> None:
+    """Store an answer by `store`, in a transaction that checks the claim, and book it in the same.
+
+    A database that is away is waited for as long as the claim may hold: the answer is paid, and
+    nowhere but here. An answer that cannot be stored at all is booked as paid, and unused.
 
     Raises:
-        ClaimLost, RunCancelled: as `Claim.guard`; the answer is then booked as paid, and unused.
+        ClaimLost, RunCancelled: as `Claim.guard`.
+        Exception: whatever `store` raises.
     """
+    until = time.monotonic() + _SETTLE_WITHIN_S
+    while True:
+        try:
+            with claim.guard() as run:
+                settled = Settled(run)
+                store(settled)
+                answer(call, used=settled.used, **measured)
+            return
+        except (Exception, Signal) as error:
+            if not is_lost(error) or time.monotonic() > until:
+                _book_unused(call, measured)
+                raise
+            logger.warning("An answer could not be stored, trying again: %s", error)
+        connection.close()
+        threading.Event().wait(_SETTLE_PAUSE_S)
+        if _is_booked(call):
+            return  # The transaction was committed, and only the word of it got lost.
+
+
+def _is_booked(call: Call) -> bool:
     try:
-        with claim.guard() as run:
-            settled = Settled(run)
-            yield settled
-            answer(call, used=settled.used, **measured)
-    except (ClaimLost, RunCancelled):
+        return Call.objects.filter(pk=call.pk, state=Call.State.ANSWERED).exists()
+    except DATABASE_ERRORS:
+        return False
+
+
+def _book_unused(call: Call, measured: dict[str, Any]) -> None:
+    try:
         answer(call, used=False, **measured)
-        raise
+    except DATABASE_ERRORS as error:
+        logger.warning("Call %s was answered, and cannot be booked: %s", call.pk, error)
+        connection.close()
 
 
 def answer(call: Call, *, used: bool, **measured: Any) -> None:
@@ -108,6 +163,13 @@ def answer(call: Call, *, used: bool, **measured: Any) -> None:
 
 
 def fail(call: Call, error: Failure) -> Failure | ChronosError:
-    """Book a call without a usable answer; return the error that counts for the run."""
-    ledger.fail_call(call.pk, error)
+    """Book a call without a usable answer, which may have been paid; return the error that counts.
+
+    What a service answers with success is paid, also where it is of no use.
+    """
+    if isinstance(error, ChronosError) and error.was_paid:
+        said = error_message(error)
+        ledger.answer_call(call.pk, used=False, model=call.model, error=said, **error.measured)
+    else:
+        ledger.fail_call(call.pk, error)
     return breaker.note(call.service, error) or error

@@ -61,11 +61,20 @@ class Claim:
         if self._end is not None:
             raise self._end
 
-    def await_call(self, call: Callable[..., Result], *args: Any, **kwargs: Any) -> Result:
-        """Return what the call returns, unless the claim ends before it does."""
+    def await_call(
+        self, within_s: float, call: Callable[..., Result], /, *args: Any, **kwargs: Any
+    ) -> Result:
+        """Return what the call returns, unless the claim ends before it does.
+
+        Raises:
+            TimeoutError: if it does not return within so many seconds; its thread goes on.
+        """
+        until = time.monotonic() + within_s
         future = start_call(call, *args, **kwargs)
         while not wait_for_any([future], timeout=CHECK_S).done:
             self.check()
+            if time.monotonic() > until:
+                raise TimeoutError
         return future.result()
 
     def abort(self, reason: BaseException) -> None:

@@ -65,8 +65,13 @@ class Conf:
     #: Seconds that the breaker stays open the first time; doubled each time up to the cap.
     breaker_open_s: float = 5.0
     breaker_open_cap_s: float = 60.0
+    #: Seconds that an outage may last in which no run is to blame. After it, what still gets a 5xx
+    #: spends retries, and fails: it may be the input that the service cannot take.
+    breaker_patience_s: float = 6 * 3600.0
     #: Seconds without bytes from a service before the call counts as failed.
     service_timeout_s: float = 300.0
+    #: Seconds for a whole call, however its bytes arrive.
+    service_deadline_s: float = 900.0
 
 
 @cache

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,12 +16,14 @@ import openai
 from videos import services
 from videos.conf import conf
 from videos.counting import estimate_tokens
-from videos.exceptions import BadResponse, Misconfigured
+from videos.exceptions import AbsurdResponse, BadResponse, ChronosError, Misconfigured
 
 #: OpenAI's limits, with a margin for our estimate of tokens.
 MAX_INPUTS = 2_048
 MAX_REQUEST_TOKENS = 250_000
 MAX_INPUT_TOKENS = 8_000
+#: Tokens that a model may put around a text, such as its beginning and its end.
+_EXTRA_TOKENS = 8
 #: Halfvecs hold no more (IEEE 754 binary16).
 _MOST = float(np.finfo(np.float16).max)
 
@@ -41,30 +45,59 @@ def client() -> openai.OpenAI:
 
 
 def embed(
-    api: openai.OpenAI, texts: Sequence[str], *, model: str, dimensions: int, call_id: UUID
+    api: openai.OpenAI,
+    texts: Sequence[str],
+    *,
+    model: str,
+    dimensions: int,
+    call_id: UUID,
+    within_s: float,
 ) -> Embedded:
     """Return the vectors of up to 2048 texts; overlong ones are embedded by their beginning.
+
+    The answer has to be whole after `within_s` seconds.
 
     Raises:
         ServiceFault, ConfigurationFault: as `services` translates the service's errors.
     """
     settings = conf()
+    deadline = time.monotonic() + within_s
     asked: dict[str, Any] = {}
     if model.startswith(_SHORTENABLE):
         asked["dimensions"] = dimensions
-    with services.translated("embedding", settings.embedding_base_url, settings.embedding_api_key):
-        try:
-            answer = api.embeddings.create(
+    sent = [_clipped(text) for text in texts]
+    body: Any = None
+    try:
+        with (
+            services.translated(
+                "embedding", settings.embedding_base_url, settings.embedding_api_key
+            ),
+            api.embeddings.with_streaming_response.create(
                 model=model,
-                input=[_clipped(text) for text in texts],
+                input=sent,
+                encoding_format="base64",
                 extra_headers=services.request_id(call_id),
                 **asked,
-            )
-            ordered = sorted(answer.data, key=lambda row: row.index)
-            vectors = np.array([row.embedding for row in ordered], dtype=np.float32)
-        except (ValueError, TypeError, AttributeError) as error:
-            raise BadResponse(f"The embedding service's answer cannot be read: {error}.") from None
-    if vectors.ndim != 2 or len(vectors) != len(texts) or not (np.abs(vectors) <= _MOST).all():
+            ) as response,
+        ):
+            body = services.read_json(response, "embedding", deadline)
+        return Embedded(_vectors(body, len(texts), model, dimensions), _tokens(body, sent))
+    except ChronosError as error:
+        if error.was_paid:
+            error.measured = {"tokens": _tokens(body, sent)}
+        raise
+
+
+def _vectors(body: Any, count: int, model: str, dimensions: int) -> npt.NDArray[np.float32]:
+    try:
+        ordered = sorted(body["data"], key=lambda row: row["index"])
+        with np.errstate(over="ignore"):
+            vectors = np.array([_vector(row["embedding"]) for row in ordered], dtype=np.float32)
+    except OverflowError:
+        raise AbsurdResponse("The embedding service returned numbers beyond all bounds.") from None
+    except (ValueError, TypeError, KeyError) as error:
+        raise BadResponse(f"The embedding service's answer cannot be read: {error}.") from None
+    if vectors.ndim != 2 or len(vectors) != count or not (np.abs(vectors) <= _MOST).all():
         raise BadResponse("The embedding service did not return one vector for each text.")
     if vectors.shape[1] != dimensions:
         raise Misconfigured(
@@ -72,7 +105,21 @@ def embed(
             f"{dimensions}. Correct it, then reprocess the video.",
             http_status=200,
         )
-    return Embedded(vectors, int(services.amount(getattr(answer.usage, "total_tokens", 0))))
+    return vectors
+
+
+def _vector(embedding: Any) -> Any:
+    """Read a vector as base64, which was asked for, or as the list that others send instead."""
+    if isinstance(embedding, str):
+        return np.frombuffer(base64.b64decode(embedding), dtype="<f4")
+    return embedding
+
+
+def _tokens(body: Any, sent: Sequence[str]) -> int:
+    """Return what an answer says it used: no token has less than a byte, each text a few more."""
+    usage = body.get("usage") if isinstance(body, dict) else None
+    counted = services.amount(usage.get("total_tokens") if isinstance(usage, dict) else None)
+    return int(min(counted, sum(len(text.encode()) + _EXTRA_TOKENS for text in sent)))
 
 
 def _clipped(text: str) -> str:

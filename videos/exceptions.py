@@ -16,7 +16,7 @@ Errors with `waits_for` are nobody's fault in the run: it waits, visibly, and sp
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 
 class ChronosError(Exception):
@@ -36,6 +36,13 @@ class ChronosError(Exception):
         self.http_status = http_status
         #: Seconds that a run waits after an error with `waits_for`.
         self.retry_after_s = retry_after_s
+        #: What an answer that is of no use cost all the same, as the ledger books it.
+        self.measured: dict[str, Any] = {}
+
+    @property
+    def was_paid(self) -> bool:
+        """Whether the service answered with success, and so is paid for what is of no use."""
+        return self.http_status is not None and 200 <= self.http_status < 300
 
 
 class FileFault(ChronosError):
@@ -125,6 +132,12 @@ class BadResponse(ServiceFault):
 
     def __init__(self, message: str) -> None:
         super().__init__(message, http_status=200)
+
+
+class AbsurdResponse(BadResponse):
+    """Raised when the answer is beyond all bounds: to ask again would only be paid for again."""
+
+    permanent = True
 
 
 class RateLimited(ServiceFault):

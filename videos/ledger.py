@@ -74,9 +74,14 @@ def answer_call(
     model: str,
     audio_seconds: float = 0.0,
     tokens: int = 0,
+    error: str = "",
 ) -> None:
-    """Book the answer, in the transaction that stores the step's result when it is `used`."""
-    Call.objects.filter(pk=call_id).update(
+    """Book the answer, in the transaction that stores the step's result when it is `used`.
+
+    Of an answer that was paid and is of no use, `error` says why. One that is used stays so.
+    """
+    Call.objects.filter(pk=call_id, used=False).update(
+        error=error,
         state=Call.State.ANSWERED,
         http_status=200,
         used=used,
@@ -124,5 +129,5 @@ def orphans() -> QuerySet[Call]:
 
 def _forget(calls: QuerySet[Call]) -> int:
     return calls.filter(state=Call.State.SENT).update(
-        state=Call.State.UNKNOWN, error="Whoever sent it died.", settled_at=Now()
+        state=Call.State.UNKNOWN, error="The sending process died.", settled_at=Now()
     )

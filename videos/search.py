@@ -120,6 +120,7 @@ def _query_vector(query: str, serving: ServingModel | None, mode: str) -> HalfVe
             Call.Service.EMBEDDING,
             serving.model,
             estimate_tokens(query),
+            _QUERY_TIMEOUT_S,
             embedding.embed,
             api,
             [query],

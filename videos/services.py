@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import email.utils
 import json
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -18,6 +19,7 @@ import openai
 
 from videos.conf import conf
 from videos.exceptions import (
+    AbsurdResponse,
     BadResponse,
     ChronosError,
     Misconfigured,
@@ -26,6 +28,7 @@ from videos.exceptions import (
     ServiceUnavailable,
     Unauthorized,
 )
+from videos.text.storable import error_message
 
 _OPENAI_URL = "https://api.openai.com/v1"
 _CONNECT_TIMEOUT_S = 10.0
@@ -33,6 +36,9 @@ _DEFAULT_RETRY_AFTER_S = 5.0
 _LONGEST_RETRY_AFTER_S = 3600.0
 _SHOWN_CHARACTERS = 300
 _MOST = 1e9
+#: 2,048 vectors of 4,000 dimensions as base64 are 44 MB, of 1,536 written out 64 MB; a second of
+#: speech is a few hundred bytes.
+_MAX_BODY_BYTES = 128 * 1024**2
 
 
 def client(base_url: str | None, api_key: str | None) -> openai.OpenAI:
@@ -64,8 +70,51 @@ def translated(service: str, base_url: str | None, api_key: str | None) -> Itera
         raise
     except openai.OpenAIError as error:
         raise _translate(error, service, base_url, api_key) from None
+
+
+def read_json(response: Any, service: str, deadline: float) -> Any:
+    """Return the JSON of an answer whose body is still to be read, of at most 128 MiB.
+
+    `deadline` is a time of `time.monotonic`: a timeout of a socket bounds each read alone, and a
+    service that drips would keep a caller for ever.
+
+    Raises:
+        ServiceUnavailable: if the body breaks off, or is not there by the deadline.
+        BadResponse: if it is not valid JSON; AbsurdResponse: if it is beyond all bounds.
+    """
+    body = bytearray()
+    try:
+        for block in response.iter_bytes():
+            body += block
+            if len(body) > _MAX_BODY_BYTES:
+                raise AbsurdResponse(
+                    f"The {service} service's answer has more than "
+                    f"{_MAX_BODY_BYTES // 1024**2} MiB."
+                )
+            if time.monotonic() > deadline:
+                raise overdue(service)
+    except ChronosError:
+        raise
+    except Exception as error:  # Whatever the SDK's HTTP library raises while it reads.
+        raise ServiceUnavailable(
+            f"The {service} service broke its answer off: {error_message(error)}."
+        ) from None
+    try:
+        return json.loads(body)
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise BadResponse(f"The {service} service's answer is no JSON: {error}.") from None
+        raise BadResponse(f"The {service} service's answer is not valid JSON: {error}.") from None
+    except (ValueError, RecursionError) as error:
+        raise AbsurdResponse(
+            f"The {service} service's answer cannot be read: {error_message(error)}."
+        ) from None
+
+
+def overdue(service: str) -> ServiceUnavailable:
+    """Return the error of a call that has no answer by its deadline."""
+    return ServiceUnavailable(
+        f"The {service} service did not answer in time. Reprocess the video once it is available "
+        "again."
+    )
 
 
 def _translate(
@@ -75,7 +124,7 @@ def _translate(
     if isinstance(error, openai.APITimeoutError):
         return ServiceUnavailable(
             f"The {service} service at {where} did not answer in time. Reprocess the video once it "
-            "is well again."
+            "is available again."
         )
     if isinstance(error, openai.APIStatusError):
         return _translate_status(error, service, where, api_key)
@@ -84,7 +133,7 @@ def _translate(
         return ServiceUnavailable(
             f"The {service} service at {where} cannot be reached or broke off: {reason}."
         )
-    return BadResponse(f"The {service} service at {where} gave a broken answer: {error}.")
+    return BadResponse(f"The {service} service at {where} gave a malformed response: {error}.")
 
 
 def _translate_status(
@@ -120,7 +169,7 @@ def _translate_status(
     if status == 408 or status == 409 or status >= 500:
         return ServiceUnavailable(
             f"The {service} service at {where} failed (HTTP {status}: {said}). Reprocess the video "
-            "once it is well again.",
+            "once it is available again.",
             http_status=status,
         )
     return Rejected(

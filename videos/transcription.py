@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -14,7 +15,7 @@ import openai
 
 from videos import doubts, languages, services
 from videos.conf import conf
-from videos.exceptions import BadResponse
+from videos.exceptions import AbsurdResponse, BadResponse
 from videos.stitching import HeardSegment, Word
 from videos.text.storable import without_control
 
@@ -24,6 +25,8 @@ _LEAST_LOGPROB = -1.0
 _MOST_COMPRESSION = 2.4
 
 _CONTENT_TYPES = {".flac": "audio/flac", ".ogg": "audio/ogg"}
+#: Audio models count about 10 tokens a second, and speech has fewer than 20.
+_MAX_TOKENS_PER_S = 100
 #: A word may begin this much before its segment does: services round both.
 _WORD_SLACK_S = 0.05
 
@@ -58,31 +61,39 @@ def transcribe(
     parameters: Mapping[str, Any],
     duration_s: float,
     call_id: UUID,
+    within_s: float,
 ) -> Heard:
     """Send one upload and return what was heard; the service can be asked about `call_id`.
 
-    `parameters` are those of the API beside file and model, as `capabilities.asked` says.
+    `parameters` are those of the API beside file and model, as `capabilities.asked` says. The
+    answer has to be whole after `within_s` seconds.
 
     Raises:
         ServiceFault, ConfigurationFault: as `services` translates the service's errors.
     """
     settings = conf()
-    with (
-        path.open("rb") as audio,
-        services.translated(
-            "transcription",
-            settings.transcription_base_url,
-            settings.transcription_api_key,
-        ),
-    ):
-        answer = api.audio.transcriptions.with_raw_response.create(
-            file=(path.name, audio, _CONTENT_TYPES[path.suffix]),
-            model=model,
-            extra_headers=services.request_id(call_id),
-            **parameters,
-        )
-        body = answer.http_response.json()
-    return read_answer(body, duration_s)
+    deadline = time.monotonic() + within_s
+    body: Any = None
+    try:
+        with (
+            path.open("rb") as audio,
+            services.translated(
+                "transcription",
+                settings.transcription_base_url,
+                settings.transcription_api_key,
+            ),
+            api.audio.transcriptions.with_streaming_response.create(
+                file=(path.name, audio, _CONTENT_TYPES[path.suffix]),
+                model=model,
+                extra_headers=services.request_id(call_id),
+                **parameters,
+            ) as response,
+        ):
+            body = services.read_json(response, "transcription", deadline)
+        return read_answer(body, duration_s)
+    except BadResponse as error:
+        error.measured = _measured(body, duration_s)
+        raise
 
 
 def read_answer(body: Any, duration_s: float) -> Heard:
@@ -101,15 +112,25 @@ def read_answer(body: Any, duration_s: float) -> Heard:
         segments = _with_words(timed, _words(body.get("words")))
     else:
         segments = [HeardSegment(0.0, duration_s, without_control(body["text"]))]
-    usage = body.get("usage")
-    usage = usage if isinstance(usage, dict) else {}
     return Heard(
         segments=[segment for segment in segments if segment.text.strip()],
         language=languages.code_of(body.get("language") or _first(body.get("languages"))),
-        audio_seconds=services.amount(usage.get("seconds"), body.get("duration"), duration_s),
-        tokens=int(services.amount(usage.get("total_tokens"))),
         is_timed=bool(listed),
+        **_measured(body, duration_s),
     )
+
+
+def _measured(body: Any, duration_s: float) -> dict[str, Any]:
+    """Return what an answer says it used, and no more than what was sent can have used."""
+    body = body if isinstance(body, dict) else {}
+    usage = body.get("usage")
+    usage = usage if isinstance(usage, dict) else {}
+    seconds = services.amount(usage.get("seconds"), body.get("duration"), duration_s)
+    tokens = services.amount(usage.get("total_tokens"))
+    return {
+        "audio_seconds": min(seconds, float(math.ceil(duration_s))),
+        "tokens": int(min(tokens, math.ceil(duration_s) * _MAX_TOKENS_PER_S)),
+    }
 
 
 def _words(listed: Any) -> list[Word]:
@@ -136,10 +157,16 @@ def _with_words(segments: list[HeardSegment], words: list[Word]) -> list[HeardSe
 def _segment(entry: Any) -> HeardSegment:
     try:
         start, end, text = float(entry["start"]), float(entry["end"]), entry["text"]
-    except (KeyError, TypeError, ValueError, OverflowError):
+    except OverflowError:
+        raise AbsurdResponse(
+            "A segment of the transcription has times that no recording has."
+        ) from None
+    except (KeyError, TypeError, ValueError):
         raise BadResponse("A segment of the transcription has no start, end or text.") from None
-    if not (math.isfinite(start) and math.isfinite(end) and isinstance(text, str)):
-        raise BadResponse("A segment of the transcription has times that are no numbers.")
+    if not (services.is_number(start) and services.is_number(end)):
+        raise AbsurdResponse("A segment of the transcription has times that no recording has.")
+    if not isinstance(text, str):
+        raise BadResponse("A segment of the transcription has a text that is none.")
     speaker = entry.get("speaker")
     return HeardSegment(
         start,

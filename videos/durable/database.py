@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import traceback
+
 import psycopg
 from django.db import connection
-from django.db.utils import InterfaceError, InternalError, OperationalError
+from django.db.utils import DatabaseErrorWrapper, InterfaceError, InternalError, OperationalError
 
 DATABASE_ERRORS = (OperationalError, InterfaceError, InternalError)
 #: SQLSTATE classes for which no run is to blame: connection, rollback, resources, shutdown, and
@@ -15,12 +17,20 @@ _NOBODYS_FAULT = ("08", "40", "53", "57P", "25P03")
 def is_lost(error: BaseException) -> bool:
     """Whether our database is gone, full or broke a deadlock, for which no run is to blame.
 
-    A function may use other databases, too. Django notes on a connection that it met an error;
-    without a SQLSTATE, which a broken connection has none of, ours is asked whether it answers.
+    A broken connection has no SQLSTATE. A function may use other databases, too: their errors are
+    its own.
     """
-    if not isinstance(error, DATABASE_ERRORS) or not isinstance(error.__cause__, psycopg.Error):
+    cause = error.__cause__
+    if not isinstance(error, DATABASE_ERRORS) or not isinstance(cause, psycopg.Error):
         return False
-    if not connection.errors_occurred:
-        return False
-    state = error.__cause__.sqlstate
-    return not connection.is_usable() if state is None else state.startswith(_NOBODYS_FAULT)
+    return _is_ours(error) and (cause.sqlstate or "08").startswith(_NOBODYS_FAULT)
+
+
+def _is_ours(error: BaseException) -> bool:
+    """Whether Django raised an error for our database: it leaves the connection in a frame."""
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        if frame.f_code is DatabaseErrorWrapper.__exit__.__code__:
+            its = frame.f_locals["self"].wrapper
+            if (its.alias, its.settings_dict) == (connection.alias, connection.settings_dict):
+                return True
+    return False

@@ -119,6 +119,9 @@ class Revision(models.Model):
         Transcript, null=True, on_delete=models.SET_NULL, related_name="revisions"
     )
     chunked_at = models.DateTimeField(null=True, blank=True)
+    #: The model in which all of its chunks had vectors when it was finished; empty: none yet.
+    embedding_model = models.CharField(max_length=100, blank=True, default="", db_default="")
+    embedding_dimensions = models.PositiveIntegerField(default=0, db_default=0)
     created_at = models.DateTimeField(db_default=Now(), editable=False)
 
     def __str__(self) -> str:

@@ -93,6 +93,8 @@ class Breaker(models.Model):
     #: No call is sent before; after it, one call at a time tries whether the service is back.
     open_until = models.DateTimeField(null=True, blank=True)
     probing_until = models.DateTimeField(null=True, blank=True)
+    #: When it opened first since the service answered last.
+    opened_at = models.DateTimeField(null=True, blank=True)
     last_error = StoredTextField(blank=True, most=_MAX_ERROR_CHARACTERS)
 
     def __str__(self) -> str:

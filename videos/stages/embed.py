@@ -7,24 +7,38 @@ same call, and a search can tell at which second of the chunk something was said
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
+from uuid import UUID
 
 import openai
 from pgvector import HalfVector
 
 from videos import admission, calls, chunking, embedding, runs, statuses, steps
 from videos.claims import Claim
-from videos.conf import conf
 from videos.counting import estimate_tokens
+from videos.durable.database import is_lost
 from videos.embedding import MAX_INPUT_TOKENS, MAX_INPUTS, MAX_REQUEST_TOKENS
+from videos.exceptions import ChronosError
 from videos.models import Call, Chunk, Embedding, Segment, Step
+from videos.pipeline.vectors import (
+    Space,
+    VectorRow,
+    configured_space,
+    encode,
+    replace,
+    serving_space,
+    turn,
+)
+
+logger = logging.getLogger(__name__)
 
 CHUNKS_PER_CALL = 20
 
 #: Vectors by the hashes of their texts.
-Vectors = Mapping[str, Any]
+Vectors = Mapping[str, HalfVector]
 
 
 @dataclass(frozen=True)
@@ -35,7 +49,7 @@ class _Target:
     segment_index: int | None
     text: str
 
-    @property
+    @cached_property
     def text_hash(self) -> str:
         """What tells this text from any other."""
         return hashlib.sha256(self.text.encode()).hexdigest()
@@ -51,53 +65,82 @@ class _Batch:
     tokens: int
 
     @property
-    def key(self) -> str:
+    def chunk_ids(self) -> list[UUID]:
+        """The chunks' ids."""
+        return [chunk.pk for chunk in self.chunks]
+
+    def key(self, space: Space) -> str:
         """The name of its step."""
-        model, dimensions = conf().embedding_model, conf().embedding_dimensions
-        return f"chunks {self.chunks[0].index}-{self.chunks[-1].index}, {model}/{dimensions}"
+        return f"chunks {self.chunks[0].index}-{self.chunks[-1].index}, {space}"
 
 
 def embed(claim: Claim) -> None:
     """Embed what the run asks for, and pass the run on to `finish`.
 
     A run that was asked to embed again does all its chunks; any other, those without vectors.
+    While another model than the configured one still serves searches, chunks get its vectors,
+    too: what is new must be found before all that is old has been embedded again.
     """
-    revision, video = claim.run.revision, claim.run.video
-    assert revision is not None and video is not None
+    revision = claim.run.revision
+    assert revision is not None
     chunks = list(revision.chunks.order_by("index"))
-    segments = list(revision.transcript.segments.all()) if revision.transcript else []
     named = claim.run.data.get("chunk_ids")
-    if named:
+    if named is not None:
         chunks = [chunk for chunk in chunks if str(chunk.pk) in named]
-    have = _embedded_chunks(chunks)
-    done_before = _done_batches(claim)
-    again = bool(claim.run.data.get("embed_again"))
+    segments = list(revision.transcript.segments.all()) if revision.transcript else []
+    batches = list(_batches(chunks, segments))
+    wanted = configured_space()
+    serving = serving_space()
     api = embedding.client()
     try:
-        done = 0
-        for batch in _batches(chunks, segments):
-            claim.check()
-            admission.make_way(claim.run)
-            lacking = any(chunk.pk not in have for chunk in batch.chunks)
-            if lacking or (again and batch.key not in done_before):
-                _embed_batch(claim, api, batch)
-            done += len(batch.chunks)
-            with claim.guard():
-                statuses.progressed(video.pk, claim.stage, done / len(chunks))
+        _embed_in(wanted, claim, api, batches, again=bool(claim.run.data.get("embed_again")))
+        if serving is not None and serving != wanted:
+            _embed_for_searches(serving, claim, api, batches)
     finally:
         api.close()
     with claim.guard() as run:
         runs.advance(run, "finish")
 
 
-def _embedded_chunks(chunks: list[Chunk]) -> set[object]:
-    settings = conf()
+def _embed_in(
+    space: Space, claim: Claim, api: openai.OpenAI, batches: list[_Batch], *, again: bool
+) -> None:
+    video = claim.run.video
+    assert video is not None
+    have = _embedded_chunks([chunk for batch in batches for chunk in batch.chunks], space)
+    done_before = _done_batches(claim)
+    for number, batch in enumerate(batches, start=1):
+        claim.check()
+        admission.make_way(claim.run)
+        lacking = any(chunk.pk not in have for chunk in batch.chunks)
+        if lacking or (again and batch.key(space) not in done_before):
+            _embed_batch(claim, api, batch, space)
+        with claim.guard():
+            statuses.progressed(video.pk, claim.stage, number / len(batches))
+
+
+def _embed_for_searches(
+    space: Space, claim: Claim, api: openai.OpenAI, batches: list[_Batch]
+) -> None:
+    """Embed for the model that serves; the run can do without, should the model be gone."""
+    try:
+        _embed_in(space, claim, api, batches, again=False)
+    except steps.StepFailed as failed:
+        for step, error in failed.failures:
+            if is_lost(error) or (isinstance(error, ChronosError) and error.waits_for):
+                raise
+            logger.warning("Run %s goes on without vectors of %s: %s", claim.run.pk, space, error)
+            with claim.guard():
+                steps.give_up(step, error)
+
+
+def _embedded_chunks(chunks: list[Chunk], space: Space) -> set[object]:
     return set(
         Embedding.objects.filter(
             chunk__in=chunks,
             segment_index=None,
-            model=settings.embedding_model,
-            dimensions=settings.embedding_dimensions,
+            model=space.model,
+            dimensions=space.dimensions,
         ).values_list("chunk_id", flat=True)
     )
 
@@ -145,17 +188,19 @@ def _targets(chunk: Chunk, segments: list[Segment]) -> list[_Target]:
     ]
 
 
-def _embed_batch(claim: Claim, api: openai.OpenAI, batch: _Batch) -> None:
-    with steps.step(claim, batch.key) as step:
-        known: dict[str, Any] = {} if _pays_again(claim) else _known_vectors(claim, batch)
+def _embed_batch(claim: Claim, api: openai.OpenAI, batch: _Batch, space: Space) -> None:
+    with steps.step(claim, batch.key(space)) as step:
+        known: Vectors = {} if _pays_again(claim) else _known_vectors(claim, batch, space)
         by_text = {target.text_hash: target for target in batch.targets}
         unknown = [target for text, target in by_text.items() if text not in known]
         if not unknown:
-            with claim.guard() as run:
-                _store(batch.targets, known)
-                steps.finish(run, step, {"reused": len(batch.targets)})
+            with turn(claim.check):
+                encoded = _encoded(batch, known, space)
+                with claim.guard() as run:
+                    replace(batch.chunk_ids, space, encoded)
+                    steps.finish(run, step, {"reused": len(batch.targets)})
             return
-        _call(claim, api, step, batch, unknown, known)
+        _call(claim, api, step, batch, unknown, known, space)
 
 
 def _call(
@@ -164,27 +209,43 @@ def _call(
     step: Step,
     batch: _Batch,
     unknown: list[_Target],
-    known: dict[str, Any],
+    known: Vectors,
+    space: Space,
 ) -> None:
     """Have the texts embedded whose vectors are not known, and store all of the batch."""
-    model = conf().embedding_model
     call, embedded = calls.perform(
         claim,
         step,
         Call.Service.EMBEDDING,
-        model,
+        space.model,
         batch.tokens,
         embedding.embed,
         api,
         [target.text for target in unknown],
-        dimensions=conf().embedding_dimensions,
+        dimensions=space.dimensions,
     )
     new = {
-        target.text_hash: vector for target, vector in zip(unknown, embedded.vectors, strict=True)
+        target.text_hash: HalfVector(vector)
+        for target, vector in zip(unknown, embedded.vectors, strict=True)
     }
-    with calls.settling(claim, call, tokens=embedded.tokens) as settled:
-        _store(batch.targets, known | new)
+
+    def store(settled: calls.Settled) -> None:
+        replace(batch.chunk_ids, space, encoded)
         steps.finish(settled.run, step)
+
+    with turn(claim.check):
+        encoded = _encoded(batch, {**known, **new}, space)
+        calls.settle(claim, call, store, tokens=embedded.tokens)
+
+
+def _encoded(batch: _Batch, vectors: Vectors, space: Space) -> bytes:
+    rows = [
+        VectorRow(
+            target.chunk.pk, target.segment_index, target.text_hash, vectors[target.text_hash]
+        )
+        for target in batch.targets
+    ]
+    return encode(rows, space)
 
 
 def _pays_again(claim: Claim) -> bool:
@@ -192,34 +253,13 @@ def _pays_again(claim: Claim) -> bool:
     return bool(claim.run.data.get("embed_again") or claim.run.data.get("force"))
 
 
-def _known_vectors(claim: Claim, batch: _Batch) -> dict[str, Any]:
+def _known_vectors(claim: Claim, batch: _Batch, space: Space) -> dict[str, HalfVector]:
     """Return the vectors that texts of this creator have already, by the texts' hashes."""
-    settings = conf()
     rows = Embedding.objects.filter(
         text_hash__in={target.text_hash for target in batch.targets},
-        model=settings.embedding_model,
-        dimensions=settings.embedding_dimensions,
+        model=space.model,
+        dimensions=space.dimensions,
         chunk__revision__video__creator=claim.run.creator_id,
     )
-    return dict(rows.distinct("text_hash").values_list("text_hash", "vector"))
-
-
-def _store(targets: list[_Target], vectors: Vectors) -> None:
-    """Write all vectors of a batch in one statement, over older ones of the same model."""
-    settings = conf()
-    Embedding.objects.bulk_create(
-        [
-            Embedding(
-                chunk=target.chunk,
-                segment_index=target.segment_index,
-                model=settings.embedding_model,
-                dimensions=settings.embedding_dimensions,
-                vector=HalfVector(vectors[target.text_hash]),
-                text_hash=target.text_hash,
-            )
-            for target in targets
-        ],
-        update_conflicts=True,
-        unique_fields=["chunk", "segment_index", "model", "dimensions"],
-        update_fields=["vector", "text_hash"],
-    )
+    known = rows.distinct("text_hash").values_list("text_hash", "vector")
+    return {text_hash: HalfVector(vector) for text_hash, vector in known}

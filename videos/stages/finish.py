@@ -4,15 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.db.models import Exists, OuterRef
-
 from videos import doubts, events, locks, runs, sources, statuses, steps
 from videos.claims import Claim
-from videos.conf import conf
 from videos.exceptions import ChronosError
 from videos.models import (
     Call,
-    Chunk,
     Embedding,
     Revision,
     Run,
@@ -20,6 +16,7 @@ from videos.models import (
     Transcript,
     Video,
 )
+from videos.pipeline.vectors import configured_space, serving_space
 from videos.splitting import Interval, Part
 from videos.stitching import HeardSegment, on_video_clock
 
@@ -55,17 +52,26 @@ def _check_complete(run: Run, revision: Revision, transcript: Transcript) -> int
     Raises:
         ChronosError: if a part, a vector or a ledger row is missing.
     """
-    settings = conf()
+    assert run.video is not None
+    space = configured_space()
     chunks = revision.chunks.count()
-    embedded = Embedding.objects.filter(
+    vectors = Embedding.objects.filter(
         chunk__revision=revision,
         segment_index=None,
-        model=settings.embedding_model,
-        dimensions=settings.embedding_dimensions,
-    ).count()
+        model=space.model,
+        dimensions=space.dimensions,
+    )
+    lacking_vectors = chunks - vectors.count()
+    if not lacking_vectors:
+        Revision.objects.filter(pk=revision.pk).update(
+            embedding_model=space.model, embedding_dimensions=space.dimensions
+        )
+    elif run.data.get("chunk_ids") is not None and run.video.revision_id == revision.pk:
+        # What it was asked for is done; the video is as complete as it was.
+        lacking_vectors = 0
     missing = {
         "audio parts": transcript.parts.filter(result__isnull=True).count(),
-        "vectors": chunks - embedded,
+        "vectors": lacking_vectors,
         "booked calls": Call.objects.filter(run_id=run.pk, state=Call.State.SENT).count(),
     }
     lacking = [f"{count} {what}" for what, count in missing.items() if count]
@@ -140,23 +146,24 @@ def _warning(
 
 
 def _serve_configured_model() -> None:
-    """Let searches use the configured model once every serving chunk has its vector.
+    """Let searches use the configured model once every video in force has its vectors.
 
-    Until then the model before it serves.
+    Until then the model before it serves. What failed or was cancelled is not waited for.
     """
-    settings = conf()
-    wanted = {
-        "model": settings.embedding_model,
-        "dimensions": settings.embedding_dimensions,
-    }
-    if ServingModel.objects.filter(**wanted).exists():
+    space = configured_space()
+    if serving_space() == space:
         return
     # Of two runs that finish at once, the second must see what the first has put in force.
     locks.hold(locks.SERVING)
-    in_force = Video.objects.exclude(revision=None).values("revision")
-    theirs = Embedding.objects.filter(chunk=OuterRef("pk"), segment_index=None, **wanted)
-    if not Chunk.objects.filter(~Exists(theirs), revision__in=in_force).exists():
-        ServingModel.objects.update_or_create(id=1, defaults=wanted)
+    ended = (Video.Status.FAILED, Video.Status.CANCELLED)
+    others = Revision.objects.exclude(
+        embedding_model=space.model, embedding_dimensions=space.dimensions
+    )
+    in_force = Video.objects.exclude(status__in=ended).filter(revision__in=others)
+    if not in_force.exists():
+        ServingModel.objects.update_or_create(
+            id=1, defaults={"model": space.model, "dimensions": space.dimensions}
+        )
 
 
 def _drop_older(video: Video, revision: Revision) -> None:

@@ -80,7 +80,8 @@ def _ask(claim: Claim, step: Step, path: Path, model: str, candidate: Capability
     finally:
         api.close()
     found = _capability(candidate, heard)
-    with calls.settling(claim, call, **heard.measured) as settled:
+
+    def store(settled: calls.Settled) -> None:
         if heard.segments:
             ProbedModel.objects.update_or_create(
                 base_url=conf().transcription_base_url or "",
@@ -88,6 +89,8 @@ def _ask(claim: Claim, step: Step, path: Path, model: str, candidate: Capability
                 defaults={"capability": found.as_json()},
             )
         steps.finish(settled.run, step, found.as_json())
+
+    calls.settle(claim, call, store, **heard.measured)
     return found
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from django.db.models import QuerySet
 from openai import OpenAI
 
-from videos import calls, capabilities, doubts, steps, transcription
+from videos import calls, capabilities, doubts, services, steps, transcription
 from videos.capabilities import Capability
 from videos.claims import Claim, start_call
 from videos.conf import conf
@@ -55,11 +55,12 @@ class _Hearing:
 
 @dataclass(frozen=True)
 class _Sent:
-    """A call that is under way."""
+    """A call that is under way, and the time of `time.monotonic` by which it is to be answered."""
 
     call: Call
     step: Step
     hearing: _Hearing
+    deadline: float
 
 
 def forget_parts(run: Run) -> None:
@@ -87,7 +88,7 @@ class Recognising:
         self._transcript = transcript
         self._capability = capability
         self._wake = wake
-        #: Called inside the transaction that stores a part's result.
+        #: Called inside the transaction that stores a part's result, which may be tried again.
         self._stored = stored
         self._api: OpenAI = transcription.client()
         self._ready: deque[_Hearing] = deque()
@@ -153,12 +154,18 @@ class Recognising:
             ),
             duration_s=hearing.seconds,
             call_id=call.pk,
+            within_s=conf().service_deadline_s,
         )
-        self._under_way[future] = _Sent(call, step, hearing)
+        deadline = time.monotonic() + conf().service_deadline_s
+        self._under_way[future] = _Sent(call, step, hearing, deadline)
         future.add_done_callback(lambda _: self._wake())
 
     def take_answers(self) -> None:
-        """Store what has come back."""
+        """Store what has come back; give up what is overdue, whatever its service sends."""
+        for future, sent in list(self._under_way.items()):
+            if not future.done() and time.monotonic() > sent.deadline:
+                del self._under_way[future]
+                self._note_failure(sent, calls.fail(sent.call, services.overdue(sent.call.service)))
         for future in [future for future in self._under_way if future.done()]:
             sent = self._under_way[future]
             error = future.exception()
@@ -210,17 +217,19 @@ class Recognising:
             "segments": [segment.as_json() for segment in segments],
         }
         trust = _trust(hearing.part, segments)
-        with calls.settling(self._claim, sent.call, **heard.measured) as settled:
+        is_final = hearing.again or trust >= doubts.LEAST_COVERAGE
+
+        def store(settled: calls.Settled) -> None:
             if hearing.again:
-                is_final, settled.used = True, self._is_better(sent, trust)
-            else:
-                is_final = trust >= doubts.LEAST_COVERAGE
+                settled.used = self._is_better(sent, trust)
             if settled.used:
                 self._part_row(sent).update(result=result)
             self._part_row(sent).update(again=not is_final)
             steps.finish(settled.run, sent.step)
             if is_final:
                 self._stored(hearing.part)
+
+        calls.settle(self._claim, sent.call, store, **heard.measured)
         if is_final:
             hearing.path.unlink(missing_ok=True)
         else:

@@ -54,6 +54,8 @@ class _Transcribing:
         self._folder = folder
         self._wake: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._done_ms = 0
+        #: Milliseconds of the parts stored since, by their start.
+        self._stored_ms: dict[int, int] = {}
         self._end: AudioEnd | None = None
         self._is_decoding = False
 
@@ -164,7 +166,7 @@ class _Transcribing:
                 self._video.transcripts.filter(audio=self._transcript.audio).update(audio="")
 
     def _part_stored(self, part: Part) -> None:
-        self._done_ms += part.end_ms - part.start_ms
+        self._stored_ms[part.start_ms] = part.end_ms - part.start_ms
         self._show_progress()
 
     def _wait(self) -> None:
@@ -218,7 +220,8 @@ class _Transcribing:
     def _show_progress(self) -> None:
         duration_ms = self._end.duration_ms if self._end else self._transcript.duration_ms
         if duration_ms:
-            statuses.progressed(self._video.pk, self._claim.stage, self._done_ms / duration_ms)
+            done_ms = self._done_ms + sum(self._stored_ms.values())
+            statuses.progressed(self._video.pk, self._claim.stage, done_ms / duration_ms)
 
     def _keep_audio(self, audio_step: Step) -> None:
         """Keep the whole audio, so that no later run decodes the video again."""

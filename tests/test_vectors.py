@@ -1,0 +1,305 @@
+"""Writing vectors: many at once, and never with a transaction open while they are encoded."""
+
+import threading
+import uuid
+
+import numpy as np
+import pytest
+from django.db import connection
+from pgvector import HalfVector
+
+from tests.conftest import ended, eventually
+from tests.openai_server import Fault
+from tests.rows import completed_video
+from videos import claims, events
+from videos.exceptions import EventRefused, UnknownChunk
+from videos.models import Call, Chunk, Embedding, Run, ServingModel, Video
+from videos.pipeline.vectors import Space, VectorRow, encode, replace, turn
+from videos.search import search
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+WIDE = Space("wide", 1536)
+
+
+def rows_of(chunk, count, seed=0):
+    numbers = np.random.default_rng(seed).standard_normal((count, WIDE.dimensions))
+    return [
+        VectorRow(chunk.pk, index or None, f"{index:064}", HalfVector(row.astype(np.float32)))
+        for index, row in enumerate(numbers)
+    ]
+
+
+def test_what_is_written_is_what_is_read(creator):
+    chunk = Chunk.objects.filter(revision=completed_video(creator).revision).get()
+    rows = rows_of(chunk, 5)
+
+    for _ in range(2):  # The second time over the first.
+        replace([chunk.pk], WIDE, encode(rows, WIDE))
+
+    stored = Embedding.objects.filter(model="wide").order_by("segment_index")
+    assert {(row.segment_index, row.text_hash) for row in stored} == {
+        (row.segment_index, row.text_hash) for row in rows
+    }
+    by_hash = {row.text_hash: row for row in stored}
+    assert all(HalfVector(by_hash[row.text_hash].vector) == row.vector for row in rows)
+    assert all(by_hash[row.text_hash].dimensions == 1536 for row in rows)
+
+
+def test_vectors_of_other_models_stay(creator):
+    chunk = Chunk.objects.filter(revision=completed_video(creator).revision).get()
+    before = Embedding.objects.count()
+
+    replace([chunk.pk], WIDE, encode(rows_of(chunk, 3), WIDE))
+
+    assert Embedding.objects.count() == before + 3
+
+
+def test_many_batches_that_come_back_at_once_are_all_stored(creator, settings):
+    """With a bound on silence that the old way, which encoded in the transaction, broke."""
+    chunks = [Chunk.objects.get(revision=completed_video(creator).revision_id) for _ in range(24)]
+    silence = "'idle_in_transaction_session_timeout', '1500ms'"
+    errors = []
+    together = threading.Barrier(24)
+
+    def write(chunk):
+        try:
+            rows = rows_of(chunk, 820)
+            claim = claimed(chunk)
+            together.wait()
+            with turn(claim.check):
+                encoded = encode(rows, WIDE)
+                with claim.guard():
+                    with connection.cursor() as cursor:
+                        cursor.execute(f"SELECT set_config({silence}, true)")
+                    replace([chunk.pk], WIDE, encoded)
+        except BaseException as error:
+            errors.append(error)
+        finally:
+            connection.close()
+
+    threads = [threading.Thread(target=write, args=[chunk]) for chunk in chunks]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert errors == []
+    assert Embedding.objects.filter(model="wide").count() == 24 * 820
+
+
+def claimed(chunk):
+    video = chunk.revision.video
+    run = Run.objects.create(
+        function="reembed_video",
+        stage="embed",
+        state="running",
+        video=video,
+        lease_until="2100-01-01T00:00Z",
+    )
+    return claims.Claim(run, "embed", 60)
+
+
+def test_a_worker_that_waits_for_its_turn_looks_at_its_claim():
+    class Ended(BaseException):
+        pass
+
+    def end():
+        raise Ended
+
+    import os
+
+    held = [turn(lambda: None) for _ in range(os.cpu_count() or 1)]
+    for other in held:
+        other.__enter__()
+    try:
+        with pytest.raises(Ended), turn(end):
+            pass
+    finally:
+        for other in held:
+            other.__exit__(None, None, None)
+
+
+@pytest.fixture
+def lose_connection(monkeypatch):
+    """Have the first writes of vectors find their connection gone, so many times."""
+
+    def lose(times, at):
+        left = [times]
+        original = replace
+
+        def replace_or_lose(*args):
+            if at == "after":
+                original(*args)
+            if left[0]:
+                left[0] -= 1
+                connection.connection.close()
+                with connection.cursor() as cursor:
+                    cursor.execute("SELECT 1")
+            if at == "before":
+                original(*args)
+
+        monkeypatch.setattr("videos.stages.embed.replace", replace_or_lose)
+
+    return lose
+
+
+@pytest.mark.parametrize("at", ["before", "after"])
+def test_a_paid_answer_outlives_the_loss_of_the_database(
+    upload, worker, openai, lose_connection, at
+):
+    lose_connection(2, at)
+
+    video = ended(upload())
+
+    assert (video.status, len(openai.embedded())) == ("completed", 1)
+    assert Call.objects.get(service="embedding").used
+    assert video.runs.get().deaths == 0
+
+
+def test_an_answer_that_can_never_be_stored_is_booked_as_paid(upload, worker, monkeypatch):
+    def refuse(*_):
+        raise ValueError("not this one")
+
+    monkeypatch.setattr("videos.stages.embed.replace", refuse)
+
+    video = ended(upload())
+
+    assert video.status == "failed"
+    booked = Call.objects.filter(service="embedding")
+    assert {(call.state, call.used) for call in booked} == {("answered", False)}
+    assert all(call.tokens for call in booked)
+
+
+# One embedding model after another
+
+
+@pytest.fixture
+def other_model(settings, openai):
+    settings.CHRONOS_EMBEDDING_MODEL = "other-embed"
+    openai.dimensions = settings.CHRONOS_EMBEDDING_DIMENSIONS
+
+
+def found(video):
+    return [
+        hit.video for hit in search("sentence", Video.objects.filter(pk=video.pk), mode="vector")
+    ]
+
+
+def test_a_new_upload_is_found_by_vector_before_the_models_switch(
+    upload, worker, openai, creator, request
+):
+    old = ended(upload())
+    request.getfixturevalue("other_model")
+
+    new = ended(upload(title="new", language="de"))
+
+    assert ServingModel.objects.get().model == "text-embedding-3-small"
+    assert (found(old), found(new)) == ([old], [new])
+    models = set(Embedding.objects.filter(chunk__revision=new.revision).values_list("model"))
+    assert models == {("text-embedding-3-small",), ("other-embed",)}
+
+
+@pytest.mark.parametrize("status", ["cancelled", "failed"])
+def test_what_failed_or_was_cancelled_does_not_hold_the_old_model(upload, worker, request, status):
+    old = ended(upload())
+    Video.objects.filter(pk=old.pk).update(status=status)
+    request.getfixturevalue("other_model")
+
+    new = ended(upload(language="de"))
+
+    assert ServingModel.objects.get().model == "other-embed"
+    assert found(new) == [new]
+
+
+def test_an_upload_completes_without_a_serving_model_that_is_gone(upload, worker, openai, request):
+    ended(upload())
+    request.getfixturevalue("other_model")
+    ServingModel.objects.update(model="of-yesterday")
+
+    new = ended(upload(language="de"))
+
+    assert new.status == "completed"
+    step = new.runs.get().steps.get(key__contains="of-yesterday")
+    assert (step.state, "of-yesterday" in step.error) == ("failed", True)
+
+
+def test_the_check_of_what_serves_reads_no_chunks(creator, settings, django_assert_max_num_queries):
+    from videos.stages.finish import _serve_configured_model
+
+    for _ in range(3):
+        completed_video(creator)
+    settings.CHRONOS_EMBEDDING_MODEL = "other-embed"
+
+    from django.db import transaction
+    from django.test.utils import CaptureQueriesContext
+
+    with CaptureQueriesContext(connection) as asked, transaction.atomic():
+        _serve_configured_model()
+
+    assert not any("videos_chunk" in query["sql"] for query in asked)
+
+
+# Named chunks
+
+
+def test_embedding_one_named_chunk_again_leaves_a_completed_video_complete(
+    upload, worker, openai, request
+):
+    openai.hear = lambda seconds: [(n, n + 1, f"word{n} " * 400 + ".") for n in range(6)]
+    video = ended(upload())
+    chunks = list(video.revision.chunks.all())
+    assert len(chunks) > 1
+    request.getfixturevalue("other_model")
+
+    event = events.send(
+        "video/embed.requested",
+        {
+            "video_id": video.pk,
+            "creator_id": video.creator_id,
+            "chunk_ids": [chunks[0].pk],
+        },
+    )
+
+    eventually(lambda: event.runs.get().finished_at)
+    assert (ended(video).status, event.runs.get().state) == ("completed", "completed")
+    embedded = Embedding.objects.filter(model="other-embed").values_list("chunk", flat=True)
+    assert set(embedded) == {chunks[0].pk}
+    assert found(video) == [video] * len(found(video))
+    assert ServingModel.objects.get().model == "text-embedding-3-small"
+
+
+@pytest.mark.parametrize(("named", "field"), [([], "chunk_ids"), ([uuid.uuid4()], "chunk_ids.0")])
+def test_no_chunk_or_an_unknown_one_is_refused(creator, named, field):
+    video = completed_video(creator)
+    data = {"video_id": video.pk, "creator_id": creator.pk, "chunk_ids": named}
+
+    with pytest.raises((EventRefused, UnknownChunk)) as refused:
+        events.send("video/embed.requested", data)
+    assert refused.value.field == field
+
+
+# What a useless answer costs
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        (
+            {"data": [{"index": 0, "embedding": [1.0, 2.0]}], "usage": {"total_tokens": 7}},
+            "misconfigured",
+        ),
+        ({"data": "nonsense", "usage": {"total_tokens": 7}}, "bad_response"),
+        ({"data": [], "usage": {"total_tokens": 7}}, "bad_response"),
+    ],
+)
+def test_an_embedding_that_is_of_no_use_was_paid(upload, worker, openai, body, code):
+    openai.faults.append(Fault(status=200, path="embeddings", body=body, times=9))
+
+    video = ended(upload())
+
+    assert video.status == "failed"
+    assert video.error_code == code
+    booked = Call.objects.filter(service="embedding")
+    assert {(call.state, call.used, call.tokens) for call in booked} == {("answered", False, 7)}
+    assert all(call.cost_usd > 0 and call.error for call in booked)

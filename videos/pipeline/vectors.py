@@ -1,0 +1,105 @@
+"""Storing the vectors of a batch: encoded before the transaction begins, written by one COPY.
+
+Many batches that come back at once must not hold their transactions open while Python encodes
+millions of numbers: Postgres ends a transaction that is silent for too long.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from uuid import UUID
+
+from django.db import connection
+from pgvector import HalfVector
+
+from videos.conf import conf
+from videos.models import Embedding, ServingModel
+
+_COLUMNS = "chunk_id, segment_index, model, dimensions, vector, text_hash"
+#: Signature, flags and length of the extension (PostgreSQL docs, COPY, "Binary Format").
+_HEADER = b"PGCOPY\n\xff\r\n\0" + struct.pack(">ii", 0, 0)
+_TRAILER = struct.pack(">h", -1)
+_NULL = struct.pack(">i", -1)
+#: Encoding holds the interpreter, and writing the disk: more at once would only take longer each.
+_writers = threading.BoundedSemaphore(os.cpu_count() or 1)
+_TURN_CHECK_S = 0.5
+
+
+@dataclass(frozen=True)
+class Space:
+    """What vectors can be compared in: a model, and the dimensions that it is asked for."""
+
+    model: str
+    dimensions: int
+
+    def __str__(self) -> str:
+        return f"{self.model}/{self.dimensions}"
+
+
+@dataclass(frozen=True)
+class VectorRow:
+    """A vector to be stored: of a chunk, or of the passage of it that begins at a segment."""
+
+    chunk_id: UUID
+    segment_index: int | None
+    text_hash: str
+    vector: HalfVector
+
+
+def configured_space() -> Space:
+    """Return the space that the settings name."""
+    return Space(conf().embedding_model, conf().embedding_dimensions)
+
+
+def serving_space() -> Space | None:
+    """Return the space in which searches compare now, if there is any yet."""
+    serving = ServingModel.objects.first()
+    return Space(serving.model, serving.dimensions) if serving else None
+
+
+@contextmanager
+def turn(check: Callable[[], object]) -> Iterator[None]:
+    """Encode and write in the block, while no more others do than there are cores.
+
+    `check` is called while all of them are busy; what it raises ends the waiting.
+    """
+    while not _writers.acquire(timeout=_TURN_CHECK_S):
+        check()
+    try:
+        yield
+    finally:
+        _writers.release()
+
+
+def encode(rows: Sequence[VectorRow], space: Space) -> bytes:
+    """Return rows in the form in which `replace` stores them."""
+    model = _field(space.model.encode())
+    dimensions = _field(struct.pack(">i", space.dimensions))
+    encoded = bytearray(_HEADER)
+    for row in rows:
+        index = row.segment_index
+        encoded += struct.pack(">h", 6) + _field(row.chunk_id.bytes)
+        encoded += _NULL if index is None else _field(struct.pack(">i", index))
+        encoded += model + dimensions + _field(row.vector.to_binary())
+        encoded += _field(row.text_hash.encode())
+    return bytes(encoded + _TRAILER)
+
+
+def replace(chunk_ids: Sequence[UUID], space: Space, encoded: bytes) -> None:
+    """Store encoded rows as all that chunks have in a space; call it inside `guard`."""
+    Embedding.objects.filter(
+        chunk__in=chunk_ids, model=space.model, dimensions=space.dimensions
+    ).delete()
+    statement = f"COPY {Embedding._meta.db_table} ({_COLUMNS}) FROM STDIN (FORMAT BINARY)"
+    with connection.cursor() as cursor, connection.wrap_database_errors:
+        with cursor.copy(statement) as copy:
+            copy.write(encoded)
+
+
+def _field(value: bytes) -> bytes:
+    return struct.pack(">i", len(value)) + value
