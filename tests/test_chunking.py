@@ -136,7 +136,26 @@ def test_tokens_are_estimated_on_the_high_side_in_rare_scripts_too(text, least):
     assert least * size <= estimate_tokens(text) <= size
 
 
-def test_quotes_without_end_are_looked_through_once():
-    (only,) = chunk(said(['"' * 1_000_000]))
+#: 1,000 words of 25 characters, and a space after each unit.
+MAX_CHARACTERS = 26_500
+HARDLY_WORDS = ["! " * 100_000, "!" * 200_000, '"' * 1_000_000, "." + ")" * 200_000, "x" * 200_000]
 
-    assert len(only.text) == 1_000_000
+
+@pytest.mark.parametrize("text", [*HARDLY_WORDS, "a.! " * 50_000, "\u0301" * 200_000])
+def test_a_chunk_is_bounded_by_characters_too(text):
+    """So it can be indexed, and takes no longer than its share."""
+    chunks = chunk(said([text]))
+
+    assert max(len(each.text) for each in chunks) <= MAX_CHARACTERS
+    assert "".join("".join(each.text.split()) for each in chunks) == "".join(text.split())
+
+
+@pytest.mark.parametrize("text", ["!", "!" * 50, "! " * 20, "word " * 30_000])
+def test_many_segments_of_hardly_any_words_are_bounded(text):
+    segments = said([text] * 2_000 if len(text) < 100 else [text, "and more"] * 5)
+
+    chunks, grouped = chunk(segments), passages(segments)
+
+    assert max(len(each.text) for each in chunks) <= MAX_CHARACTERS
+    assert max(len(passage) for _, passage in grouped) <= MAX_CHARACTERS
+    assert [first for first, _ in grouped] == sorted({first for first, _ in grouped})

@@ -45,3 +45,16 @@ def test_the_duration_is_what_ffmpeg_says_not_what_the_file_says():
 )
 def test_damage_is_told_in_many_words(line):
     assert tells_damage(line)
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        "  Stream #0:1(\n" * 30_000,  # languages without an end
+        "  Stream #0:" + "1" * 5_000 + ": Audio: aac\n",
+        "  Duration: " + "9" * 400 + ":00:00.00\n",
+        " Stream #0:" + "1" * 100_000 + "\n",
+    ],
+)
+def test_what_a_hostile_file_has_ffmpeg_say_is_read_in_one_pass(odd):
+    assert read_header(BROADCAST + odd).tracks == read_header(BROADCAST).tracks

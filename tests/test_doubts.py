@@ -1,6 +1,8 @@
 """Speech without text lowers the coverage; text that cannot be true is flagged."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from videos import doubts
 from videos.stitching import HeardSegment
@@ -77,3 +79,21 @@ TAMIL = (
 def test_a_script_of_many_bytes_is_no_repetition():
     assert doubt_of([HeardSegment(0, 30, TAMIL)]) == [""]
     assert doubt_of([HeardSegment(0, 60, TAMIL[:20] * 20)]) == ["repeated"]
+
+
+SPANS = st.lists(
+    st.tuples(st.integers(0, 60), st.integers(0, 20)).map(lambda at: (at[0], at[0] + at[1])),
+    max_size=8,
+)
+
+
+@given(SPANS, SPANS)
+def test_coverage_is_what_counting_every_second_gives(speech, segments):
+    spoken = {second for start, end in speech for second in range(start, end)}
+    # A second of tolerance on both sides.
+    heard = {second for start, end in segments for second in range(start - 1, end + 1)}
+    intervals = [(start * 1000, end * 1000) for start, end in speech]
+    said = [HeardSegment(start, end, "text") for start, end in segments]
+
+    share = len(spoken & heard) / len(spoken) if spoken else 1.0
+    assert doubts.coverage(intervals, said) == pytest.approx(share)

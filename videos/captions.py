@@ -7,6 +7,7 @@ import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, Protocol
 
 from videos.text.storable import without_control
@@ -87,14 +88,16 @@ def read(text: str) -> list[Caption]:
         position = next((n for n, line in enumerate(block[:2]) if "-->" in line), None)
         if position is not None:
             cues.append((number + position, block[position:]))
+            if len(cues) > _MOST_CUES:
+                raise BadCaptions(
+                    f"There are more cues in it than the {_MOST_CUES} that are taken."
+                )
         elif cues and not is_vtt and not (len(block) == 1 and block[0].strip().isdigit()):
             cues[-1][1].extend(block)
     captions = (_read_cue(number, block, is_vtt=is_vtt) for number, block in cues)
     spoken = [cue for cue in captions if cue.text]
     if not spoken:
         raise BadCaptions("There is no cue in it: it is neither SubRip nor WebVTT.")
-    if len(spoken) > _MOST_CUES:
-        raise BadCaptions(f"There are {len(spoken)} cues in it, at most {_MOST_CUES} are taken.")
     return sorted(spoken, key=lambda cue: (cue.start, cue.end))
 
 
@@ -106,7 +109,7 @@ def _blocks(lines: Sequence[str], *, is_vtt: bool) -> Iterator[tuple[int, list[s
     """
     block: list[str] = []
     is_timed = False
-    for number, line in enumerate([*lines, ""], start=1):
+    for number, line in enumerate(chain(lines, [""]), start=1):
         begins = _TIMING.match(line) is not None
         if begins and is_timed:
             own = [block.pop()] if block[-1].strip().isdigit() else []
@@ -241,12 +244,14 @@ def _wrapped(text: str) -> list[str]:
 
 def _pieces(word: str) -> Iterator[str]:
     """Yield a word, cut where it is longer than a line: scripts without spaces, addresses."""
-    piece = ""
+    piece, columns = "", 0
     for letter in word:
-        if _columns(piece + letter) > MOST_COLUMNS:
+        width = _columns(letter)
+        if columns + width > MOST_COLUMNS:
             yield piece
-            piece = ""
+            piece, columns = "", 0
         piece += letter
+        columns += width
     yield piece
 
 

@@ -8,9 +8,10 @@ chunks are balanced, and a chunk under 500 words remains only where no cut avoid
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import accumulate, pairwise
 
 import regex
 
@@ -20,6 +21,10 @@ from videos.counting import count_words, estimate_tokens, milliwords, weights
 MIN_WORDS = 500
 MAX_WORDS = 1000
 PASSAGE_WORDS = 25
+#: What a word has at the most: so texts of hardly any words are bounded, too, such as "! ! !" and
+#: names of a thousand letters. A tsvector holds 1 MB (PostgreSQL docs, 12.11).
+_CHARACTERS_PER_WORD = 25
+_PASSAGE_CHARACTERS = PASSAGE_WORDS * 2 * _CHARACTERS_PER_WORD
 
 _SCRIPT_WITHOUT_SPACES = regex.compile(
     r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]"
@@ -77,6 +82,11 @@ class _Unit:
     milliwords: int
     cut_cost: float
 
+    @property
+    def size(self) -> int:
+        """Thousandths of a word, or what its letters would be in words of 25 if that is more."""
+        return max(self.milliwords, len(self.text) * 1000 // _CHARACTERS_PER_WORD)
+
 
 def chunk(segments: Sequence[Cue]) -> list[ChunkText]:
     """Cut the segments' text into chunks; every word stands in exactly one, in order."""
@@ -90,40 +100,49 @@ def chunk(segments: Sequence[Cue]) -> list[ChunkText]:
 def passages(segments: Sequence[Cue]) -> list[tuple[int, str]]:
     """Group neighbouring segments to about 25 words: [(position of the first, text), …].
 
-    Passages are embedded beside their chunk, so that a hit can name the second.
+    Passages are embedded beside their chunk, so that a hit can name the second. Of a segment as
+    long as a chunk they have the beginning.
     """
     grouped: list[tuple[int, str]] = []
-    words = PASSAGE_WORDS
+    pieces: list[str] = []
+    first = words = characters = 0
     for position, segment in enumerate(segments):
-        if words >= PASSAGE_WORDS:
-            grouped.append((position, segment.text))
-            words = 0
+        text = segment.text[: MAX_WORDS * _CHARACTERS_PER_WORD]
+        if pieces and (words >= PASSAGE_WORDS or characters >= _PASSAGE_CHARACTERS):
+            grouped.append((first, "".join(pieces)))
+            pieces, words, characters = [], 0, 0
+        if pieces:
+            pieces.append(_glue(pieces[-1], text))
         else:
-            first, text = grouped[-1]
-            grouped[-1] = (first, text + _glue(text, segment.text) + segment.text)
-        words += count_words(segment.text)
-    return grouped
+            first = position
+        pieces.append(text)
+        characters += len(text)
+        if characters < _PASSAGE_CHARACTERS:
+            words += count_words(text)
+    return [*grouped, (first, "".join(pieces))] if pieces else grouped
 
 
 def _cheapest_cuts(units: Sequence[_Unit]) -> list[int]:
     """Return the positions of the cuts, 0 and the end included, by dynamic programming."""
-    sums = [0]
-    for unit in units:
-        sums.append(sums[-1] + unit.milliwords)
-    best: list[tuple[float, int]] = [(0.0, 0)]
+    sums = [0, *accumulate(unit.size for unit in units)]
+    costs = [0.0]
+    begins = [0]
     for end in range(1, len(units) + 1):
         cut_cost = units[end - 1].cut_cost if end < len(units) else 0.0
-        options = []
+        lowest, chosen = math.inf, end - 1
         for begin in range(end - 1, -1, -1):
             words = (sums[end] - sums[begin]) / 1000
             if words > MAX_WORDS and begin < end - 1:
                 break
             whole = begin == 0 and end == len(units)
-            options.append((best[begin][0] + cut_cost + _size_cost(words, whole), begin))
-        best.append(min(options))
+            cost = costs[begin] + cut_cost + _size_cost(words, whole)
+            if cost <= lowest:
+                lowest, chosen = cost, begin
+        costs.append(lowest)
+        begins.append(chosen)
     cuts = [len(units)]
     while cuts[-1]:
-        cuts.append(best[cuts[-1]][1])
+        cuts.append(begins[cuts[-1]])
     return cuts[::-1]
 
 
@@ -178,7 +197,8 @@ def _cut_cost(ends_sentence: bool, ends_segment: bool) -> float:
 
 def _pieces(sentence: str) -> list[str]:
     """Cut an overlong sentence at word boundaries; a leading space stays with its piece."""
-    if milliwords(sentence) <= _LONG_SENTENCE_WORDS * 1000:
+    is_short = len(sentence) <= _LONG_SENTENCE_WORDS * _CHARACTERS_PER_WORD
+    if is_short and milliwords(sentence) <= _LONG_SENTENCE_WORDS * 1000:
         return [sentence]
     pieces, begin, counted = [], 0, 0
     for start, weight in weights(sentence):
@@ -187,7 +207,12 @@ def _pieces(sentence: str) -> list[str]:
             pieces.append(sentence[begin : start - space])
             begin, counted = start - space, 0
         counted += weight
-    return [*pieces, sentence[begin:]]
+    most = _PIECE_WORDS * 2 * _CHARACTERS_PER_WORD
+    return [
+        piece[at : at + most]
+        for piece in [*pieces, sentence[begin:]]
+        for at in range(0, len(piece), most)
+    ]
 
 
 def _joined_short_units(units: Iterator[_Unit]) -> list[_Unit]:
@@ -195,8 +220,8 @@ def _joined_short_units(units: Iterator[_Unit]) -> list[_Unit]:
     for unit in units:
         last = joined[-1] if joined else None
         if last and (
-            last.milliwords < _SHORT_UNIT_WORDS * 1000 // 2
-            or (last.milliwords < _SHORT_UNIT_WORDS * 1000 and last.cut_cost >= _CUT_AT_SEGMENT)
+            last.size < _SHORT_UNIT_WORDS * 1000 // 2
+            or (last.size < _SHORT_UNIT_WORDS * 1000 and last.cut_cost >= _CUT_AT_SEGMENT)
         ):
             joined[-1] = _Unit(
                 last.text + unit.glue + unit.text,

@@ -13,14 +13,14 @@ from videos.exceptions import Misconfigured, NoAudio, UnreadableMedia
 
 #: What the file says of itself is indented further than what ffmpeg says of it.
 _FORMAT = re.compile(r"^Input #0, (\S+), from", re.MULTILINE)
-_DURATION = re.compile(r"^  Duration: (\d+):(\d\d):(\d\d(?:\.\d+)?)", re.MULTILINE)
+_DURATION = re.compile(r"^  Duration: (\d{1,6}):(\d\d):(\d\d(?:\.\d+)?)", re.MULTILINE)
 _ESTIMATED = "Estimating duration from bitrate"
 _AUDIO = re.compile(
-    r"^  (?:  )?Stream #0:(?P<index>\d+)(?:\[\w+\])?(?:\((?P<language>[^)]*)\))?"
+    r"^  (?:  )?Stream #0:(?P<index>\d+)(?:\[\w+\])?(?:\((?P<language>[^)\n]*)\))?"
     r": Audio: (?P<codec>\w+)(?P<rest>.*)$",
     re.MULTILINE,
 )
-_PICTURES = re.compile(r"^ +Stream #0:\d+.*: Video: ", re.MULTILINE)
+_PICTURES = re.compile(r"^ +Stream #0:\d{1,6}\b.*: Video: ", re.MULTILINE)
 _BROKEN = re.compile(
     r"partial file|[Tt]runcat|Invalid data found|[Ee]rror while decoding|End of file|corrupt"
     r"|ended prematurely|Read error|Error during demuxing|size and duration do not match",

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 import zlib
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from operator import itemgetter
+from itertools import accumulate
 
 from videos.splitting import Interval
 from videos.stitching import HeardSegment
@@ -48,7 +48,8 @@ def coverage(speech: Iterable[Interval], segments: Iterable[HeardSegment]) -> fl
     """Return which share of the speech the segments cover, 0 to 1; 1 where nobody speaks."""
     spoken = _merged(speech)
     total = sum(end - start for start, end in spoken)
-    return _overlap_ms(spoken, _merged(map(_tolerant, segments))) / total if total else 1.0
+    covered = _Intervals(_merged(map(_tolerant, segments)))
+    return sum(map(covered.overlap_ms, spoken)) / total if total else 1.0
 
 
 def trust(speech: Sequence[Interval], segments: Sequence[HeardSegment]) -> float:
@@ -62,7 +63,7 @@ def doubted(speech: Sequence[Interval], segments: Sequence[HeardSegment]) -> lis
 
     A reason that it has already, given by the service, stays.
     """
-    spoken = _merged(speech)
+    spoken = _Intervals(_merged(speech))
     equal = _equal_in_a_row(segments)
     return [
         segment if segment.doubt else replace(segment, doubt=_doubt(segment, count, spoken))
@@ -70,14 +71,14 @@ def doubted(speech: Sequence[Interval], segments: Sequence[HeardSegment]) -> lis
     ]
 
 
-def _doubt(segment: HeardSegment, equal: int, spoken: Sequence[Interval]) -> str:
+def _doubt(segment: HeardSegment, equal: int, spoken: _Intervals) -> str:
     if equal >= _MOST_EQUAL or _repeats(segment.text):
         return REPEATED
     length_s = segment.end - segment.start
     letters = len(segment.text)
     if letters >= _LEAST_FAST_CHARACTERS and letters > _MOST_CHARACTERS_PER_S * length_s:
         return TOO_FAST
-    sounding = _overlap_ms([_tolerant(segment)], spoken) / 1000
+    sounding = spoken.overlap_ms(_tolerant(segment)) / 1000
     if length_s >= _LEAST_SILENT_S and sounding < _LEAST_SOUNDING * length_s:
         return SILENT
     return ""
@@ -112,16 +113,23 @@ def _tolerant(segment: HeardSegment) -> Interval:
     )
 
 
-def _overlap_ms(some: Sequence[Interval], others: Sequence[Interval]) -> int:
-    """Return how much two sorted lists of disjoint intervals have in common."""
-    common = 0
-    for start, end in some:
-        position = bisect_right(others, start, key=itemgetter(1))
-        while position < len(others) and others[position][0] < end:
-            begin, finish = others[position]
-            common += min(finish, end) - max(begin, start)
-            position += 1
-    return common
+class _Intervals:
+    """Sorted, disjoint intervals with the sums of their lengths: a look costs their logarithm."""
+
+    def __init__(self, intervals: Sequence[Interval]) -> None:
+        self._starts = [start for start, _ in intervals]
+        self._ends = [end for _, end in intervals]
+        self._sums = [0, *accumulate(end - start for start, end in intervals)]
+
+    def overlap_ms(self, interval: Interval) -> int:
+        """Return how much an interval has in common with them."""
+        start, end = interval
+        first, past = bisect_right(self._ends, start), bisect_left(self._starts, end)
+        if first >= past:
+            return 0
+        before = max(0, start - self._starts[first])
+        after = max(0, self._ends[past - 1] - end)
+        return self._sums[past] - self._sums[first] - before - after
 
 
 def _merged(intervals: Iterable[Interval]) -> list[Interval]:

@@ -15,6 +15,7 @@ from videos.models import Chunk, Revision
 from videos.search import SearchText
 
 _CHUNKS_PER_STATEMENT = 500
+_CHUNKED_WITHIN_S = 1800.0
 
 
 def chunk(claim: Claim) -> None:
@@ -22,7 +23,9 @@ def chunk(claim: Claim) -> None:
     revision = claim.run.revision
     assert revision is not None and revision.transcript is not None
     with steps.step(claim, "chunks") as step:
-        texts = chunking.chunk(list(revision.transcript.segments.all()))
+        segments = list(revision.transcript.segments.all())
+        # A person who cancels waits for no text, however long.
+        texts = claim.await_call(_CHUNKED_WITHIN_S, chunking.chunk, segments)
         config = text_config(revision.transcript.language)
         with claim.guard() as run:
             revision.chunks.all().delete()

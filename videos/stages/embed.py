@@ -176,6 +176,8 @@ def _batches(chunks: list[Chunk], segments: list[Segment]) -> Iterator[_Batch]:
 
 
 def _targets(chunk: Chunk, segments: list[Segment]) -> list[_Target]:
+    if chunk.first_segment == chunk.last_segment:
+        return [_Target(chunk, None, chunk.text)]
     inside = segments[chunk.first_segment : chunk.last_segment + 1]
     grouped = chunking.passages(inside)[: MAX_INPUTS - 1]
     return [
