@@ -210,7 +210,7 @@ def test_what_is_known_of_a_video(creator):
     assert (hit["video_id"], hit["start"], hit["chunk_index"]) == (str(video.pk), 0.0, 0)
     status = manage("status", "--json")
     assert set(status) == {
-        *("videos", "queues", "runs", "breakers", "workers", "unserved", "set_aside"),
+        *("videos", "queues", "runs", "breakers", "workers", "unserved", "set_aside", "deletions"),
     }
     assert status["queues"] == {"bulk": 0, "default": 0}
     assert manage("usage", "--json")["rows"][0]["embedding_tokens"] == 100

@@ -16,7 +16,7 @@ _FORMAT = re.compile(r"^Input #0, (\S+), from", re.MULTILINE)
 _DURATION = re.compile(r"^  Duration: (\d{1,6}):(\d\d):(\d\d(?:\.\d+)?)", re.MULTILINE)
 _ESTIMATED = "Estimating duration from bitrate"
 _AUDIO = re.compile(
-    r"^  (?:  )?Stream #0:(?P<index>\d+)(?:\[\w+\])?(?:\((?P<language>[^)\n]*)\))?"
+    r"^  (?:  )?Stream #0:(?P<index>\d{1,6})(?:\[\w+\])?(?:\((?P<language>[^)\n]*)\))?"
     r": Audio: (?P<codec>\w+)(?P<rest>.*)$",
     re.MULTILINE,
 )

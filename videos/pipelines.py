@@ -20,7 +20,8 @@ from django.db import transaction
 from videos import admission, events, runs, statuses
 from videos.dispatching import dispatch
 from videos.models import ACTIVE_STATES, Event, Revision, Run, Step, Video
-from videos.registry import Function, Stage, registry
+from videos.pipeline import deletion
+from videos.registry import Chore, Function, Stage, registry
 from videos.retries import EMBEDDING_RETRIES, TRANSCRIPTION_RETRIES
 from videos.stages.chunk import chunk
 from videos.stages.embed import embed
@@ -285,3 +286,4 @@ for _name, _event, _first, _starter in [
     registry.add_function(
         Function(_name, _event, {name: STAGES[name] for name in _names}, start=_starter)
     )
+registry.chores["deletions"] = Chore(deletion.due, deletion.delete_due)

@@ -12,6 +12,7 @@ from videos.commits import after_commit
 from videos.dispatching import dispatch
 from videos.events import event_recorded
 from videos.models import Event, Transcript, Video
+from videos.pipeline.deletion import delete_later
 from videos.pipelines import transcribe_data
 
 
@@ -45,27 +46,14 @@ def lock_video(instance: Video, **_: Any) -> None:
 
 @receiver(post_delete, sender=Video, dispatch_uid="videos.delete_files")
 def delete_files(instance: Video, **_: Any) -> None:
-    """Delete a video's files once its rows are gone; its worker finds that its claim is void."""
-    after_commit(_delete_files, instance)
+    """Have a video's files deleted once its rows are gone; its worker finds its claim void."""
+    folders = (f"{folder}/" for folder in instance.folders)
+    delete_later([instance.file.name or "", instance.captions.name or "", *folders])
     after_commit(admission.release)
-
-
-def _delete_files(video: Video) -> None:
-    """Delete the file, and whatever a worker that was killed left beside it."""
-    storage = video.file.storage
-    for name in filter(None, (video.file.name, video.captions.name)):
-        storage.delete(name)
-    try:
-        _, left = storage.listdir(video.folder)
-    except (FileNotFoundError, NotImplementedError):
-        return
-    for name in left:
-        storage.delete(f"{video.folder}/{name}")
 
 
 @receiver(post_delete, sender=Transcript, dispatch_uid="videos.delete_audio")
 def delete_audio(instance: Transcript, **_: Any) -> None:
-    """Delete the audio that was kept for a transcript, unless another was made of it."""
+    """Have a transcript's stored audio deleted, unless another was made of it."""
     if instance.audio and not Transcript.objects.filter(audio=instance.audio).exists():
-        storage = Video._meta.get_field("file").storage
-        after_commit(storage.delete, instance.audio)
+        delete_later([instance.audio])

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 from videos.retries import DEFAULT_RETRIES
 
 if TYPE_CHECKING:
+    from django.db.models import QuerySet
+
     from videos.claims import Claim
     from videos.models import Event, Run
 
@@ -63,12 +65,21 @@ class Function:
         return names[names.index(stage) :]
 
 
+@dataclass(frozen=True)
+class Chore:
+    """What the sweep of some worker does beside runs, whenever there is something to do."""
+
+    due: Callable[[], QuerySet[Any]]
+    perform: Callable[[], object]
+
+
 @dataclass
 class Registry:
-    """All event types and functions; filled when `actors` modules are imported."""
+    """All event types, functions and chores; filled when `actors` modules are imported."""
 
     types: dict[str, EventType] = field(default_factory=dict)
     functions: dict[str, Function] = field(default_factory=dict)
+    chores: dict[str, Chore] = field(default_factory=dict)
 
     def add_type(self, name: str, data: Any, *, emitted: bool = False) -> None:
         """Register an event type; the same name with another class is a mistake.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -33,6 +34,8 @@ _MOST_REQUEUES_UNKNOWN = 12
 _UNDISPATCHED_S = 1
 _WORKER_GONE = timedelta(minutes=1)
 _MOST_AT_ONCE = 500
+#: Seconds that a sweep waits for a chore, which mostly is done by then.
+_CHORE_AWAITED_S = 1.0
 
 
 @dataclass
@@ -83,7 +86,33 @@ def _sweep(look: Callable[[], set[str]]) -> Swept:
     if "waiting" in found or swept.redispatched:
         with set_aside.apart("waiting runs"):
             swept.released = admission.release()
+    for name in found & registry.chores.keys():
+        _begin_chore(name)
     return swept
+
+
+_chores: dict[str, threading.Thread] = {}
+
+
+def _begin_chore(name: str) -> None:
+    """Do a chore in a thread of its own, unless it is being done here: a sweep waits for none."""
+    under_way = _chores.get(name)
+    if under_way is None or not under_way.is_alive():
+        _chores[name] = threading.Thread(target=_do_chore, args=[name], daemon=True)
+        _chores[name].start()
+        _chores[name].join(_CHORE_AWAITED_S)
+
+
+def _do_chore(name: str) -> None:
+    try:
+        with set_aside.apart(name):
+            registry.chores[name].perform()
+    except Error as error:
+        logger.warning(
+            "The database did not answer, %s are left to the next sweep: %s", name, error
+        )
+    finally:
+        connection.close()
 
 
 def _look() -> set[str]:
@@ -106,6 +135,7 @@ def _looked_for() -> dict[str, QuerySet[Any]]:
         "workers": _gone(),
         "calls": ledger.orphans(),
         "recovered": set_aside.recovered(),
+        **{name: chore.due() for name, chore in registry.chores.items()},
     }
 
 

@@ -9,6 +9,7 @@ from videos.admin.work import (
     ProbedModelAdmin,
     RunAdmin,
     SetAsideAdmin,
+    StorageDeletionAdmin,
     WorkerAdmin,
 )
 
@@ -20,6 +21,7 @@ __all__ = [
     "ProbedModelAdmin",
     "RunAdmin",
     "SetAsideAdmin",
+    "StorageDeletionAdmin",
     "VideoAdmin",
     "WorkerAdmin",
 ]

@@ -9,7 +9,17 @@ from django.db.models import QuerySet
 from django.db.models.functions import Now
 from django.http import HttpRequest
 
-from videos.models import Breaker, Call, Event, ProbedModel, Run, SetAside, Step, Worker
+from videos.models import (
+    Breaker,
+    Call,
+    Event,
+    ProbedModel,
+    Run,
+    SetAside,
+    Step,
+    StorageDeletion,
+    Worker,
+)
 
 
 class _ReadOnly:
@@ -134,6 +144,14 @@ class SetAsideAdmin(_ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]
         """Have the sweep take the selected ones up at once."""
         count = rows.update(next_attempt_at=Now())
         self.message_user(request, f"{count} are tried again within seconds.")
+
+
+@admin.register(StorageDeletion)
+class StorageDeletionAdmin(_ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]
+    """Files that the storage is still to delete, and why it has not yet."""
+
+    list_display = ("path", "attempts", "next_attempt_at", "error")
+    ordering = ("created_at",)
 
 
 @admin.register(Breaker)

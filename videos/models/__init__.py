@@ -12,7 +12,7 @@ from videos.models.knowledge import (
     Transcript,
 )
 from videos.models.ledger import Breaker, Call
-from videos.models.video import Video
+from videos.models.video import StorageDeletion, Video
 from videos.models.work import ACTIVE_STATES, Event, Run, SetAside, Step, Worker
 
 __all__ = [
@@ -31,6 +31,7 @@ __all__ = [
     "ServingModel",
     "SetAside",
     "Step",
+    "StorageDeletion",
     "Transcript",
     "Video",
     "Worker",

@@ -157,7 +157,20 @@ class Video(models.Model):
 
     @property
     def folder(self) -> str:
-        """Where the storage keeps the video's file and audio."""
+        """Where the storage keeps the video's file and audio.
+
+        It is named after the first creator, and stays when the video gets another.
+        """
+        stored = PurePosixPath(self.file.name or "").parent
+        return str(stored) if stored.name == str(self.pk) else self._creators_folder
+
+    @property
+    def folders(self) -> set[str]:
+        """Every folder in which the storage may keep something of the video."""
+        return {self.folder, self._creators_folder}
+
+    @property
+    def _creators_folder(self) -> str:
         return f"videos/{self.creator_id}/{self.pk}"
 
     def reprocess(self, from_stage: str | None = None, *, force: bool = False) -> Run:
@@ -177,3 +190,19 @@ class Video(models.Model):
         from videos.pipelines import cancel
 
         return cancel(self)
+
+
+class StorageDeletion(models.Model):
+    """A file, or a folder by its "/", that the storage is to delete; gone once it has."""
+
+    path = models.CharField(max_length=500)
+    attempts = models.PositiveIntegerField(default=0)
+    next_attempt_at = models.DateTimeField(db_default=Now())
+    error = StoredTextField(blank=True, most=MAX_ERROR_CHARACTERS)
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+
+    class Meta:
+        indexes = [models.Index(fields=["next_attempt_at"], name="deletion_due")]
+
+    def __str__(self) -> str:
+        return self.path

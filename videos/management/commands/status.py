@@ -11,7 +11,7 @@ from django.db.models import Count
 from videos.documents import video_document
 from videos.durable.capacity import Capacity
 from videos.management.reporting import ReportingCommand, all_videos, count, find_videos
-from videos.models import Breaker, Run, SetAside, Worker
+from videos.models import Breaker, Run, SetAside, StorageDeletion, Worker
 
 _MAX_SET_ASIDE = 100
 
@@ -59,6 +59,7 @@ class Command(ReportingCommand):
                 }
                 for row in SetAside.objects.order_by("since")[:_MAX_SET_ASIDE]
             ],
+            "deletions": StorageDeletion.objects.count(),
             "workers": [
                 {
                     "pid": worker.pid,
@@ -97,6 +98,8 @@ class Command(ReportingCommand):
                 f"{row['kind']} {row['id']}{of}: set aside after {row['attempts']} attempt(s), "
                 f"tried again at {row['next_attempt_at']}; last: {row['error']}"
             )
+        if document["deletions"]:
+            self.stdout.write(f"{document['deletions']} file(s) or folder(s) still to be deleted")
 
 
 def _unserved() -> dict[str, int]:
