@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import unquote, urlsplit
 
 from dotenv import load_dotenv
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+#: Read by django-storages and boto3 themselves.
+_AWS_SECRETS = ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
 _ENV_FILE = Path(__file__).resolve().parent.parent / ".env"
 
 
@@ -53,7 +56,22 @@ class Environment(BaseSettings):
     django_secret_key: SecretStr | None = None
     django_debug: bool = False
     django_allowed_hosts: str = ""
+    django_trust_forwarded_proto: bool = False
+    django_hsts_preload: bool = False
     sentry_dsn: SecretStr | None = None
+
+    @property
+    def allowed_hosts(self) -> list[str]:
+        """The host names of a public deployment; none: this machine alone."""
+        return [host for each in self.django_allowed_hosts.split(",") if (host := each.strip())]
+
+    def secrets(self) -> list[str]:
+        """Return every value that must not be seen outside of this process."""
+        hidden = [value.get_secret_value() for _, value in self if isinstance(value, SecretStr)]
+        urls = (self.database_url, self.redis_url, self.broker_url)
+        hidden += [unquote(urlsplit(url).password or "") for url in urls if url]
+        hidden += [os.environ.get(name, "") for name in _AWS_SECRETS]
+        return [value for value in hidden if value]
 
     def service(self, name: str) -> tuple[str | None, str | None]:
         """Return (base URL, key) of "transcription" or "embedding".

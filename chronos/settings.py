@@ -19,7 +19,12 @@ environment = read_environment()
 DATA_DIR = data_folder(environment.chronos_data_dir)
 
 DEBUG = environment.django_debug
-ALLOWED_HOSTS = [host.strip() for host in environment.django_allowed_hosts.split(",") if host]
+ALLOWED_HOSTS = environment.allowed_hosts
+if DEBUG and ALLOWED_HOSTS:
+    raise ImproperlyConfigured(
+        "DJANGO_ALLOWED_HOSTS makes this a public deployment, and DJANGO_DEBUG would show its "
+        "settings and code to whoever meets an error. Unset one of them."
+    )
 if environment.django_secret_key is not None:
     SECRET_KEY = environment.django_secret_key.get_secret_value()
 elif ALLOWED_HOSTS:
@@ -134,18 +139,22 @@ if environment.aws_storage_bucket_name:
             "max_memory_size": 16 * 1024**2,
         },
     }
-# Uploads go to disk at once, however large; the limit is CHRONOS_MAX_UPLOAD_BYTES.
-FILE_UPLOAD_HANDLERS = ["django.core.files.uploadhandler.TemporaryFileUploadHandler"]
+# Uploads go to disk at once, however large, where somebody may upload; elsewhere bodies are small.
+FILE_UPLOAD_HANDLERS = ["chronos.uploads.PermittedUploadHandler"]
 
 SECURE_CONTENT_TYPE_NOSNIFF = True
 SESSION_COOKIE_HTTPONLY = True
 X_FRAME_OPTIONS = "DENY"
 if not LOCAL:
     SECURE_SSL_REDIRECT = True
-    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
     SECURE_HSTS_SECONDS = 31_536_000
-    SECURE_HSTS_INCLUDE_SUBDOMAINS = True
-    SECURE_HSTS_PRELOAD = True
+    if environment.django_trust_forwarded_proto:
+        SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+    if environment.django_hsts_preload:
+        SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = True
+    else:
+        # Whether all other hosts of the domain serve HTTPS is not ours to say.
+        SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]
     SESSION_COOKIE_SECURE = True
     CSRF_COOKIE_SECURE = True
     CSRF_TRUSTED_ORIGINS = [f"https://{host}" for host in ALLOWED_HOSTS]
@@ -180,10 +189,6 @@ CHRONOS_VISIBLE_VIDEOS = environment.chronos_visible_videos
 CHRONOS_FFMPEG = environment.chronos_ffmpeg
 
 if environment.sentry_dsn is not None:
-    import sentry_sdk
+    from chronos.error_reports import report_errors
 
-    sentry_sdk.init(
-        dsn=environment.sentry_dsn.get_secret_value(),
-        send_default_pii=False,
-        max_request_body_size="never",
-    )
+    report_errors(environment.sentry_dsn.get_secret_value(), [*environment.secrets(), SECRET_KEY])

@@ -1,9 +1,12 @@
 """The local AI server speaks OpenAI's API, and refuses what it does not know."""
 
 import base64
+import http.client
+import json
 import socket
 import subprocess
 import sys
+from urllib.parse import urlsplit
 
 import numpy as np
 import openai
@@ -13,17 +16,21 @@ from tests.conftest import PROJECT
 from tests.media import run_ffmpeg
 from videos.media import ffmpeg_path
 
+KEY = "the key of this server"
+
 
 @pytest.fixture(scope="module")
-def api():
+def api(tmp_path_factory):
     listener = socket.create_server(("127.0.0.1", 0))
+    key = tmp_path_factory.mktemp("data") / "ai.key"
+    key.write_text(KEY)
     process = subprocess.Popen(
-        [sys.executable, "-m", "chronos.embedded.ai_server", str(listener.fileno())],
+        [sys.executable, "-m", "chronos.embedded.ai_server", str(listener.fileno()), str(key)],
         cwd=PROJECT,
         pass_fds=[listener.fileno()],
     )
     url = f"http://127.0.0.1:{listener.getsockname()[1]}/v1"
-    with openai.OpenAI(base_url=url, api_key="any", max_retries=0) as client:
+    with openai.OpenAI(base_url=url, api_key=KEY, max_retries=0) as client:
         yield client
     process.terminate()
     process.wait(20)
@@ -131,3 +138,29 @@ def test_the_models_are_listed(api):
         "chronos-local-stt",
         "chronos-local-embed",
     }
+
+
+@pytest.mark.parametrize(
+    ("headers", "status", "code"),
+    [
+        ({}, 200, None),
+        ({"Authorization": "Bearer wrong"}, 401, "invalid_api_key"),
+        ({"Authorization": ""}, 401, "invalid_api_key"),
+        ({"Authorization": "Bearer \u00fc"}, 401, "invalid_api_key"),
+        ({"Origin": "https://evil.example"}, 403, "origin"),
+        ({"Origin": "null"}, 403, "origin"),
+        # A name of an attacker's that resolves to loopback.
+        ({"Host": "evil.example"}, 403, "host"),
+    ],
+)
+def test_nobody_is_answered_but_who_shows_the_key(api, headers, status, code):
+    address = urlsplit(str(api.base_url))
+    connection = http.client.HTTPConnection(address.hostname, address.port, timeout=60)
+    sent = {"Authorization": f"Bearer {KEY}"} | headers
+    connection.request("GET", "/v1/models", headers={k: v.encode() for k, v in sent.items()})
+    answer = connection.getresponse()
+    body = json.loads(answer.read())
+    connection.close()
+
+    assert answer.status == status
+    assert (body["error"]["code"] if code else None) == code

@@ -1,6 +1,9 @@
-"""ffmpeg in its cage."""
+"""ffmpeg in its sandbox."""
 
+import os
 import shlex
+import shutil
+import socket
 import subprocess
 import sys
 import threading
@@ -11,6 +14,7 @@ import pytest
 from tests.media import make_video, run_ffmpeg
 from videos import launcher, media
 from videos.exceptions import Misconfigured, RunCancelled, UnreadableMedia
+from videos.local import confinement
 
 
 def launch(limits, *program):
@@ -53,6 +57,99 @@ def test_the_child_has_no_network():
         "Network is unreachable"
         in launch({"no_network": True}, sys.executable, "-c", connect).stderr
     )
+
+
+CONFINED = pytest.mark.skipif(
+    not confinement.has_landlock(), reason="the kernel has no Landlock, or it is switched off"
+)
+
+
+@CONFINED
+def test_a_confined_child_reads_what_it_is_given_and_nothing_else(tmp_path):
+    given, secret = tmp_path / "given", tmp_path / "secret.key"
+    given.write_text("the file")
+    secret.write_text("the secret")
+    confined = {"readable": [str(given)]}
+
+    assert launch(confined, "cat", str(given)).stdout == "the file"
+    assert launch(confined, "cat", str(secret)).stdout == ""
+    assert launch(confined, "ls", str(tmp_path)).stdout == ""
+
+
+@CONFINED
+@pytest.mark.parametrize(
+    "doing", ["rm given", "echo x > given", "echo x > new", "mkdir d", "mv given g", "ln given h"]
+)
+def test_a_confined_child_changes_no_file(tmp_path, doing):
+    (tmp_path / "given").write_text("the file")
+
+    done = launch({"readable": [str(tmp_path)]}, "sh", "-c", f"cd {tmp_path} && {doing}")
+
+    assert done.returncode
+    assert [path.name for path in tmp_path.iterdir()] == ["given"]
+    assert (tmp_path / "given").read_text() == "the file"
+
+
+def test_a_confined_child_has_no_environment(monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
+
+    said = launch(
+        {"readable": []}, "sh", "-c", "set; cat /proc/self/environ; cat /proc/$PPID/environ"
+    )
+
+    assert "sk-secret" not in said.stdout
+
+
+@pytest.mark.skipif(shutil.which("perl") is None, reason="perl is not installed")
+def test_a_confined_child_reaches_no_socket(tmp_path):
+    path = str(tmp_path / "redis.sock")
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(path)
+        listener.listen()
+        connect = (
+            "use Socket; socket(S, AF_UNIX, SOCK_STREAM, 0)"
+            f" and connect(S, sockaddr_un('{path}')) or die $!"
+        )
+        free, confined = (
+            launch(limits, "perl", "-e", connect) for limits in ({}, {"readable": [path]})
+        )
+
+    assert free.returncode == 0, free.stderr
+    assert "not permitted" in confined.stderr
+
+
+def test_a_confined_child_signals_nobody():
+    done = launch({"readable": []}, "sh", "-c", "kill -0 $PPID")
+
+    assert done.returncode
+
+
+def test_no_more_headers_are_read_at_once_than_there_are_cores(tmp_path, monkeypatch):
+    at_once, most = [0], [0]
+    start, end = media._start, media._end
+    guard = threading.Lock()
+
+    def started(*arguments):
+        with guard:
+            at_once[0] += 1
+            most[0] = max(most[0], at_once[0])
+        return start(*arguments)
+
+    def ended(process):
+        end(process)
+        with guard:
+            at_once[0] -= 1
+
+    monkeypatch.setattr(media, "_start", started)
+    monkeypatch.setattr(media, "_end", ended)
+    clip = make_video(tmp_path / "clip.mp4")
+    threads = [threading.Thread(target=media.probe, args=[clip]) for _ in range(12)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert 0 < most[0] <= os.cpu_count()
 
 
 def test_a_child_dies_with_its_parent(tmp_path):

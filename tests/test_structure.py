@@ -18,7 +18,7 @@ from tests.environment import clean
 LAYERS = [
     {"exceptions", "launcher", "splitting", "stitching", "captions", "chunking", "ranking"}
     | {"retries", "doubts", "capabilities", "languages", "registry"}
-    | {"containers", "counting", "text"},
+    | {"containers", "counting", "text", "local"},
     {"conf", "models", "locks", "commits"},
     {"events", "media", "services", "transcription", "embedding", "ledger", "access", "usage"}
     | {"brokers", "scratch", "breaker", "budget", "durable"},

@@ -12,6 +12,7 @@ from django.db import connections
 
 from videos import capabilities, media
 from videos.conf import conf
+from videos.local import confinement
 from videos.middleware import Durability
 from videos.models import Embedding, ServingModel
 
@@ -86,16 +87,27 @@ def check_transcription_model(
 
 
 @register(Tags.security, deploy=True)
-def check_cage(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[CheckMessage]:
-    """Where ffmpeg keeps its network, only its list of protocols keeps uploads from using it."""
+def check_sandbox(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[CheckMessage]:
+    """Tell where the kernel lacks what keeps a broken ffmpeg from our network and files."""
+    messages: list[CheckMessage] = []
+    if not confinement.has_landlock():
+        messages.append(
+            Info(
+                "The kernel has no Landlock, so ffmpeg may read what this user may read.",
+                hint="Use Linux 5.13 or newer with Landlock among its security modules, or run "
+                "workers as a user of their own.",
+                id="videos.I002",
+            )
+        )
     if media.can_leave_network():
-        return []
+        return messages
     return [
+        *messages,
         Info(
             "The kernel allows no network namespaces, so ffmpeg runs with this machine's network.",
             hint="Allow unprivileged user namespaces, or keep workers away from inner networks.",
             id="videos.I001",
-        )
+        ),
     ]
 
 

@@ -20,10 +20,10 @@ class Conf:
     """What the app can be told, with its defaults."""
 
     transcription_base_url: str | None = None
-    transcription_api_key: str | None = None
+    transcription_api_key: str | None = field(default=None, repr=False)
     transcription_model: str = "whisper-1"
     embedding_base_url: str | None = None
-    embedding_api_key: str | None = None
+    embedding_api_key: str | None = field(default=None, repr=False)
     embedding_model: str = "text-embedding-3-small"
     embedding_dimensions: int = 1536
     #: Running runs of one creator; 0 means no limit.

@@ -1,17 +1,19 @@
 """Start a program with less trust than our own, and never let it outlive us.
 
 `python -I launcher.py LIMITS -- PROGRAM ARG…`, as `command` puts it together. LIMITS is JSON:
-{"cpu_s", "memory_bytes", "file_bytes", "no_network", "death_signal", "parent"}. They are
-set here, in a process of its own, because a `preexec_fn` may deadlock in a threaded worker. It
+{"cpu_s", "memory_bytes", "file_bytes", "no_network", "readable", "death_signal", "parent"}. They
+are set here, in a process of its own, because a `preexec_fn` may deadlock in a threaded worker. It
 imports nothing but the standard library, and little of that.
 """
 
 from __future__ import annotations
 
 import ctypes
+import importlib
 import json
 import os
 import resource
+import shutil
 import signal
 import sys
 from collections.abc import Sequence
@@ -21,6 +23,8 @@ _CLONE_NEWNET = 0x40000000
 _PR_SET_PDEATHSIG = 1
 #: Instead of limits: exit with 0 where a program can be left without network.
 PROBE = "--can-leave-network"
+#: All that a confined program is told of this machine.
+_ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LC_ALL": "C"}
 #: Exit code where the program could not be started; the reason is on standard error.
 NOT_STARTED = 127
 
@@ -33,8 +37,14 @@ def command(
     memory_bytes: int | None = None,
     file_bytes: int | None = None,
     no_network: bool = False,
+    readable: Sequence[str] | None = None,
 ) -> list[str]:
-    """Return the command that starts a program under limits; it dies with this process."""
+    """Return the command that starts a program under limits; it dies with this process.
+
+    `readable` names all files that it may read beside those of the system: with it, even an
+    empty one, the program has no environment, writes and deletes nothing, and reaches no socket
+    and no other process, as far as the kernel knows how.
+    """
     limits = {
         "death_signal": death_signal,
         "parent": os.getpid(),
@@ -42,6 +52,7 @@ def command(
         "memory_bytes": memory_bytes,
         "file_bytes": file_bytes,
         "no_network": no_network,
+        "readable": readable,
     }
     return [sys.executable, "-I", "-S", __file__, json.dumps(limits), "--", *program]
 
@@ -59,7 +70,14 @@ def main(arguments: list[str]) -> None:
             leave_network()
         if limits.get("death_signal"):
             _die_with_parent(signal.Signals[limits["death_signal"]], limits["parent"])
-        os.execvp(program[0], program)
+        if limits.get("readable") is None:
+            os.execvp(program[0], program)
+        found = shutil.which(program[0]) or program[0]
+        # Beside this file, which is run as a script and has no package around it.
+        sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "local"))
+        confine = importlib.import_module("confinement").confine
+        confine(found, limits["readable"])
+        os.execve(found, program, _ENVIRONMENT)
     except (OSError, ValueError) as error:
         sys.stderr.write(f"{program[0]}: {error}\n")
         sys.exit(NOT_STARTED)

@@ -1,7 +1,8 @@
 """ffmpeg: what is in a media file, and its audio as PCM. Untrusted files end here.
 
 ffmpeg runs in a child process, started through `launcher`: limited in CPU time, memory and
-file size, without network where the kernel allows it, and reading nothing but the one file.
+file size, and where the kernel knows how, without network, sockets, our environment, and any
+file but the one.
 """
 
 from __future__ import annotations
@@ -51,6 +52,8 @@ _BLOCK_SAMPLES = SAMPLE_RATE * 5
 _FILTERED_SAMPLES = SAMPLE_RATE
 #: No more ffmpegs decode at once than there are cores: more would only take longer each.
 _decoders = threading.BoundedSemaphore(os.cpu_count() or 1)
+#: Nor read more of them headers, which must not wait for whole decodings, and is soon done.
+_probes = threading.BoundedSemaphore(os.cpu_count() or 1)
 _TURN_CHECK_S = 0.5
 _STDERR_LINES = 200
 _STDERR_LINE_BYTES = 500
@@ -92,17 +95,18 @@ def probe(path: Path) -> Probe:
         Misconfigured: if ffmpeg cannot be started.
         DecoderLost: if ffmpeg was ended before it had read the header.
     """
-    process = _start(_input(path, *_AUDIO_ALONE), _PROBE_CPU_S)
-    limit = threading.Timer(_PROBE_WITHIN_S, _kill, [process])
-    limit.start()
-    try:
-        assert process.stderr is not None
-        said = _header(process.stderr)
-        if len(said) < _HEADER_BYTES and process.wait() in _NO_WORD_ON_THE_FILE:
-            raise _lost(process.returncode, said.decode(errors="replace"))
-    finally:
-        limit.cancel()
-        _end(process)
+    with _probes:
+        process = _start(path, _input(path, *_AUDIO_ALONE), _PROBE_CPU_S)
+        limit = threading.Timer(_PROBE_WITHIN_S, _kill, [process])
+        limit.start()
+        try:
+            assert process.stderr is not None
+            said = _header(process.stderr)
+            if len(said) < _HEADER_BYTES and process.wait() in _NO_WORD_ON_THE_FILE:
+                raise _lost(process.returncode, said.decode(errors="replace"))
+        finally:
+            limit.cancel()
+            _end(process)
     return read_header(said.decode(errors="replace"))
 
 
@@ -195,7 +199,7 @@ def decode(
         *(_PICTURES_TO_NOWHERE if track.needs_pictures else ()),
     ]
     with _turn(check):
-        process = _start(program, cpu_s)
+        process = _start(path, program, cpu_s)
         decoding = Decoding(process)
         try:
             yield decoding
@@ -226,15 +230,15 @@ def encode_opus(samples: npt.NDArray[np.int16]) -> bytes:
         *("-c:a", "libopus", "-b:a", "24k", "-compression_level", "0", "-f", "ogg", "pipe:1"),
     ]
     encoded = subprocess.run(
-        _caged(program, _ENCODE_CPU_S), input=samples.tobytes(), capture_output=True, check=True
+        _sandboxed(program, _ENCODE_CPU_S), input=samples.tobytes(), capture_output=True, check=True
     )
     return encoded.stdout
 
 
-def _start(program: list[str], cpu_s: int) -> subprocess.Popen[bytes]:
-    """Start ffmpeg under limits, as the head of a process group."""
+def _start(path: Path, program: list[str], cpu_s: int) -> subprocess.Popen[bytes]:
+    """Start ffmpeg on a file under limits, as the head of a process group."""
     return subprocess.Popen(
-        _caged(program, cpu_s),
+        _sandboxed(program, cpu_s, path),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -242,10 +246,15 @@ def _start(program: list[str], cpu_s: int) -> subprocess.Popen[bytes]:
     )
 
 
-def _caged(program: list[str], cpu_s: int) -> list[str]:
+def _sandboxed(program: list[str], cpu_s: int, *readable: Path) -> list[str]:
     """Return the command that runs ffmpeg under limits; it may write nothing but its pipes."""
     return launcher.command(
-        program, cpu_s=cpu_s, memory_bytes=_MEMORY_BYTES, file_bytes=0, no_network=True
+        program,
+        cpu_s=cpu_s,
+        memory_bytes=_MEMORY_BYTES,
+        file_bytes=0,
+        no_network=True,
+        readable=[str(path) for path in readable],
     )
 
 

@@ -1,7 +1,8 @@
 """A small AI server that speaks OpenAI's HTTP API and really computes its answers.
 
 It is for trying Chronos out: English only, pocketsphinx for speech (good on clear voices,
-middling on others), static word embeddings by WordLlama. Prices 0, keys ignored, loopback only.
+middling on others), static word embeddings by WordLlama. Prices 0, loopback only, and only for
+who knows the key of its data folder: any page in a browser can send requests to loopback.
 
     POST /v1/audio/transcriptions   file, model, language, response_format, granularities
     POST /v1/embeddings             input, model, encoding_format, dimensions
@@ -11,6 +12,7 @@ middling on others), static word embeddings by WordLlama. Prices 0, keys ignored
 from __future__ import annotations
 
 import base64
+import hmac
 import json
 import logging
 import signal
@@ -25,6 +27,7 @@ import django
 import numpy as np
 import waitress
 from django.conf import settings
+from django.core.exceptions import DisallowedHost
 from django.core.wsgi import get_wsgi_application
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.urls import path
@@ -72,6 +75,31 @@ def _error(message: str, status: int, code: str | None) -> JsonResponse:
         "code": code,
     }
     return JsonResponse({"error": body}, status=status)
+
+
+def only_with_key(get_response: Any) -> Any:
+    """Answer nobody but programs that show the key: no browser's page, no other host's name."""
+    key = Path(sys.argv[2]).read_text()
+
+    def answer(request: HttpRequest) -> HttpResponse:
+        try:
+            request.get_host()
+        except DisallowedHost:
+            return _error("This server answers on loopback only.", 403, "host")
+        if "Origin" in request.headers:
+            return _error("This server answers no web pages.", 403, "origin")
+        shown = request.headers.get("Authorization", "")
+        if not hmac.compare_digest(shown.encode(), f"Bearer {key}".encode()):
+            return _error(
+                "The key of this server is wrong. It is in the file ai.key of CHRONOS_DATA_DIR, "
+                "and printed by: manage.py services status --json",
+                401,
+                "invalid_api_key",
+            )
+        response: HttpResponse = get_response(request)
+        return response
+
+    return answer
 
 
 @require_GET
@@ -205,11 +233,12 @@ urlpatterns = [
 
 
 def main() -> None:
-    """Serve on the listening socket whose descriptor is the first argument."""
+    """Serve on a listening socket: its descriptor, and the file with the key, are the arguments."""
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s")
     settings.configure(
         ROOT_URLCONF=__name__,
         ALLOWED_HOSTS=["127.0.0.1", "localhost"],
+        MIDDLEWARE=[f"{__name__}.only_with_key"],
         DATA_UPLOAD_MAX_MEMORY_SIZE=_MAX_UPLOAD_BYTES,
         LOGGING_CONFIG=None,
     )

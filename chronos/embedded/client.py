@@ -6,7 +6,6 @@ import atexit
 import fcntl
 import json
 import os
-import secrets
 import socket
 import subprocess
 import sys
@@ -17,6 +16,7 @@ from typing import Any
 
 from chronos.embedded.folders import data_folder, private_folder, socket_folder
 from chronos.embedded.keeper import LOCK, SOCKET
+from chronos.embedded.programs import kept_secret
 from chronos.environment import Environment
 
 _PROJECT = Path(__file__).resolve().parent.parent.parent
@@ -160,7 +160,7 @@ def missing_services(environment: Environment) -> set[str]:
 
 def provide(environment: Environment) -> Hold | None:
     """Hold what the environment lacks, and name it there, for this process and its children."""
-    if not environment.django_allowed_hosts:
+    if not environment.allowed_hosts:
         os.environ.setdefault("DJANGO_SECRET_KEY", _secret_key(data_folder()))
     missing = missing_services(environment)
     if not missing:
@@ -174,6 +174,7 @@ def provide(environment: Environment) -> Hold | None:
         if environment.service(name) == (None, None):
             prefix = name.upper()
             os.environ[f"{prefix}_BASE_URL"] = held.services["ai"]["url"]
+            os.environ[f"{prefix}_API_KEY"] = held.services["ai"]["key"]
             os.environ.setdefault(f"{prefix}_MODEL", model)
             if name == "embedding":
                 os.environ.setdefault("EMBEDDING_DIMENSIONS", str(LOCAL_DIMENSIONS))
@@ -189,10 +190,4 @@ def provide_for_process(environment: Environment) -> None:
 
 def _secret_key(data: Path) -> str:
     """Return the data folder's own key, so that sessions outlive a restart."""
-    path = private_folder(data) / "secret.key"
-    try:
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            file.write(secrets.token_urlsafe(50))
-    except FileExistsError:
-        pass
-    return path.read_text()
+    return kept_secret(private_folder(data) / "secret.key")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import tempfile
 from pathlib import Path
 
@@ -11,6 +12,8 @@ _PROJECT = Path(__file__).resolve().parent.parent.parent
 #: A Unix socket's path has 107 bytes at most (unix(7)); this is the longest name in the folder.
 _LONGEST_SOCKET_NAME = len("postgres/.s.PGSQL.5432.lock")
 _LONGEST_SOCKET_PATH = 107
+#: A comma parts the hosts of libpq, and the folders of Postgres; quotes and ends of lines do worse.
+_PLAIN_PATH = re.compile(r"[\w/.+@%~ -]+")
 
 
 def data_folder(configured: str | None = None) -> Path:
@@ -44,10 +47,12 @@ def private_folder(path: Path) -> Path:
 def socket_folder(data: Path) -> Path:
     """Return the folder of the sockets: in the data folder, or a private temporary one.
 
-    The temporary one is named after the data folder, so that every command finds the same.
+    The temporary one is named after the data folder, so that every command finds the same. It is
+    taken where a path is too long, or has what separates paths for Postgres and its clients.
     """
     inside = data / "run"
-    if len(os.fsencode(inside)) + 1 + _LONGEST_SOCKET_NAME <= _LONGEST_SOCKET_PATH:
+    fits = len(os.fsencode(inside)) + 1 + _LONGEST_SOCKET_NAME <= _LONGEST_SOCKET_PATH
+    if fits and _PLAIN_PATH.fullmatch(str(inside)):
         return inside
     digest = hashlib.sha256(os.fsencode(data)).hexdigest()[:16]
     return Path(tempfile.gettempdir()) / f"chronos-{os.geteuid()}-{digest}"

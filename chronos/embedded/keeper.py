@@ -143,6 +143,7 @@ class Keeper:
             "services": {
                 name: {
                     "url": program.url if program.is_running else None,
+                    "key": program.key if program.is_running else None,
                     "running": program.is_running,
                     "pid": program.pid,
                 }

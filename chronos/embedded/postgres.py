@@ -74,7 +74,7 @@ class Postgres(Program):
 
     def _initialise(self, folder: Path, password_file: Path) -> None:
         command = [
-            *(str(_postgres_program("initdb")), "-D", str(folder), "-U", "chronos"),
+            *(str(_postgres_program("initdb")), "-D", str(folder), "-U", "postgres"),
             *("--auth=scram-sha-256", f"--pwfile={password_file}", "--encoding=UTF8"),
             *("--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C"),
         ]
@@ -86,16 +86,17 @@ class Postgres(Program):
         )
         if done.returncode:
             raise RuntimeError(f"initdb failed: {done.stderr.decode(errors='replace')}")
-        single = [
-            str(_postgres_program("postgres")),
-            "--single",
-            "-D",
-            str(folder),
-            "template1",
+        single = [str(_postgres_program("postgres")), "--single", "-D", str(folder), "template1"]
+        statements = [
+            # In the template, so that databases for tests have it, too: only a superuser may.
+            "CREATE EXTENSION vector",
+            # No superuser: those read and write files of the machine by SQL.
+            f"CREATE ROLE chronos LOGIN CREATEDB PASSWORD '{password_file.read_text()}'",
+            "CREATE DATABASE chronos OWNER chronos",
         ]
         subprocess.run(
             self._unprivileged(single),
-            input=b"CREATE DATABASE chronos;\n",
+            input="".join(f"{statement};\n" for statement in statements).encode(),
             capture_output=True,
             check=True,
             cwd="/",
@@ -121,7 +122,8 @@ class Postgres(Program):
         """Run a command as another user where we are root.
 
         That user may not enter the data folder, nor often the virtual environment. Rather than
-        open folders, its process keeps one capability of root's, that of passing folders and files.
+        open folders, its process keeps one capability of root's, that of passing folders and
+        reading files; what it writes is its own.
         """
         if os.geteuid() != 0:
             return command
@@ -132,7 +134,11 @@ class Postgres(Program):
                 "Started by root, Postgres needs the program setpriv (util-linux) to run as "
                 "another user. Install it, run Chronos as an ordinary user, or set DATABASE_URL."
             )
-        privileges = ["--clear-groups", "--inh-caps=+dac_override", "--ambient-caps=+dac_override"]
+        privileges = [
+            "--clear-groups",
+            "--inh-caps=+dac_read_search",
+            "--ambient-caps=+dac_read_search",
+        ]
         identity = [f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}"]
         return [setpriv, *identity, *privileges, "--", *command]
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import platform
+import secrets
 import shutil
 import signal
 import socket
@@ -37,6 +39,11 @@ class Program(ABC):
         self.data = data
         self.sockets = sockets
         self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def key(self) -> str | None:
+        """What clients show it beside the URL, if anything."""
+        return None
 
     @property
     @abstractmethod
@@ -126,6 +133,16 @@ class Program(ABC):
         return "\n".join(text.splitlines()[-15:])
 
 
+def kept_secret(path: Path) -> str:
+    """Return the secret in a file that only its owner may read; a new one is made up."""
+    try:
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write(secrets.token_urlsafe(32))
+    except FileExistsError:
+        pass  # Made by an earlier start.
+    return path.read_text()
+
+
 class Redis(Program):
     """Redis on a socket of its own, with every write in its log, and never evicting."""
 
@@ -133,14 +150,20 @@ class Redis(Program):
 
     @property
     def url(self) -> str:
-        return f"unix://{quote(str(self._socket))}?db=0"
+        return f"unix://:{self._password}@{quote(str(self._socket))}?db=0"
+
+    @property
+    def _password(self) -> str:
+        return kept_secret(self.data / "redis.password")
 
     @property
     def _socket(self) -> Path:
         return self.sockets / "redis.sock"
 
     def is_ready(self) -> bool:
-        client = redis.Redis(unix_socket_path=str(self._socket), socket_timeout=2)
+        client = redis.Redis(
+            unix_socket_path=str(self._socket), password=self._password, socket_timeout=2
+        )
         try:
             return bool(client.ping())
         except redis.RedisError:
@@ -150,10 +173,18 @@ class Redis(Program):
 
     def prepare(self) -> None:
         private_folder(self.data / "redis")
+        # Not as an argument: those are seen by all users.
+        self._settings.touch(mode=0o600)
+        self._settings.write_text(f"requirepass {self._password}\n")
+
+    @property
+    def _settings(self) -> Path:
+        return self.data / "redis" / "redis.conf"
 
     def _command(self) -> list[str]:
         return [
-            *(redis_program(), "--port", "0", "--unixsocket", str(self._socket)),
+            *(redis_program(), str(self._settings), "--port", "0"),
+            *("--unixsocket", str(self._socket)),
             *("--unixsocketperm", "700", "--dir", str(self.data / "redis")),
             *("--appendonly", "yes", "--save", "", "--maxmemory-policy", "noeviction"),
         ]
@@ -170,12 +201,21 @@ class AIServer(Program):
         self._listener: socket.socket | None = None
 
     @property
+    def key(self) -> str:
+        return kept_secret(self._key_file)
+
+    @property
+    def _key_file(self) -> Path:
+        return self.data / "ai.key"
+
+    @property
     def url(self) -> str:
         if self._listener is None:
             return ""
         return f"http://127.0.0.1:{self._listener.getsockname()[1]}/v1"
 
     def prepare(self) -> None:
+        kept_secret(self._key_file)
         # Bound by us, so that the address stays the same when the server is started again,
         # and early requests wait instead of failing.
         if self._listener is None:
@@ -202,6 +242,7 @@ class AIServer(Program):
             "-m",
             "chronos.embedded.ai_server",
             str(self._listener.fileno()),
+            str(self._key_file),
         ]
 
 

@@ -23,16 +23,12 @@ class Servers:
         private_folder(folder)
         sockets = private_folder(folder / "run")
         self.folder = folder
-        self.postgres = Postgres(folder, sockets)
+        self.postgres = _Remembering(folder, sockets)
         self.redis = Redis(folder, sockets)
         self.bouncer: PgBouncer | None = None
 
     def start(self) -> None:
         """Start both, with a Postgres that remembers when each transaction was committed."""
-        self.postgres.start()
-        with psycopg.connect(self.postgres.url, autocommit=True) as connection:
-            connection.execute("ALTER SYSTEM SET track_commit_timestamp = on")
-        self.postgres.stop()
         self.postgres.start()
         self.redis.start()
 
@@ -75,6 +71,13 @@ class Servers:
             self.postgres.start()
         else:
             raise ValueError(what)
+
+
+class _Remembering(Postgres):
+    """A Postgres that remembers when each transaction was committed."""
+
+    def _command(self) -> list[str]:
+        return [*super()._command(), "-c", "track_commit_timestamp=on"]
 
 
 class PgBouncer(Program):

@@ -44,6 +44,7 @@ class Command(ReportingCommand):
                     "url": running.get(name, {}).get("url"),
                     "running": running.get(name, {}).get("running", False),
                 }
+                | ({"api_key": running.get(name, {}).get("key")} if name == "ai" else {})
                 if name in missing
                 else {"url": _configured(environment, name), "running": None}
             )
