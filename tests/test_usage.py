@@ -4,8 +4,9 @@ from datetime import UTC, date, datetime
 
 import pytest
 
+from videos import usage
 from videos.ledger import cost_usd
-from videos.models import Call
+from videos.models import Call, MonthlyUsage
 from videos.usage import summary
 
 pytestmark = pytest.mark.django_db
@@ -69,3 +70,37 @@ def test_prices_are_those_published_or_set(settings):
     assert cost_usd("chronos-local-stt", audio_seconds=90) == 0
     settings.CHRONOS_PRICES = {"my-model": {"minute": 1.0}}
     assert cost_usd("my-model", audio_seconds=30) == 0.5
+
+
+def test_months_that_are_over_are_read_once(creator, monkeypatch):
+    monkeypatch.setattr(usage, "_WORTH_KEEPING", 3)
+    for month, count in ((1, 4), (2, 2), (3, 5)):
+        calls = Call.objects.bulk_create(
+            Call(
+                creator=creator,
+                creator_name="ada",
+                service="transcription",
+                model="whisper-1",
+                state="answered",
+                audio_seconds=1.5,
+                cost_usd="0.00015",
+            )
+            for _ in range(count)
+        )
+        Call.objects.filter(pk__in=[call.pk for call in calls]).update(
+            sent_at=datetime(2026, month, 15, tzinfo=UTC)
+        )
+    before = usage.summary()
+
+    assert set(MonthlyUsage.objects.values_list("month", flat=True)) == {
+        date(2026, 1, 1),
+        date(2026, 3, 1),
+    }
+    assert usage.summary() == before
+    assert usage.summary(creator) == before
+    assert usage.summary(since=date(2026, 2, 1)) == before[1:]
+    assert usage.summary(until=date(2026, 3, 16)) == before
+    assert usage.summary(since=date(2026, 3, 15), until=date(2026, 3, 16)) == before[2:]
+    assert usage.summary(since=date(2026, 3, 16)) == []
+    Call.objects.filter(sent_at__month=1).delete()
+    assert usage.summary()[0] == before[0]

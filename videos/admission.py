@@ -7,8 +7,10 @@ creator who was served longest ago goes first; of those never served, the one wh
 
 from __future__ import annotations
 
+import threading
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -28,6 +30,7 @@ from videos.models import Run
 
 BULK = "bulk"
 _MINUTE = timedelta(seconds=60)
+_deferred = threading.local()
 _NEVER = datetime.min.replace(tzinfo=UTC)
 #: Priority of runs that an operator lets go first; others have 0.
 _PREFERRED = 1
@@ -39,6 +42,8 @@ def release() -> int:
     One process at a time, so that the limits hold exactly. Why the others wait is written after
     the messages are on their way.
     """
+    if getattr(_deferred, "is_on", False):
+        return 0
     with transaction.atomic():
         locks.hold(locks.RELEASE)
         capacity = Capacity()
@@ -49,6 +54,17 @@ def release() -> int:
         with transaction.atomic():
             _note_reasons(_held_slots(), _recent_starts(), capacity)
     return len(released)
+
+
+@contextmanager
+def released_once() -> Iterator[None]:
+    """Release once at the end of a block in which this thread starts or stops many runs."""
+    _deferred.is_on = True
+    try:
+        yield
+    finally:
+        _deferred.is_on = False
+        release()
 
 
 def _enqueue(run_ids: Sequence[UUID]) -> None:

@@ -40,6 +40,11 @@ def cost_usd(model: str, *, audio_seconds: float = 0.0, tokens: int = 0) -> Deci
     return Decimal(str(round(cost, 8)))
 
 
+def priced_models() -> set[str]:
+    """Return the models that have a price."""
+    return {*_PRICES, *conf().prices}
+
+
 def send_calls(
     run: Run, steps: Sequence[Step], service: str, model: str, tokens: Sequence[int]
 ) -> list[Call]:

@@ -8,6 +8,7 @@ from django.db import connection
 RELEASE = 0x6368726F6E01
 SWEEP = 0x6368726F6E02
 SERVING = 0x6368726F6E03
+USAGE = 0x6368726F6E04
 #: Longer than any transaction of ours is silent, shorter than anybody wants to wait for one
 #: whose process was stopped, or whose machine is gone.
 _BOUND_SILENCE = "set_config('idle_in_transaction_session_timeout', '10s', true)"

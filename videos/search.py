@@ -14,6 +14,7 @@ from uuid import UUID
 
 from django.core.exceptions import EmptyResultSet
 from django.db import connection, transaction
+from django.db.backends.utils import CursorWrapper
 from django.db.models import Func, QuerySet, TextField
 from pgvector import HalfVector
 
@@ -40,6 +41,16 @@ _MOST_CHARACTERS = 20_000
 #: the ranking prefers those that stand close together. Thai, Lao, Burmese, Khmer, kana, Han.
 _UNSPACED = r"([\u0E00-\u0EFF\u1000-\u109F\u1780-\u17FF\u3040-\u30FF\u3400-\u4DBF\u4E00-\u9FFF])"
 _SPACED = f"regexp_replace({{text}}, '{_UNSPACED}', ' \\1 ', 'g')"
+#: The configurations that there are, each found by one step in their index.
+_TEXT_CONFIGS = """
+    WITH RECURSIVE found AS (
+        SELECT min(text_config) AS name FROM videos_chunk
+        UNION ALL
+        SELECT (SELECT min(text_config) FROM videos_chunk WHERE text_config > found.name)
+        FROM found WHERE found.name IS NOT NULL
+    )
+    SELECT name FROM found WHERE name IS NOT NULL
+    """
 #: The query's words, any of which may match; stop words and endings as the configuration says.
 _ANY_WORD = (
     "replace(plainto_tsquery({config}::regconfig, "
@@ -153,29 +164,36 @@ def _by_vector(asked: _Query, within: _Revisions, candidates: int) -> list[UUID]
     revisions, params = within
     distance = f"e.vector::halfvec({int(asked.model.dimensions)}) <=> %s::halfvec"
     vector = asked.vector.to_text() if asked.vector else ""
+    query = f"""
+        SELECT e.chunk_id FROM videos_embedding e
+        JOIN videos_chunk c ON c.id = e.chunk_id
+        WHERE e.model = %s AND e.dimensions = %s AND c.revision_id IN ({revisions})
+        ORDER BY {distance} LIMIT %s
+        """
+    values = [asked.model.model, asked.model.dimensions, *params, vector, candidates]
     with transaction.atomic(), connection.cursor() as cursor:
         # Without it a filtered HNSW scan returns too few rows (pgvector, "Iterative Index Scans").
         cursor.execute("SET LOCAL hnsw.iterative_scan = strict_order")
-        cursor.execute(
-            f"""
-            SELECT e.chunk_id FROM videos_embedding e
-            JOIN videos_chunk c ON c.id = e.chunk_id
-            WHERE e.model = %s AND e.dimensions = %s AND c.revision_id IN ({revisions})
-            ORDER BY {distance} LIMIT %s
-            """,
-            [asked.model.model, asked.model.dimensions, *params, vector, candidates],
-        )
-        return list(dict.fromkeys(row[0] for row in cursor.fetchall()))
+        cursor.execute(query, values)
+        found = cursor.fetchall()
+        if len(found) < candidates and _has_index(cursor, asked.model):
+            # It gives up after `hnsw.max_scan_tuples`, also where none of them was wanted.
+            cursor.execute("SET LOCAL enable_indexscan = off")
+            cursor.execute(query, values)
+            found = cursor.fetchall()
+    return list(dict.fromkeys(row[0] for row in found))
+
+
+def _has_index(cursor: CursorWrapper, model: ServingModel) -> bool:
+    cursor.execute("SELECT to_regclass(%s) IS NOT NULL", [model.index_name])
+    return bool(cursor.fetchone()[0])
 
 
 def _by_words(asked: _Query, within: _Revisions, candidates: int) -> list[UUID]:
     """Rank chunks by how closely the query's words stand in them."""
     revisions, params = within
     with connection.cursor() as cursor:
-        cursor.execute(
-            f"SELECT DISTINCT text_config FROM videos_chunk WHERE revision_id IN ({revisions})",
-            params,
-        )
+        cursor.execute(_TEXT_CONFIGS)
         ranked: list[tuple[UUID, float]] = []
         for (config,) in cursor.fetchall():
             cursor.execute(

@@ -1,17 +1,34 @@
-"""What was used and what it cost, by creator and month, from the ledger."""
+"""What was used and what it cost, by creator and month, from the ledger.
+
+Of long months that are over the sums are kept (`MonthlyUsage`), so that a question about all times
+reads the ledger of the current month, and not of all years.
+"""
 
 from __future__ import annotations
 
-from datetime import date, datetime, time
+from collections import defaultdict
+from collections.abc import Iterable
+from datetime import UTC, date, datetime, time, timedelta
+from decimal import Decimal
 from typing import Any, TypedDict
 from zoneinfo import ZoneInfo
 
-from django.db.models import Count, Q, Sum
+from django.db import transaction
+from django.db.models import Count, Q, QuerySet, Sum
 from django.db.models.functions import TruncMonth
 
-from videos.models import Call
+from videos import locks
+from videos.models import Call, MonthlyUsage
 
 _UTC = ZoneInfo("UTC")
+#: By then every call of a month has settled; the longest lasts a quarter of an hour.
+_SETTLED_AFTER = timedelta(days=1)
+#: Calls of a month from which on its sums are kept.
+_WORTH_KEEPING = 10_000
+_COUNTED = (
+    *("audio_seconds", "transcription_calls", "embedding_tokens", "embedding_calls"),
+    *("unknown_calls", "failed_calls", "cost_usd"),
+)
 
 
 class UsageRow(TypedDict):
@@ -37,41 +54,118 @@ def summary(
     is unknown are counted beside it. Searches by operators are nobody's: their rows come last,
     with an empty creator.
     """
-    calls = Call.objects.all()
-    if creator is not None:
-        calls = calls.filter(creator=creator)
+    kept = _kept(since, until)
+    live = list(_summed(_calls(since, until, {row.month for row in kept})))
+    if creator is None:
+        _keep(live, since, until)
+    sums: dict[tuple[str, date], dict[str, Any]] = defaultdict(lambda: defaultdict(Decimal))
+    for row in (*map(vars, kept), *live):
+        if creator is not None and row["creator_id"] != creator.pk:
+            continue
+        entry = sums[row["creator_name"], row["month"]]
+        for name in _COUNTED:
+            entry[name] += Decimal(row[name])
+    ordered = sorted(sums.items(), key=lambda item: (not item[0][0], item[0]))
+    return [_row(name, month, entry) for (name, month), entry in ordered]
+
+
+def _row(name: str, month: date, sums: dict[str, Any]) -> UsageRow:
+    return UsageRow(
+        creator=name,
+        month=f"{month:%Y-%m}",
+        audio_seconds=round(float(sums["audio_seconds"]), 3),
+        transcription_calls=int(sums["transcription_calls"]),
+        embedding_tokens=int(sums["embedding_tokens"]),
+        embedding_calls=int(sums["embedding_calls"]),
+        unknown_calls=int(sums["unknown_calls"]),
+        failed_calls=int(sums["failed_calls"]),
+        cost_usd=float(sums["cost_usd"]),
+    )
+
+
+def _kept(since: date | None, until: date | None) -> list[MonthlyUsage]:
+    """Return what is kept of the months that lie in the time as a whole."""
+    rows = MonthlyUsage.objects.all()
     if since is not None:
-        calls = calls.filter(sent_at__gte=datetime.combine(since, time(), _UTC))
+        rows = rows.filter(month__gte=since)
     if until is not None:
-        calls = calls.filter(sent_at__lt=datetime.combine(until, time(), _UTC))
+        rows = rows.filter(month__lt=until)
+    return [row for row in rows if until is None or _next_month(row.month) <= until]
+
+
+def _calls(since: date | None, until: date | None, without: Iterable[date]) -> QuerySet[Call]:
+    """Return the calls of a time, but for some months of it: each stretch by the index of time."""
+    stretches = []
+    begin = since
+    for month in sorted(without):
+        stretches.append((begin, month))
+        begin = _next_month(month)
+    wanted = Q(pk__in=[])
+    for start, end in [*stretches, (begin, until)]:
+        if start is None or end is None or start < end:
+            wanted |= _between(start, end)
+    return Call.objects.filter(wanted)
+
+
+def _between(start: date | None, end: date | None) -> Q:
+    limits = Q()
+    if start is not None:
+        limits &= Q(sent_at__gte=_midnight(start))
+    if end is not None:
+        limits &= Q(sent_at__lt=_midnight(end))
+    return limits or ~Q(pk__in=[])
+
+
+def _summed(calls: QuerySet[Call]) -> Iterable[dict[str, Any]]:
     answered = Q(state=Call.State.ANSWERED)
     heard = answered & Q(service=Call.Service.TRANSCRIPTION)
     embedded = answered & Q(service=Call.Service.EMBEDDING)
-    rows = (
-        calls.values("creator_name", month=TruncMonth("sent_at", tzinfo=_UTC))
-        .annotate(
-            audio_seconds=Sum("audio_seconds", filter=heard, default=0.0),
-            transcription_calls=Count("id", filter=heard),
-            embedding_tokens=Sum("tokens", filter=embedded, default=0),
-            embedding_calls=Count("id", filter=embedded),
-            unknown_calls=Count("id", filter=Q(state=Call.State.UNKNOWN)),
-            failed_calls=Count("id", filter=Q(state=Call.State.FAILED)),
-            cost=Sum("cost_usd", filter=answered, default=0),
-        )
-        .order_by("creator_name", "month")
+    rows = calls.order_by().values(
+        "creator_id", "creator_name", sent_in=TruncMonth("sent_at", tzinfo=_UTC)
     )
-    ordered = sorted(rows, key=lambda row: not row["creator_name"])
-    return [
-        UsageRow(
-            creator=row["creator_name"],
-            month=f"{row['month']:%Y-%m}",
-            audio_seconds=round(row["audio_seconds"], 3),
-            transcription_calls=row["transcription_calls"],
-            embedding_tokens=row["embedding_tokens"],
-            embedding_calls=row["embedding_calls"],
-            unknown_calls=row["unknown_calls"],
-            failed_calls=row["failed_calls"],
-            cost_usd=float(row["cost"]),
-        )
-        for row in ordered
-    ]
+    for row in rows.annotate(
+        audio_seconds=Sum("audio_seconds", filter=heard, default=0.0),
+        transcription_calls=Count("id", filter=heard),
+        embedding_tokens=Sum("tokens", filter=embedded, default=0),
+        embedding_calls=Count("id", filter=embedded),
+        unknown_calls=Count("id", filter=Q(state=Call.State.UNKNOWN)),
+        failed_calls=Count("id", filter=Q(state=Call.State.FAILED)),
+        cost=Sum("cost_usd", filter=answered, default=0),
+        calls=Count("id"),
+    ):
+        yield row | {"month": row["sent_in"].date(), "cost_usd": row["cost"]}
+
+
+def _keep(rows: list[dict[str, Any]], since: date | None, until: date | None) -> None:
+    """Keep the sums of months that are over, lie in the time as a whole, and have many calls."""
+    by_month: dict[date, list[dict[str, Any]]] = defaultdict(list)
+    for row in rows:
+        by_month[row["month"]].append(row)
+    over = datetime.now(UTC) - _SETTLED_AFTER
+    for month, theirs in by_month.items():
+        end = _next_month(month)
+        is_whole = (since is None or since <= month) and (until is None or end <= until)
+        many = sum(row["calls"] for row in theirs) >= _WORTH_KEEPING
+        if not (is_whole and many and _midnight(end) <= over):
+            continue
+        with transaction.atomic():
+            # Of two that ask at once, the second finds the month kept.
+            locks.hold(locks.USAGE)
+            if not MonthlyUsage.objects.filter(month=month).exists():
+                MonthlyUsage.objects.bulk_create(
+                    MonthlyUsage(
+                        creator_id=row["creator_id"],
+                        creator_name=row["creator_name"],
+                        month=month,
+                        **{name: row[name] for name in _COUNTED},
+                    )
+                    for row in theirs
+                )
+
+
+def _midnight(day: date) -> datetime:
+    return datetime.combine(day, time(), _UTC)
+
+
+def _next_month(month: date) -> date:
+    return (month.replace(day=1) + timedelta(days=32)).replace(day=1)

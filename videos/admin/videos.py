@@ -9,7 +9,7 @@ from django.contrib import admin, messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.auth import get_user_model
 from django.core.exceptions import PermissionDenied
-from django.db.models import Count, QuerySet, Sum
+from django.db.models import Count, Q, QuerySet, Sum
 from django.http import Http404, HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import get_object_or_404, redirect
@@ -19,6 +19,8 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString, mark_safe
 
 from videos import admission, estimating, pipelines
+from videos.admin.histories import CreatorFilter, HistoryAdmin, known_values
+from videos.admin.work import error_codes
 from videos.documents import chunk_documents, eta_s, serving_segments, with_runs
 from videos.models import Call, Run, Video
 from videos.playback import stream
@@ -30,24 +32,24 @@ _SET_ONCE = ("creator", "file", "language", "captions")
 _KEPT = ("used", "created_at", "completed_at", "id")
 _SHOWN_ERROR_CHARACTERS = 60
 _RESUME = "resume"
+_SHOWN_VIDEOS = 50
+_LOADED_AT_ONCE = 500
 
 
 @admin.register(Video)
-class VideoAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+class VideoAdmin(HistoryAdmin):
     """The list of videos, with the actions that process them again or stop them."""
 
     list_display = ("title", "creator", "state", "progress_bar", "length", "problem", "created_at")
     list_display_links = ("title",)
     list_filter = (
         "status",
-        "error_code",
+        known_values("error_code", error_codes),
         "created_at",
-        ("creator", admin.RelatedOnlyFieldListFilter),
+        CreatorFilter,
     )
-    search_fields = ("title", "original_filename", "error", "=id")
-    date_hierarchy = "created_at"
-    list_per_page = 50
-    show_full_result_count = False
+    search_fields = ("title", "original_filename", "error")
+    search_help_text = "The id of a video, or words of its title, file name or error."
     raw_id_fields = ("creator",)
     actions = ("reprocess", "cancel", "prefer")
     change_form_template = "admin/videos/video/change_form.html"
@@ -62,6 +64,20 @@ class VideoAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         registered = self.admin_site.is_registered(users)
         found = registered and self.admin_site.get_model_admin(users).search_fields
         return ("creator",) if found else ()
+
+    def get_sortable_by(self, request: HttpRequest) -> Any:
+        """Let all columns be sorted by: videos are few beside their runs."""
+        return self.list_display
+
+    def search_words(self, words: str) -> Q:
+        """Look for all of them in the title, the file's name or the error."""
+        found = Q()
+        for word in words.split():
+            anywhere = Q()
+            for name in self.search_fields:
+                anywhere |= Q(**{f"{name}__icontains": word})
+            found &= anywhere
+        return found
 
     def get_fields(self, request: HttpRequest, obj: Video | None = None) -> Any:
         """Show the form for an upload, or all there is to know."""
@@ -215,39 +231,51 @@ class VideoAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     def reprocess(self, request: HttpRequest, videos: QuerySet[Video]) -> HttpResponse | None:
         """Ask from which stage, show how many and what it costs, then process again."""
         stage = request.POST.get("stage", "")
-        listed = list(videos)
         if stage in {*pipelines.EVENT_OF_STAGE, _RESUME}:
-            self._reprocess_all(request, listed, None if stage == _RESUME else stage)
+            self._reprocess_all(request, videos, None if stage == _RESUME else stage)
             return None
         choices = []
         for name, note in _CHOICES.items():
-            eligible = _eligible(listed, name)
+            eligible = _eligible(videos, name)
             estimate = estimating.estimate(eligible, name or None)
-            choices.append((name or _RESUME, note, len(eligible), estimate))
+            choices.append((name or _RESUME, note, eligible.count(), estimate))
+        # All that match the filter are asked for by the filter again, not by a thousand fields.
+        across = request.POST.get("select_across") == "1"
+        selected = videos[:1] if across else videos
         context = {
             **self.admin_site.each_context(request),
             "title": "Reprocess videos",
-            "videos": listed,
+            "count": videos.count(),
+            "shown": videos[:_SHOWN_VIDEOS],
+            "selected": selected.values_list("pk", flat=True),
+            "across": across,
             "choices": choices,
             "opts": self.opts,
             "action_checkbox_name": ACTION_CHECKBOX_NAME,
         }
         return TemplateResponse(request, "admin/videos/video/reprocess.html", context)
 
-    def _reprocess_all(self, request: HttpRequest, videos: list[Video], stage: str | None) -> None:
-        started = 0
-        for video in _eligible(videos, stage or ""):
-            try:
-                video.reprocess(stage)
-                started += 1
-            except ValueError as error:
-                self.message_user(request, str(error), messages.WARNING)
-        self.message_user(request, f"{started} of {len(videos)} videos are processed again.")
+    def _reprocess_all(
+        self, request: HttpRequest, videos: QuerySet[Video], stage: str | None
+    ) -> None:
+        count, started = videos.count(), 0
+        # What is begun changes what the filter finds.
+        ids = list(_eligible(videos, stage or "").values_list("pk", flat=True))
+        with admission.released_once():
+            for at in range(0, len(ids), _LOADED_AT_ONCE):
+                for video in Video.objects.filter(pk__in=ids[at : at + _LOADED_AT_ONCE]):
+                    try:
+                        video.reprocess(stage)
+                        started += 1
+                    except ValueError as error:
+                        self.message_user(request, str(error), messages.WARNING)
+        self.message_user(request, f"{started} of {count} videos are processed again.")
 
     @admin.action(description="Cancel processing", permissions=["change"])
     def cancel(self, request: HttpRequest, videos: QuerySet[Video]) -> HttpResponse:
         """Stop the selected videos' runs."""
-        stopped = sum(video.cancel() for video in videos)
+        with admission.released_once():
+            stopped = sum(video.cancel() for video in videos)
         self.message_user(request, f"{stopped} runs are being cancelled.")
         return redirect(reverse("admin:videos_video_changelist"))
 
@@ -266,12 +294,10 @@ _CHOICES = {
 }
 
 
-def _eligible(videos: list[Video], stage: str) -> list[Video]:
+def _eligible(videos: QuerySet[Video], stage: str) -> QuerySet[Video]:
     """Return the videos that a choice applies to."""
-    if stage:
-        return videos
     ended = (Video.Status.FAILED, Video.Status.CANCELLED)
-    return [video for video in videos if video.status in ended]
+    return videos if stage else videos.filter(status__in=ended)
 
 
 def _active_run(video: Video) -> Run | None:

@@ -3,23 +3,55 @@
 from __future__ import annotations
 
 from typing import Any
+from uuid import UUID
 
+import dramatiq
 from django.contrib import admin
-from django.db.models import QuerySet
+from django.contrib.auth import get_user_model
+from django.db.models import Q, QuerySet
 from django.db.models.functions import Now
 from django.http import HttpRequest
 
+from videos import ledger
+from videos.admin.histories import HistoryAdmin, known_values
+from videos.conf import conf
+from videos.exceptions import ChronosError
 from videos.models import (
     Breaker,
     Call,
     Event,
     ProbedModel,
     Run,
+    ServingModel,
     SetAside,
     Step,
     StorageDeletion,
+    Video,
     Worker,
 )
+from videos.registry import registry
+
+#: Failed runs, videos or creators of which a search shows the rows.
+_FOUND = 1_000
+
+
+def error_codes() -> set[str]:
+    """Return the codes of all errors that a run can end with."""
+    found, left = set(), [ChronosError]
+    while left:
+        error = left.pop()
+        found.add(error.code)
+        left += error.__subclasses__()
+    return found
+
+
+def models_in_use() -> set[str]:
+    """Return the models that are configured, have a price, were probed, or serve searches."""
+    settings = conf()
+    probed = ProbedModel.objects.values_list("model", flat=True)
+    serving = ServingModel.objects.values_list("model", flat=True)
+    configured = (settings.transcription_model, settings.embedding_model)
+    return {*configured, *ledger.priced_models(), *probed, *serving}
 
 
 class _ReadOnly:
@@ -45,18 +77,25 @@ class StepInline(_ReadOnly, admin.TabularInline):  # type: ignore[type-arg]
 
 
 @admin.register(Run)
-class RunAdmin(_ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]
+class RunAdmin(_ReadOnly, HistoryAdmin):
     """What was executed, step by step."""
+
+    id_fields = ("pk", "video_id")
+    search_help_text = "The id of a run or of its video, or words of its error or video's title."
 
     list_display = (
         *("created_at", "function", "video", "state", "stage", "waits_for", "next_attempt_at"),
         *("attempt", "error_code", "finished_at"),
     )
-    list_filter = ("state", "function", "queue", "error_code", "created_at")
-    search_fields = ("=id", "=video__id", "video__title", "error")
+    list_filter = (
+        "state",
+        known_values("function", lambda: registry.functions),
+        known_values("queue", lambda: dramatiq.get_broker().get_declared_queues()),
+        known_values("error_code", error_codes),
+        "created_at",
+    )
+    search_fields = ("error",)
     list_select_related = ("video",)
-    list_per_page = 50
-    show_full_result_count = False
     inlines = (StepInline,)
     fieldsets = (
         (None, {"fields": ("function", "video", "creator", "event", "state", "stage")}),
@@ -78,6 +117,16 @@ class RunAdmin(_ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]
         ),
     )
 
+    def search_words(self, words: str) -> Q:
+        """Look among the failed runs, and those of videos with such a title."""
+        failed = Run.objects.exclude(error_code="").filter(error__icontains=words)
+        titled = Video.objects.filter(title__icontains=words)
+        run_ids, video_ids = (
+            list(rows.order_by("-created_at").values_list("pk", flat=True)[:_FOUND])
+            for rows in (failed, titled)
+        )
+        return Q(pk__in=run_ids) | Q(video__in=video_ids)
+
     @admin.display(description="waits for")
     def waits_for(self, run: Run) -> str:
         """Return why the run waits."""
@@ -91,28 +140,51 @@ class RunAdmin(_ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]
 
 
 @admin.register(Event)
-class EventAdmin(_ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]
+class EventAdmin(_ReadOnly, HistoryAdmin):
     """The facts and requests that came in."""
 
+    id_fields = ("pk", "video_id")
+    search_help_text = "The id of an event or of its video, or how its key begins."
     list_display = ("created_at", "name", "video_id", "key", "dispatched_at")
-    list_filter = ("name", "created_at")
-    search_fields = ("=id", "=video_id", "key")
-    list_per_page = 50
-    show_full_result_count = False
+    list_filter = (known_values("name", lambda: registry.types), "created_at")
+    search_fields = ("key",)
+
+    def search_words(self, words: str) -> Q:
+        """Look for a key by its beginning."""
+        return Q(key__startswith=words)
 
 
 @admin.register(Call)
-class CallAdmin(_ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]
+class CallAdmin(_ReadOnly, HistoryAdmin):
     """The ledger."""
+
+    id_fields = ("pk", "video_id")
+    search_help_text = "The id of a call, of its video or of its run, or a creator's name."
 
     list_display = (
         *("sent_at", "creator_name", "service", "model", "state", "http_status", "used"),
         *("audio_seconds", "tokens", "cost_usd"),
     )
-    list_filter = ("service", "state", "model", "sent_at")
-    search_fields = ("=id", "=video_id", "=run_id", "creator_name")
-    list_per_page = 50
-    show_full_result_count = False
+    list_filter = ("service", "state", known_values("model", models_in_use), "sent_at")
+    search_fields = ("creator_name",)
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
+    ) -> tuple[QuerySet[Any], bool]:
+        """Find a run's calls among those of its video, of which there is an index."""
+        try:
+            run = Run.objects.filter(pk=UUID(search_term.strip())).first()
+        except ValueError:
+            run = None
+        if run is not None:
+            return queryset.filter(video_id=run.video_id, run_id=run.pk), False
+        return super().get_search_results(request, queryset, search_term)
+
+    def search_words(self, words: str) -> Q:
+        """Look for creators of such a name."""
+        users = get_user_model()
+        named = users._default_manager.filter(**{f"{users.USERNAME_FIELD}__icontains": words})
+        return Q(creator__in=list(named.values_list("pk", flat=True)[:_FOUND]))
 
 
 @admin.register(Worker)

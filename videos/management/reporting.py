@@ -17,8 +17,8 @@ from django.core.management.base import (
     CommandParser,
     DjangoHelpFormatter,
 )
-from django.db import OperationalError, ProgrammingError
-from django.db.models import QuerySet
+from django.db import OperationalError, ProgrammingError, connection
+from django.db.models import Model, QuerySet
 
 from videos.documents import with_runs
 from videos.models import Video
@@ -135,6 +135,17 @@ class ReportingCommand(BaseCommand):
 
     def _print_json(self, document: Any) -> None:
         self.stdout.write(json.dumps(document, ensure_ascii=False))
+
+
+def estimated_rows(model: type[Model]) -> int:
+    """Return how many rows Postgres estimates a table to have, without reading it."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT reltuples::bigint FROM pg_class WHERE oid = %s::regclass",
+            [model._meta.db_table],
+        )
+        rows: int = cursor.fetchone()[0]
+    return rows
 
 
 def find_creator(name: str) -> Any:

@@ -11,7 +11,7 @@ from videos.models.knowledge import (
     ServingModel,
     Transcript,
 )
-from videos.models.ledger import Breaker, Call
+from videos.models.ledger import Breaker, Call, MonthlyUsage
 from videos.models.video import StorageDeletion, Video
 from videos.models.work import ACTIVE_STATES, Event, Run, SetAside, Step, Worker
 
@@ -24,6 +24,7 @@ __all__ = [
     "Embedding",
     "Event",
     "Glossary",
+    "MonthlyUsage",
     "ProbedModel",
     "Revision",
     "Run",

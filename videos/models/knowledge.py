@@ -82,7 +82,10 @@ class AudioPart(models.Model):
 class Segment(models.Model):
     """A timed piece of the transcript, as the service heard it."""
 
-    transcript = models.ForeignKey(Transcript, on_delete=models.CASCADE, related_name="segments")
+    # `segment_index` begins with it.
+    transcript = models.ForeignKey(
+        Transcript, on_delete=models.CASCADE, related_name="segments", db_index=False
+    )
     index = models.PositiveIntegerField()
     #: Seconds on the video's clock.
     start = models.FloatField()
@@ -132,7 +135,10 @@ class Chunk(models.Model):
     """500 to 1000 words of a transcript: what is embedded and found."""
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
-    revision = models.ForeignKey(Revision, on_delete=models.CASCADE, related_name="chunks")
+    # `chunk_index` begins with it.
+    revision = models.ForeignKey(
+        Revision, on_delete=models.CASCADE, related_name="chunks", db_index=False
+    )
     index = models.PositiveIntegerField()
     start = models.FloatField()
     end = models.FloatField()
@@ -153,7 +159,11 @@ class Chunk(models.Model):
             models.UniqueConstraint(fields=["revision", "index"], name="chunk_index"),
             models.CheckConstraint(condition=Q(end__gte=F("start")), name="chunk_forward"),
         ]
-        indexes = [GinIndex(fields=["search"], name="chunk_search")]
+        indexes = [
+            GinIndex(fields=["search"], name="chunk_search"),
+            # A search asks which configurations there are, and must not read every chunk for it.
+            models.Index(fields=["text_config"], name="chunk_text_config"),
+        ]
 
     def __str__(self) -> str:
         return f"chunk {self.index}"
@@ -162,7 +172,10 @@ class Chunk(models.Model):
 class Embedding(models.Model):
     """A vector of a chunk, or of the passage of it that begins at `segment_index`."""
 
-    chunk = models.ForeignKey(Chunk, on_delete=models.CASCADE, related_name="embeddings")
+    # `embedding_of_target` begins with it.
+    chunk = models.ForeignKey(
+        Chunk, on_delete=models.CASCADE, related_name="embeddings", db_index=False
+    )
     #: Null: the whole chunk. Else the first segment of a passage of about 25 words.
     segment_index = models.PositiveIntegerField(null=True)
     model = models.CharField(max_length=100)

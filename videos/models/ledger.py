@@ -36,7 +36,11 @@ class Call(models.Model):
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     creator = models.ForeignKey(
-        settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+"
+        settings.AUTH_USER_MODEL,
+        null=True,
+        on_delete=models.SET_NULL,
+        related_name="+",
+        db_index=False,  # The index with `sent_at` begins with it.
     )
     #: Kept so that usage can still be read once the account is gone.
     creator_name = StoredCharField(max_length=255)
@@ -73,8 +77,11 @@ class Call(models.Model):
         ]
         indexes = [
             models.Index(fields=["creator", "sent_at"]),
-            models.Index(fields=["sent_at"], condition=Q(state="sent"), name="call_open"),
-            models.Index(fields=["service", "sent_at"], name="call_recent"),
+            models.Index(fields=["-sent_at", "-id"], name="call_newest"),
+            models.Index(
+                fields=["state", "-sent_at"], condition=~Q(state="answered"), name="call_state"
+            ),
+            models.Index(fields=["model", "-sent_at"], name="call_model"),
             models.Index(fields=["run_id"], condition=Q(state="sent"), name="call_open_of_run"),
         ]
 
@@ -106,3 +113,27 @@ class Breaker(models.Model):
         if self.open_until is not None:
             return "open"
         return "failing" if self.failures else "closed"
+
+
+class MonthlyUsage(models.Model):
+    """The sums of a creator's past month, so that nobody reads a long ledger to its beginning.
+
+    Written once the month is over and its last call has settled (`usage`); the ledger stays.
+    """
+
+    #: The first day of the month, UTC.
+    month = models.DateField(db_index=True)
+    creator = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+"
+    )
+    creator_name = StoredCharField(max_length=255)
+    audio_seconds = models.FloatField(default=0.0)
+    transcription_calls = models.PositiveBigIntegerField(default=0)
+    embedding_tokens = models.PositiveBigIntegerField(default=0)
+    embedding_calls = models.PositiveBigIntegerField(default=0)
+    unknown_calls = models.PositiveBigIntegerField(default=0)
+    failed_calls = models.PositiveBigIntegerField(default=0)
+    cost_usd = models.DecimalField(max_digits=18, decimal_places=8, default=0)
+
+    def __str__(self) -> str:
+        return f"{self.creator_name}, {self.month:%Y-%m}"

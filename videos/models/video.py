@@ -126,6 +126,7 @@ class Video(models.Model):
         indexes = [
             models.Index(fields=["creator", "-created_at"]),
             models.Index(fields=["status", "-created_at"]),
+            models.Index(fields=["-created_at", "-id"], name="video_newest"),
         ]
         constraints = [
             models.CheckConstraint(

@@ -34,7 +34,16 @@ class Event(models.Model):
                 fields=["created_at"],
                 condition=Q(dispatched_at__isnull=True),
                 name="event_undispatched",
-            )
+            ),
+            # What the admin lists and filters by, however long the history is.
+            models.Index(fields=["-created_at", "-id"], name="event_newest"),
+            models.Index(fields=["name", "-created_at"], name="event_name"),
+            models.Index(
+                fields=["key"],
+                condition=Q(key__isnull=False),
+                opclasses=["varchar_pattern_ops"],
+                name="event_key",
+            ),
         ]
 
     def __str__(self) -> str:
@@ -121,7 +130,13 @@ class Run(models.Model):
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     event = models.ForeignKey(
-        Event, null=True, blank=True, on_delete=models.SET_NULL, related_name="runs"
+        Event,
+        null=True,
+        blank=True,
+        on_delete=models.SET_NULL,
+        related_name="runs",
+        # `one_run_per_event_and_function` begins with it.
+        db_index=False,
     )
     function = models.CharField(max_length=100)
     video = models.ForeignKey(
@@ -218,7 +233,22 @@ class Run(models.Model):
                 condition=Q(state__in=["waiting", "retrying"]),
                 name="run_due",
             ),
-            models.Index(fields=["lease_until"], condition=Q(state="running"), name="run_leased"),
+            # Not by `lease_until`: a heartbeat that changes an indexed column writes all indexes.
+            models.Index(fields=["id"], condition=Q(state="running"), name="run_leased"),
+            # Also for `state IN (…)`, which no index of a single state serves.
+            models.Index(
+                fields=["state", "-created_at"],
+                condition=~Q(state="completed"),
+                name="run_state",
+            ),
+            # What the admin lists and filters by, however long the history is.
+            models.Index(fields=["-created_at", "-id"], name="run_newest"),
+            models.Index(fields=["function", "-created_at"], name="run_function"),
+            models.Index(
+                fields=["error_code", "-created_at"],
+                condition=~Q(error_code=""),
+                name="run_error_code",
+            ),
             models.Index(
                 fields=["message_lost_at"],
                 condition=Q(state="queued"),
@@ -269,7 +299,8 @@ class Step(models.Model):
         FAILED = "failed"
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
-    run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="steps")
+    # `step_key_of_run` begins with it.
+    run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="steps", db_index=False)
     stage = models.CharField(max_length=32)
     key = models.CharField(max_length=200)
     state = models.CharField(max_length=16, choices=State, default=State.PENDING)

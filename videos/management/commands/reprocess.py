@@ -9,7 +9,7 @@ from typing import Any
 
 from django.core.management.base import CommandParser
 
-from videos import estimating, pipelines
+from videos import admission, estimating, pipelines
 from videos.management.reporting import (
     Failed,
     ReportingCommand,
@@ -65,7 +65,8 @@ class Command(ReportingCommand):
         if options["dry_run"]:
             return document
         with worker_at_hand(self.say) if options["wait"] else nullcontext():
-            runs = list(self._started(videos, options))
+            with admission.released_once():
+                runs = list(self._started(videos, options))
             document["runs"] = [str(run.pk) for run in runs]
             if options["wait"]:
                 wait_for_runs(runs)
