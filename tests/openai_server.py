@@ -50,6 +50,8 @@ class Fault:
     times: int = 1
     delay_s: float = 0.0
     cut_off: bool = False
+    #: Seconds between any two bytes of the answer.
+    drip_s: float = 0.0
 
 
 #: Start and end in seconds, text.
@@ -136,7 +138,7 @@ class OpenAIServer:
                 recorded = _parse(self.path, self.headers["Content-Type"], body)
                 recorded.id = self.headers["X-Client-Request-Id"] or ""
                 owner.calls.append(recorded)
-                status, answer, headers, cut_off = owner.answer(recorded, self.headers)
+                status, answer, headers, fault = owner.answer(recorded, self.headers)
                 recorded.status = status
                 data = json.dumps(answer).encode() if not isinstance(answer, bytes) else answer
                 self.send_response(status)
@@ -145,32 +147,38 @@ class OpenAIServer:
                 self.send_header("Content-Type", "application/json")
                 self.send_header("Content-Length", str(len(data)))
                 self.end_headers()
-                if cut_off:
+                if fault.cut_off:
                     self.wfile.write(data[: len(data) // 2])
                     self.close_connection = True
+                    return
+                if fault.drip_s:
+                    for at in range(len(data)):
+                        self.wfile.write(data[at : at + 1])
+                        time.sleep(fault.drip_s)
                     return
                 self.wfile.write(data)
 
         return Handler
 
-    def answer(self, call: Recorded, headers: Any) -> tuple[int, Any, dict[str, str], bool]:
+    def answer(self, call: Recorded, headers: Any) -> tuple[int, Any, dict[str, str], Fault]:
         self.gate.wait(30)
+        well = Fault(status=200)
         if headers["Authorization"] != f"Bearer {self.key}":
-            return 401, _error(f"Incorrect API key: {headers['Authorization']}"), {}, False
+            return 401, _error(f"Incorrect API key: {headers['Authorization']}"), {}, well
         if call.model not in self.models:
-            return 404, _error(f"no model {call.model}", "model_not_found"), {}, False
+            return 404, _error(f"no model {call.model}", "model_not_found"), {}, well
         asked = call.fields.get("response_format")
         if call.audio and asked not in self.formats[call.model]:
-            return 400, _error(f"response_format {asked} is not compatible"), {}, False
+            return 400, _error(f"response_format {asked} is not compatible"), {}, well
         fault = self.take_fault(call)
         if fault is not None:
             time.sleep(fault.delay_s)
             if not fault.cut_off and fault.status != 200:
-                return fault.status, fault.body or _error("injected"), fault.headers, False
+                return fault.status, fault.body or _error("injected"), fault.headers, well
             if fault.body is not None:
-                return fault.status, fault.body, fault.headers, False
+                return fault.status, fault.body, fault.headers, fault
         right = self._heard(call) if call.audio else self._embedded(call)
-        return 200, right, {}, bool(fault and fault.cut_off)
+        return 200, right, {}, fault or well
 
     def _heard(self, call: Recorded) -> dict[str, Any]:
         samples, rate = soundfile.read(io.BytesIO(call.audio))

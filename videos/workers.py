@@ -173,6 +173,7 @@ def _hand_over_all() -> None:
             transport.enqueue(handed)
         except (DatabaseError, Signal) as error:
             logger.warning("Run %s is left to the sweep: %s", claim.run.pk, error)
+    connection.close()
 
 
 class Pulse:
