@@ -39,7 +39,7 @@ test-full: install-dev
 	$(BIN)/pytest
 
 chaos: install-dev
-	$(BIN)/python -m tests.chaos $(if $(RUNS),--runs $(RUNS))
+	$(BIN)/python -m tests.chaos $(if $(RUNS),--runs $(RUNS)) $(if $(SEED),--seed '$(SEED)')
 
 format: install-dev
 	$(BIN)/ruff format .

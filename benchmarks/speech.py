@@ -13,7 +13,7 @@ from typing import Any
 
 import soundfile
 
-from tests.openai_server import OpenAIServer, Recorded
+from tests.openai_server import Fault, OpenAIServer, Recorded
 
 
 class SpeechService(OpenAIServer):
@@ -23,7 +23,7 @@ class SpeechService(OpenAIServer):
         super().__init__(dimensions=32)
         self._speed = speed
 
-    def answer(self, call: Recorded, headers: Any) -> tuple[int, Any, dict[str, str], bool]:
+    def answer(self, call: Recorded, headers: Any) -> tuple[int, Any, dict[str, str], Fault]:
         begun = time.monotonic()
         answered = super().answer(call, headers)
         if call.audio:

@@ -27,12 +27,34 @@ PROJECT = Path(__file__).resolve().parent.parent.parent
 #: From so many runs on, every boundary must have been hit this often.
 LONG_RUNS = 300
 LEAST_HITS = 20
-#: Short runs play these; the others take a minute or more each.
-QUICK = ("Redis FLUSHALL", "Redis restarted", "faulty service", "six more sweeps")
-DISTURBED_SERVERS = (
-    *("Redis FLUSHALL", "Redis restarted", "Redis stalled 14 s", "Postgres restarted"),
+#: From so many on, each scenario is played as often as it says below; before, the quick ones once.
+THOROUGH_RUNS = 100
+QUICK = (
+    *("Redis FLUSHALL", "Redis restarted", "faulty service", "six more sweeps"),
+    *("connections ended", "queue unserved", "poisoned events", "24 batches at once"),
 )
-DISTURBED_WORKERS = ("faulty service", "six more sweeps", "clock an hour ahead", "full disk")
+DISTURBED_SERVERS = {
+    "Redis FLUSHALL": 1,
+    "Redis restarted": 1,
+    "Redis stalled 14 s": 1,
+    "Postgres restarted": 10,
+    "connections ended": 10,
+    "connections exhausted": 10,
+}
+DISTURBED_WORKERS = {
+    "faulty service": 10,
+    "six more sweeps": 1,
+    "clock an hour ahead": 1,
+    "full disk": 10,
+}
+BAD_ITEMS = {"queue unserved": 5, "poisoned events": 5, "hung functions": 5}
+BATCHES = {"24 batches at once": 5}
+#: Three workers of eight threads wait for 24 answers, which come late and all at once.
+BATCHES_ENVIRONMENT = {
+    "CHAOS_THREADS": "8",
+    "CHAOS_TIMEOUT_S": "60",
+    "EMBEDDING_DIMENSIONS": "1536",
+}
 #: Rounds of one lane that has the machine to itself, at the end of a long run.
 ALONE = ("alone",) * 20
 BOUNCED = ("PgBouncer, undisturbed", "PgBouncer, kills")
@@ -63,7 +85,10 @@ class Chaos:
                 servers.start()
                 self._migrate(servers)
             self._make_media()
-            self._start_lanes(calm, broken)
+            if self.arguments.round:
+                self._repeat(calm, broken, self.arguments.round)
+            else:
+                self._start_lanes(calm, broken)
             self._await_lanes()
             if self.arguments.runs >= LONG_RUNS:
                 self._start(calm, "alone", 0, list(ALONE))
@@ -80,18 +105,18 @@ class Chaos:
 
     def _start_lanes(self, calm: Any, broken: Any) -> None:
         runs, lanes = self.arguments.runs, self.arguments.lanes
-        is_long = runs >= LONG_RUNS
         for number in range(lanes):
             rounds = runs // lanes + (number < runs % lanes)
             self._start(calm, f"kills{number}", rounds, [])
-        kept = [name for name in DISTURBED_SERVERS if is_long or name in QUICK]
-        self._start(broken, "servers", 0, kept)
-        kept = [name for name in DISTURBED_WORKERS if is_long or name in QUICK]
-        disk = self._small_disk() if is_long else None
-        if disk is None and is_long:
-            kept.remove("full disk")
+        self._start(broken, "servers", 0, self._played(DISTURBED_SERVERS))
+        kept = self._played(DISTURBED_WORKERS)
+        disk = self._small_disk() if "full disk" in kept else None
+        if disk is None and "full disk" in kept:
+            kept = [name for name in kept if name != "full disk"]
             self.notes.append("full disk: left out, a small file system cannot be mounted here")
         self._start(calm, "workers", 0, kept, temporary=disk)
+        self._start(calm, "items", 0, self._played(BAD_ITEMS))
+        self._start(calm, "batches", 0, self._played(BATCHES), extra=BATCHES_ENVIRONMENT)
         program = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin")
         if program:
             url = calm.bounced(program, calm.database("bounced"))
@@ -100,6 +125,21 @@ class Chaos:
             self.notes.append(
                 "PgBouncer: left out, it is not installed (apt-get install pgbouncer)"
             )
+
+    def _played(self, scenarios: dict[str, int]) -> list[str]:
+        """Return each scenario as often as it is to be played, in turn."""
+        if self.arguments.runs < THOROUGH_RUNS:
+            return [name for name in scenarios if name in QUICK]
+        most = max(scenarios.values())
+        return [name for turn in range(most) for name in scenarios if turn < scenarios[name]]
+
+    def _repeat(self, calm: Any, broken: Any, round_seed: str) -> None:
+        """Play one round again, on the kind of lane that it was played on."""
+        kind = round_seed.split("/")[1]
+        servers = broken if kind in DISTURBED_SERVERS else calm
+        disk = self._small_disk() if kind == "full disk" else None
+        extra = BATCHES_ENVIRONMENT if kind in BATCHES else {}
+        self._start(servers, "repeated", 0, [f"repeat {round_seed}"], temporary=disk, extra=extra)
 
     def _small_disk(self) -> Path | None:
         path = self.folder / "small-disk"
@@ -119,6 +159,7 @@ class Chaos:
         *,
         database: str | None = None,
         temporary: Path | None = None,
+        extra: dict[str, str] | None = None,
     ) -> None:
         folder = self.folder / "lanes" / name
         temporary = temporary or folder / "tmp"
@@ -130,6 +171,7 @@ class Chaos:
             "TMPDIR": str(temporary),
             "CHRONOS_DATA_DIR": str(folder / "data"),
             "REDIS_URL": servers.redis.url.replace("db=0", f"db={len(self._threads) + 1}"),
+            **(extra or {}),
         }
         seed = self.arguments.seed + len(self._threads)
         log = (folder / "lane.log").open("w")
@@ -195,7 +237,9 @@ class Chaos:
         done = len(self.reports)
         print(f"\r{done} rounds", end="", file=sys.stderr, flush=True)
         for problem in seen["problems"]:
-            self.failures.append(f"{lane}, {seen['kind']}, {seen['kills']}: {problem}")
+            self.failures.append(
+                f"{lane}, {seen['kind']}, {seen['kills']}: {problem} (SEED='{seen['seed']}')"
+            )
             print(f"\n{self.failures[-1]}", file=sys.stderr, flush=True)
 
     def _migrate(self, servers: Any) -> None:
@@ -217,9 +261,15 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
     parser.add_argument("--runs", type=int, default=12, help="rounds in which workers are killed")
     parser.add_argument("--lanes", type=int, default=2 * (os.cpu_count() or 1))
-    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument(
+        "--seed",
+        default="1",
+        help="a number; or what a failure prints, to play just that round again",
+    )
     parser.add_argument("--keep", action="store_true", help="keep the folder, to look into it")
     arguments = parser.parse_args()
+    arguments.round = arguments.seed if "/" in arguments.seed else ""
+    arguments.seed = int(arguments.seed.partition("/")[0])
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tests.chaos.settings")
     folder = Path(tempfile.mkdtemp(prefix="chronos-chaos-"))
     chaos = Chaos(folder, arguments)

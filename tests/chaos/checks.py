@@ -180,6 +180,8 @@ def handovers(
         first_claims.setdefault(run_id, at)
     gaps = []
     for pair in (("lecture", "again"), ("clip", "talk")):
+        if pair[0] not in videos:
+            continue
         runs = [videos[name].runs.order_by("created_at").first() for name in pair]
         ended = sorted(_committed_at(run) for run in runs if run and run.finished_at)
         begun = sorted(first_claims.get(str(run.pk), 0.0) for run in runs if run)

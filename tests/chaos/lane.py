@@ -12,6 +12,7 @@ import random
 import signal
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable
 from itertools import count
 from pathlib import Path
@@ -23,6 +24,8 @@ ROUND_WITHIN_S = 240
 QUIET_WITHIN_S = 40
 KILLS_A_ROUND = 8
 STOPPED_S = 10.0
+#: Stands before the seed of a round that is to be played again.
+REPEATED = "repeat "
 #: How often every boundary must be hit, and how many more rounds than asked for that may take.
 LEAST_HITS = int(os.environ.get("CHAOS_LEAST_HITS", 0))
 _LONGEST_OVERTIME = 1.2
@@ -34,7 +37,12 @@ class Lane:
     def __init__(self, seed: int) -> None:
         from tests.chaos.zygote import Zygote
 
+        self.seed = seed
         self.random = random.Random(seed)
+        #: What repeats the round that is played: SEED of `make chaos`.
+        self.round_seed = ""
+        #: What a scenario looks at, and clears away, once its round is over.
+        self.afterwards: list[Callable[[], list[str]]] = []
         self.zygote = Zygote(FOLDER)
         self.workers: set[int] = set()
         self.wanted = WORKERS
@@ -62,7 +70,20 @@ class Lane:
 
     # Rounds
 
-    def round(self, disturb: Callable[[Lane], Iterable[None]], *, kind: str) -> dict[str, Any]:
+    def seed_round(self, kind: str, number: int) -> None:
+        """Let chance be the same whenever this round is played."""
+        self.round_seed = f"{self.seed}/{kind}/{number}"
+        self.random = random.Random(self.round_seed)
+        self.ended_at = []
+        self.afterwards = []
+
+    def round(
+        self,
+        disturb: Callable[[Lane], Iterable[None]],
+        *,
+        kind: str,
+        upload: Callable[[Lane], dict[str, Any]] | None = None,
+    ) -> dict[str, Any]:
         """Upload, disturb, wait for the end, check, and clean up; return what was seen."""
         from tests.chaos import checks
 
@@ -72,7 +93,7 @@ class Lane:
             left.unlink()
         (FOLDER / "claims.log").write_text("")
         begun = time.time()
-        videos = self._upload()
+        videos = upload(self) if upload else self._upload()
         self._run(videos, disturb)
         problems = checks.unfinished(videos)
         if not problems:
@@ -81,34 +102,44 @@ class Lane:
             problems += checks.ledger(videos, service, self._disturbed_at())
         seen = {
             "kind": kind,
+            "seed": self.round_seed,
             "seconds": round(time.time() - begun, 1),
             "problems": problems,
             "kills": [fired["name"] for fired in self._fired()],
             "recoveries": checks.recoveries(self._fired(), FOLDER / "claims.log"),
             "handover_ms": checks.handovers(videos, self._fired(), FOLDER / "claims.log"),
         }
+        for look in self.afterwards:
+            problems += look()
         problems += checks.deleted(videos)
         self.plan([])
         return seen
 
     def _upload(self) -> dict[str, Any]:
         """Two creators; one uploads the same lecture twice, and may run one video at a time."""
+        ada, bob = self.creator("ada"), self.creator("bob")
+        return {
+            "lecture": self.upload("lecture", ada),
+            "again": self.upload("lecture", ada),
+            "clip": self.upload("clip", bob),
+            "talk": self.upload("talk", bob),
+        }
+
+    def creator(self, name: str) -> Any:
+        """Make a creator for one round."""
         from django.contrib.auth import get_user_model
+
+        return get_user_model().objects.create_user(f"{name}-{time.time_ns()}")
+
+    def upload(self, name: str, creator: Any) -> Any:
+        """Upload one of the files."""
         from django.core.files import File
 
         from videos.models import Video
 
-        users = get_user_model().objects
-        ada, bob = (users.create_user(f"{name}-{time.time_ns()}") for name in ("ada", "bob"))
-        wanted = [("lecture", ada), ("again", ada), ("clip", bob), ("talk", bob)]
-        videos = {}
-        for name, creator in wanted:
-            source = FOLDER.parent / f"{'lecture' if name == 'again' else name}.flac"
-            with source.open("rb") as content:
-                videos[name] = Video.objects.create(
-                    creator=creator, file=File(content, name=source.name)
-                )
-        return videos
+        source = FOLDER.parent / f"{name}.flac"
+        with source.open("rb") as content:
+            return Video.objects.create(creator=creator, file=File(content, name=source.name))
 
     def _run(self, videos: dict[str, Any], disturb: Callable[[Lane], Iterable[None]]) -> None:
         from django.db import Error, connection
@@ -183,7 +214,12 @@ class Lane:
         chosen = sorted(passed(), key=rank)[:KILLS_A_ROUND]
         for name in chosen:
             self.tries[name] = self.tries.get(name, 0) + 1
-        self.plan(chosen)
+        yield from self.die_at(chosen)
+
+    def die_at(self, names: list[str]) -> Iterable[None]:
+        """Kill at these boundaries."""
+        self.round_seed += "@" + "|".join(names)
+        self.plan(names)
         yield
 
     def die_at_random(self, _: Lane) -> Iterable[None]:
@@ -245,12 +281,33 @@ def kills(lane: Lane, rounds: int, usual: list[str]) -> None:
         is_late = number >= rounds * _LONGEST_OVERTIME
         if number >= rounds and (is_late or not lane.lacks_hits(usual)):
             return
-        lane.ended_at = []
-        disturbance, kind = {
-            4: (lane.die_at_random, "random kill"),
-            9: (lane.stop_and_continue, "stopped past the lease"),
-        }.get(number % 10, (lane.die_at_boundaries, "kill at boundary"))
-        tell(lane.round(disturbance, kind=kind))
+        kind = {4: "random kill", 9: "stopped past the lease"}.get(number % 10, "kill at boundary")
+        lane.seed_round(kind, number)
+        tell(lane.round(_kill(lane, kind), kind=kind))
+
+
+def _kill(lane: Lane, kind: str) -> Callable[[Lane], Iterable[None]]:
+    return {
+        "random kill": lane.die_at_random,
+        "stopped past the lease": lane.stop_and_continue,
+        "kill at boundary": lane.die_at_boundaries,
+    }[kind]
+
+
+def repeat(lane: Lane, round_seed: str) -> None:
+    """Play one round again, as its report names it: SEED/KIND/NUMBER[@BOUNDARY|…]."""
+    from tests.chaos import scenarios
+
+    named, _, boundaries = round_seed.partition("@")
+    seed, kind, number = named.split("/")
+    lane.seed = int(seed)
+    if kind in scenarios.SCENARIOS:
+        tell(scenarios.play(lane, kind, int(number)))
+        return
+    lane.seed_round(kind, int(number))
+    names = boundaries.split("|")
+    disturbance = (lambda each: each.die_at(names)) if boundaries else _kill(lane, kind)
+    tell(lane.round(disturbance, kind=kind))
 
 
 def tell(seen: dict[str, Any]) -> None:
@@ -267,6 +324,7 @@ def main() -> None:
 
     die_with_parent()
     django.setup()
+    import tests.chaos.actors  # noqa: F401
     import videos.actors  # noqa: F401
 
     lane = Lane(seed)  # Forks the zygote, before any thread is there.
@@ -275,13 +333,18 @@ def main() -> None:
     # What comes out of this round is what is expected of the others.
     tell(lane.round(lane.undisturbed, kind="undisturbed"))
     usual = passed()
-    if not names:
+    if rounds:
         kills(lane, rounds, usual)
         tell({"usual": usual, "passed": passed()})
+    numbers: Counter[str] = Counter()
     for name in names:
         from tests.chaos import scenarios
 
-        tell(scenarios.play(lane, name))
+        if name.startswith(REPEATED):
+            repeat(lane, name.removeprefix(REPEATED))
+            continue
+        tell(scenarios.play(lane, name, numbers[name]))
+        numbers[name] += 1
     lane.zygote.stop()
 
 

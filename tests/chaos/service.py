@@ -5,14 +5,18 @@ from __future__ import annotations
 import random
 import threading
 from collections import Counter
+from contextlib import suppress
 from typing import Any
 
 from tests.openai_server import SEGMENT_S, Fault, OpenAIServer, Recorded
 
 #: So many words in a segment that each is a chunk, and a lecture needs two batches of them.
 _WORDS = 600
+#: About 25 words.
+_BOOK_CHARACTERS = 185
 #: Longer than the clients of the chaos settings wait.
 _HANG_S = 4.0
+_TOGETHER_WITHIN_S = 30.0
 
 
 class Service(OpenAIServer):
@@ -27,6 +31,16 @@ class Service(OpenAIServer):
         self._guard = threading.Lock()
         #: What was injected, by the ledger's id of the call.
         self.injected: dict[str, str] = {}
+        #: Where so many answers to embeddings wait for each other, if anywhere.
+        self.together: threading.Barrier | None = None
+
+    def answer(self, call: Recorded, headers: Any) -> tuple[int, Any, dict[str, str], Fault]:
+        """Answer; embeddings all at one moment, if they are to."""
+        answered = super().answer(call, headers)
+        if self.together is not None and not call.audio:
+            with suppress(threading.BrokenBarrierError):
+                self.together.wait(_TOGETHER_WITHIN_S)
+        return answered
 
     def take_fault(self, call: Recorded) -> Fault | None:
         """Return a fault for about `fault_share` of the calls."""
@@ -52,6 +66,15 @@ def hear_lecture(seconds: float) -> list[tuple[float, float, str]]:
     return [
         (n * SEGMENT_S, min((n + 1) * SEGMENT_S, seconds), _sentences(round(seconds * 10), n))
         for n in range(count)
+    ]
+
+
+def hear_a_book(seconds: float) -> list[tuple[float, float, str]]:
+    """Hear 600 short sentences: a batch of them has over 800 texts to embed."""
+    share = seconds / 600
+    return [
+        (n * share, (n + 1) * share, _sentences(n, n)[:_BOOK_CHARACTERS].rsplit(" ", 1)[0] + ".")
+        for n in range(600)
     ]
 
 

@@ -15,7 +15,10 @@ from pathlib import Path
 from typing import Any
 
 _PR_SET_PDEATHSIG = 1
-_THREADS = 3
+_THREADS = int(os.environ.get("CHAOS_THREADS", 3))
+_QUEUES = {"default", "bulk"}
+#: Seconds after which a stage that does not end is taken for stuck; 30 outside of these rounds.
+_STUCK_S = 3.0
 _STOP_WITHIN_MS = 8_000
 
 
@@ -101,7 +104,9 @@ def _work(folder: Path, skew_s: float) -> None:
     import dramatiq
 
     from tests.chaos.boundaries import Boundaries
+    from videos import claims
 
+    claims._STUCK_S = _STUCK_S
     if skew_s:
         _skew_clock(skew_s)
     Boundaries(folder).install()
@@ -109,7 +114,7 @@ def _work(folder: Path, skew_s: float) -> None:
     signal.signal(signal.SIGTERM, lambda *_: stopping.set())
     broker = dramatiq.get_broker()
     broker.emit_after("process_boot")
-    worker = dramatiq.Worker(broker, worker_threads=_THREADS)
+    worker = dramatiq.Worker(broker, queues=_QUEUES, worker_threads=_THREADS)
     worker.start()
     stopping.wait()
     worker.stop(timeout=_STOP_WITHIN_MS)
