@@ -392,3 +392,21 @@ def test_a_video_that_cannot_be_requested_is_not_stored(creator):
         Video.objects.create(creator=creator, file="")
 
     assert not Video.objects.exists()
+
+
+def test_a_cancel_does_not_wait_for_a_long_text(upload, worker, openai, monkeypatch):
+    begun, go_on = threading.Event(), threading.Event()
+
+    def chunk_for_ever(segments):
+        begun.set()
+        go_on.wait(30)
+        return []
+
+    monkeypatch.setattr("videos.stages.chunk.chunking.chunk", chunk_for_ever)
+    video = upload()
+    assert begun.wait(20)
+
+    video.cancel()
+
+    assert ended(video, timeout_s=10).status == "cancelled"
+    go_on.set()

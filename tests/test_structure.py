@@ -110,6 +110,32 @@ def test_pure_modules_know_nothing_of_django_clocks_or_files(name):
     assert not imported & {"django", "time", "datetime", "os", "pathlib", "random", "requests"}
 
 
+def test_older_processes_can_insert_rows_while_newer_columns_are_deployed():
+    from importlib import import_module
+
+    from django.db.migrations import AddField
+    from django.db.models import NOT_PROVIDED
+
+    # 0006 and older were deployed with what they belong to.
+    numbered = sorted((PROJECT / "videos" / "migrations").glob("0*.py"))[6:]
+    operations = [
+        operation
+        for path in numbered
+        for operation in import_module(f"videos.migrations.{path.stem}").Migration.operations
+    ]
+    created = {entry.name.lower() for entry in operations if type(entry).__name__ == "CreateModel"}
+    wrong = [
+        f"{entry.model_name}.{entry.name}"
+        for entry in operations
+        if isinstance(entry, AddField)
+        and entry.model_name not in created
+        and not entry.field.null
+        and entry.field.db_default is NOT_PROVIDED
+    ]
+
+    assert wrong == []
+
+
 def writes_a_status(tree):
     """Whether code updates a column `status`, or sets the status of an object."""
     return any(
