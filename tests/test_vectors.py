@@ -178,6 +178,8 @@ def test_an_answer_that_can_never_be_stored_is_booked_as_paid(upload, worker, mo
 def other_model(settings, openai):
     settings.CHRONOS_EMBEDDING_MODEL = "other-embed"
     openai.dimensions = settings.CHRONOS_EMBEDDING_DIMENSIONS
+    # Other words than before, of which no vectors are known.
+    openai.hear = lambda seconds: [(0, seconds, "Quite another sentence.")]
 
 
 def found(video):
@@ -222,6 +224,23 @@ def test_an_upload_completes_without_a_serving_model_that_is_gone(upload, worker
     assert new.status == "completed"
     step = new.runs.get().steps.get(key__contains="of-yesterday")
     assert (step.state, "of-yesterday" in step.error) == ("failed", True)
+
+
+def test_a_serving_model_that_fails_for_a_moment_is_asked_again(
+    upload, worker, openai, request, monkeypatch
+):
+    ended(upload())
+    request.getfixturevalue("other_model")
+    failing = [Fault(status=500)]
+
+    def fault(call):
+        return failing.pop() if call.model == "text-embedding-3-small" and failing else None
+
+    monkeypatch.setattr(openai, "take_fault", fault)
+
+    new = ended(upload(language="de"))
+
+    assert (new.status, found(new), failing) == ("completed", [new], [])
 
 
 def test_the_check_of_what_serves_reads_no_chunks(creator, settings, django_assert_max_num_queries):

@@ -32,6 +32,7 @@ from videos.pipeline.vectors import (
     serving_space,
     turn,
 )
+from videos.retries import EMBEDDING_RETRIES
 
 logger = logging.getLogger(__name__)
 
@@ -127,11 +128,18 @@ def _embed_for_searches(
         _embed_in(space, claim, api, batches, again=False)
     except steps.StepFailed as failed:
         for step, error in failed.failures:
-            if is_lost(error) or (isinstance(error, ChronosError) and error.waits_for):
+            if not _is_hopeless(step, error):
                 raise
             logger.warning("Run %s goes on without vectors of %s: %s", claim.run.pk, space, error)
             with claim.guard():
                 steps.give_up(step, error)
+
+
+def _is_hopeless(step: Step, error: Exception) -> bool:
+    """Whether no other attempt of a step is worth it: its model is gone, or retries are used up."""
+    if is_lost(error) or not isinstance(error, ChronosError) or error.waits_for:
+        return False
+    return error.permanent or step.failures >= EMBEDDING_RETRIES
 
 
 def _embedded_chunks(chunks: list[Chunk], space: Space) -> set[object]:
