@@ -9,7 +9,7 @@ from urllib.parse import unquote, urlsplit
 
 from dotenv import load_dotenv
 from pydantic import Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 #: Read by django-storages and boto3 themselves.
 _AWS_SECRETS = ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
@@ -100,6 +100,8 @@ def read_environment() -> Environment:
             del os.environ[name]
     try:
         return Environment()
+    except SettingsError as error:
+        raise SystemExit(f"The environment cannot be read: {error}.") from None
     except ValidationError as error:
         first: Any = error.errors(include_url=False, include_input=False)[0]
         raise SystemExit(

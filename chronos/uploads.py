@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 from django.conf import settings
@@ -42,7 +43,8 @@ class PermittedUploadHandler(TemporaryFileUploadHandler):
 
 def max_body_bytes(request: HttpRequest) -> int:
     """Return how many bytes the sender of a request may send to its page."""
-    small: int = settings.DATA_UPLOAD_MAX_MEMORY_SIZE or 0
+    given: int | None = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
+    small = sys.maxsize if given is None else given
     try:
         wanted = _UPLOAD_PAGES.get(resolve(request.path_info).view_name)
     except Resolver404:

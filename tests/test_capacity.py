@@ -134,3 +134,29 @@ def test_bulk_work_yields_to_no_upload_that_its_workers_do_not_serve():
     runs(5, "default", waiting_reason="capacity")
 
     admission.make_way(bulk)
+
+
+def test_bulk_work_is_not_admitted_to_threads_that_do_not_serve_it():
+    live(8, "default")
+    both = live(8, "default", "bulk")
+    kept = timezone.now() + timedelta(minutes=1)
+    runs(8, "default", state="running", lease_until=kept, worker=both)
+    runs(2, "bulk")
+
+    capacity = Capacity()
+
+    assert (capacity.idle("bulk"), capacity.has_idle_thread("bulk")) == (0, False)
+    assert capacity.has_idle_thread("default")
+    assert admission.release() == 0
+
+
+def test_a_run_that_was_never_begun_counts_among_no_starts(creator, settings):
+    settings.CHRONOS_CREATOR_STARTS_PER_MINUTE = 1
+    live(2, "default")
+    past = timezone.now() - timedelta(seconds=1)
+    fields = {"holds_slot": True, "released_at": timezone.now(), "message_lost_at": past}
+    (run,) = runs(1, "gone", state="queued", creator=creator, **fields)
+    sweep()
+    Run.objects.filter(pk=run.pk).update(queue="default")
+
+    assert admission.release() == 1

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 def files_of(video):
     """The names of a video's files, also once its instance was deleted and has no key."""
     media = Path(video.file.storage.location)
-    return sorted(path.name for path in media.glob(f"videos/*/{video.known_id}/*"))
+    return sorted(path.name for path in media.glob(f"videos/*/{video.known_id}/**/*"))
 
 
 @pytest.fixture
@@ -107,6 +107,7 @@ def test_a_video_with_another_creator_keeps_its_folder_and_leaves_nothing(
     assert len(files_of(video)) == 2
     video.delete()
     assert files_of(video) == []
+    assert not list(Path(video.file.storage.location).glob(f"videos/*/{video.known_id}"))
 
 
 def test_what_an_older_version_stored_under_another_creator_is_deleted_as_well(

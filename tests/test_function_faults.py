@@ -3,11 +3,12 @@
 import time
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import timedelta
 from itertools import count
 
 import dramatiq
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 from django.db.backends.sqlite3.base import DatabaseWrapper
 from django.db.utils import ConnectionHandler
 
@@ -141,7 +142,7 @@ def test_a_step_may_have_any_plain_name_and_is_done_once(worker, start):
     assert (run.state, len(calls)) == ("completed", 1)
 
 
-@pytest.mark.parametrize("name", ["", "(stage)", "x" * 201, "a\0b"])
+@pytest.mark.parametrize("name", ["", "(stage)", "x" * 201, "a\0b", None, "\udc80"])
 def test_a_name_that_no_step_can_have_fails_at_once(worker, start, name):
     calls = []
 
@@ -205,7 +206,8 @@ def test_a_failed_step_that_is_swallowed_is_tried_again_all_the_same(worker, sta
 
 
 @pytest.mark.parametrize(
-    "result", [float("nan"), "a\0b", {"x": object()}, {"lone": "\ud800"}, b"bytes"]
+    "result",
+    [float("nan"), "a\0b", {"x": object()}, {"lone": "\ud800"}, b"bytes", "x" * 17_000_000],
 )
 def test_a_result_that_cannot_be_kept_is_not_paid_for_again(worker, start, result):
     calls = []
@@ -304,6 +306,29 @@ def test_a_process_whose_threads_are_all_stuck_ends(worker, start, monkeypatch):
     eventually(lambda: ended_processes)
     released.append(1)
     assert {ended(run).error_code for run in hung} == {"timed_out"}
+
+
+def test_giving_a_stage_up_waits_for_no_lock(worker, start, monkeypatch):
+    """The heartbeat would cost all other claims their leases."""
+    monkeypatch.setattr(claims, "_STUCK_S", 0.1)
+    released = []
+
+    def hang(run, data):
+        while not released:
+            time.sleep(0.05)
+
+    hung, other = start(hang, deadline_s=0.3), start(hang)
+    eventually(lambda: Run.objects.filter(state="running").count() == 2)
+
+    with transaction.atomic():
+        Run.objects.select_for_update().get(pk=hung.pk)
+        lease = Run.objects.get(pk=other.pk).lease_until
+        # Two heartbeats later, the hung one is long past its deadline.
+        eventually(lambda: Run.objects.get(pk=other.pk).lease_until > lease + timedelta(seconds=3))
+
+    assert ended(hung).error_code == "timed_out"
+    released.append(1)
+    assert ended(other).state == "completed"
 
 
 def test_an_end_that_cannot_be_written_costs_no_other_claim_its_lease(worker, start, monkeypatch):

@@ -5,7 +5,7 @@ import os
 
 import pytest
 from django.core.management import call_command
-from django.db import connection
+from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
@@ -263,6 +263,18 @@ def test_a_filtered_vector_search_finds_what_its_index_gives_up_on(creator, djan
             cursor.execute("RESET ALL")
 
     assert [hit.video for hit in hits] == [mine]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_search_leaves_its_callers_transaction_as_it_was(creator):
+    completed_video(creator)
+    call_command("index_embeddings", verbosity=0)
+
+    with transaction.atomic(), connection.cursor() as cursor:
+        assert search("sentence", Video.objects.filter(creator=creator), mode="vector")
+
+        cursor.execute("SELECT current_setting('enable_indexscan')")
+        assert cursor.fetchone() == ("on",)
 
 
 # Selecting all

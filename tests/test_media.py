@@ -124,6 +124,10 @@ def test_a_confined_child_signals_nobody():
     assert done.returncode
 
 
+def test_ffmpeg_starts_in_its_sandbox():
+    assert media.can_start()
+
+
 def test_no_more_headers_are_read_at_once_than_there_are_cores(tmp_path, monkeypatch):
     at_once, most = [0], [0]
     start, end = media._start, media._end

@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from videos import events, sweeping
+from videos.exceptions import MAX_WAIT_S, RateLimited
 from videos.models import Event, Run, SetAside, Worker
 from videos.registry import WHOLE, Function, Stage, registry
 from videos.sweeping import sweep
@@ -195,6 +196,64 @@ def test_a_column_that_this_process_does_not_know_costs_only_what_needs_it(table
     assert (lost.requeues, dead.deaths, dead.state) == (1, 1, "queued")
 
 
+def test_a_row_that_cannot_even_be_read_costs_only_itself():
+    """Postgres keeps times that Python has no number for."""
+    bad, dead = stuck_run("lease", poisoned=False), stuck_run("lease", poisoned=False)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "UPDATE videos_run SET deadline_at = '33715-08-22'::timestamptz WHERE id = %s", [bad.pk]
+        )
+
+    sweep()
+
+    dead.refresh_from_db()
+    assert (dead.state, dead.deaths) == ("queued", 1)
+    assert SetAside.objects.get().item_id == bad.pk
+
+
+@pytest.mark.parametrize("seconds", [float("nan"), float("inf"), 1e12, -5.0])
+def test_whatever_time_an_error_names_is_a_time(seconds):
+    error = RateLimited("later", retry_after_s=seconds)
+
+    assert 0 <= error.retry_after_s <= MAX_WAIT_S
+
+
+def test_a_pause_of_the_sweep_begins_no_new_row_of_attempts(monkeypatch):
+    past = timezone.now() - timedelta(minutes=1)
+    event = Event.objects.create(name=GREETING, data=DATA, created_at=past)
+    SetAside.objects.create(kind="event", item_id=event.pk, attempts=9, next_attempt_at=past)
+
+    def refuse(event_id):
+        raise KeyError("still not")
+
+    monkeypatch.setattr(sweeping.dispatching, "dispatch", refuse)
+    sweep()
+    assert SetAside.objects.get().attempts == 10
+    monkeypatch.undo()
+    SetAside.objects.update(next_attempt_at=past)
+    sweep()
+    sweep()
+
+    assert event.runs.exists()
+    assert not SetAside.objects.exists()
+
+
+def test_what_was_asked_for_before_is_not_done_after_what_was_asked_for_since(upload):
+    video = upload()
+    late = Event.objects.create(
+        name="video/cancel.requested",
+        data={"video_id": str(video.pk), "creator_id": video.creator_id},
+        video_id=video.pk,
+        created_at=timezone.now() - timedelta(minutes=5),
+    )
+
+    sweep()
+
+    late.refresh_from_db()
+    assert late.dispatched_at is not None
+    assert video.runs.get().state != "cancelled"
+
+
 def test_a_column_that_is_not_there_yet_costs_only_what_reads_it():
     """As while this code runs before its migration."""
     lost = stuck_run("message", poisoned=False)
@@ -247,7 +306,10 @@ def test_a_stage_that_its_function_lost_ends_only_its_own_run():
         {"stages": {}},
         {"stages": {"s" * 33: Stage("a", lambda claim: None)}},
         {"stages": {WHOLE: Stage("a", lambda claim: None, retries=-1)}},
+        {"stages": {WHOLE: Stage("a", lambda claim: None, retries="3")}},
         {"stages": {WHOLE: Stage("a", lambda claim: None, deadline_s=float("nan"))}},
+        {"stages": {WHOLE: Stage("a", lambda claim: None, deadline_s=float("inf"))}},
+        {"stages": {WHOLE: Stage("a", lambda claim: None, deadline_s=1e12)}},
     ],
 )
 def test_what_can_never_work_is_refused_when_it_is_registered(wrong):
@@ -265,6 +327,15 @@ def test_a_function_that_cannot_be_called_or_has_a_handler_with_a_long_name_is_r
     def f(run, data):
         pass
 
+    async def later(run, data):
+        run.step("never", print)
+
+    def lazily(run, data):
+        yield run.step("never", print)
+
+    for callee in (later, lazily):
+        with pytest.raises(ValueError, match="coroutine or a generator"):
+            events.function(GREETING, data=registry.types[GREETING].data)(callee)
     with pytest.raises(ValueError, match="alone"):
         events.function(GREETING, data=registry.types[GREETING].data)(alone)
     f.__name__ = "f" * 90

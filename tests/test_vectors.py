@@ -6,16 +6,18 @@ import uuid
 import numpy as np
 import pytest
 from django.db import connection
+from django.utils import timezone
 from pgvector import HalfVector
 
 from tests.conftest import ended, eventually
 from tests.openai_server import Fault
 from tests.rows import completed_video
 from videos import claims, events
-from videos.exceptions import EventRefused, UnknownChunk
-from videos.models import Call, Chunk, Embedding, Run, ServingModel, Video
+from videos.exceptions import EventRefused, HandedOver, UnknownChunk
+from videos.models import Call, Chunk, Embedding, Revision, Run, ServingModel, Video
 from videos.pipeline.vectors import Space, VectorRow, encode, replace, turn
 from videos.search import search
+from videos.stages import embed as stage
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -171,6 +173,29 @@ def test_an_answer_that_can_never_be_stored_is_booked_as_paid(upload, worker, mo
     assert all(call.tokens for call in booked)
 
 
+def test_an_answer_that_is_in_hand_when_the_claim_ends_is_booked(
+    upload, worker, openai, monkeypatch
+):
+    """Handed over while other batches are written: not lost, and `finish` misses nothing."""
+    original = stage._encoded
+    handed = []
+
+    def encode_while_handed_over(*arguments):
+        if not handed:
+            handed.append(1)
+            claims.live_claims()[0].abort(HandedOver())
+            raise HandedOver
+        return original(*arguments)
+
+    monkeypatch.setattr(stage, "_encoded", encode_while_handed_over)
+
+    video = ended(upload())
+
+    assert (video.status, video.error) == ("completed", "")
+    booked = Call.objects.filter(service="embedding").order_by("sent_at")
+    assert [(call.state, call.used) for call in booked] == [("answered", False), ("answered", True)]
+
+
 # One embedding model after another
 
 
@@ -296,6 +321,26 @@ def test_no_chunk_or_an_unknown_one_is_refused(creator, named, field):
     with pytest.raises((EventRefused, UnknownChunk)) as refused:
         events.send("video/embed.requested", data)
     assert refused.value.field == field
+
+
+def test_named_chunks_of_the_revision_in_force_are_embedded_beside_an_unfinished_one(
+    upload, worker, request
+):
+    video = ended(upload())
+    chunk = video.revision.chunks.get()
+    unfinished = Revision.objects.create(
+        video=video, transcript=video.revision.transcript, chunked_at=timezone.now()
+    )
+    assert not unfinished.chunks.exists()
+
+    event = events.send(
+        "video/embed.requested",
+        {"video_id": video.pk, "creator_id": video.creator_id, "chunk_ids": [chunk.pk]},
+    )
+
+    assert event.runs.get().revision_id == video.revision_id
+    eventually(lambda: event.runs.get().finished_at)
+    assert ended(video).status == "completed"
 
 
 # What a useless answer costs

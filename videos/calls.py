@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -139,6 +140,16 @@ def settle(claim: Claim, call: Call, store: Callable[[Settled], object], **measu
         threading.Event().wait(_SETTLE_PAUSE_S)
         if _is_booked(call):
             return  # The transaction was committed, and only the word of it got lost.
+
+
+@contextmanager
+def booked_if_lost(call: Call, **measured: Any) -> Iterator[None]:
+    """Book an answer as paid, and unused, if the block that prepares its storing raises."""
+    try:
+        yield
+    except BaseException:
+        _book_unused(call, measured)
+        raise
 
 
 def _is_booked(call: Call) -> bool:

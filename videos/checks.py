@@ -99,6 +99,15 @@ def check_sandbox(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[Che
                 id="videos.I002",
             )
         )
+    if not media.can_start():
+        messages.append(
+            Error(
+                "ffmpeg cannot be started in its sandbox.",
+                hint="Its libraries must lie where the loader's configuration says "
+                "(/etc/ld.so.conf), or beside it; or set CHRONOS_FFMPEG to another.",
+                id="videos.E005",
+            )
+        )
     if media.can_leave_network():
         return messages
     return [

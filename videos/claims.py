@@ -97,13 +97,16 @@ class Claim:
         if self._given_up or time.monotonic() < self._give_up_at:
             return
         try:
-            with self.guard(cancelling=True) as run:
+            # The heartbeat waits for nobody's lock: the stage itself may be the one who has it.
+            with self.guard(cancelling=True, skip=True) as run:
                 if isinstance(self._end, TimedOut):
                     runs.fail(run, TimedOut.code, str(self._end))
+                elif isinstance(self._end, HandedOver):
+                    runs.hand_over(run)
                 else:
                     runs.cancel(run)
         except ClaimLost:
-            pass  # It has ended, or another worker has it.
+            return  # It has ended, another worker has it, or its row is locked just now.
         except Exception as error:
             if is_lost(error):
                 raise

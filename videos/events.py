@@ -211,9 +211,9 @@ def send(name: str, data: Mapping[str, Any], key: str | None = None) -> Event:
         )
     if event_type.emitted:
         raise EventRefused(f"{name!r} is emitted by Chronos and cannot be sent.", field="name")
-    if key is not None and (len(key) > _MAX_KEY or has_unstorable(key)):
+    if key is not None and not _is_key(key):
         raise EventRefused(
-            f"{name}: a key has at most {_MAX_KEY} characters, and no NUL.", field="key"
+            f"{name}: a key is a text of 1 to {_MAX_KEY} characters, without NUL.", field="key"
         )
     parsed = parse(name, data)
     if has_unstorable(data):
@@ -225,6 +225,10 @@ def send(name: str, data: Mapping[str, Any], key: str | None = None) -> Event:
     if isinstance(parsed, EmbedRequested):
         _check_chunks(name, parsed)
     return record(name, parsed, key)
+
+
+def _is_key(key: Any) -> bool:
+    return isinstance(key, str) and 0 < len(key) <= _MAX_KEY and not has_unstorable(key)
 
 
 def _check_videos(name: str, parsed: Any) -> None:

@@ -16,7 +16,11 @@ Errors with `waits_for` are nobody's fault in the run: it waits, visibly, and sp
 
 from __future__ import annotations
 
+import math
 from typing import Any, ClassVar
+
+#: A year: times beyond the year 9999 can be stored, and never be read again.
+MAX_WAIT_S = 366 * 24 * 3600
 
 
 class ChronosError(Exception):
@@ -34,8 +38,9 @@ class ChronosError(Exception):
         super().__init__(message)
         #: The status of a service's answer, where the error is one.
         self.http_status = http_status
-        #: Seconds that a run waits after an error with `waits_for`.
-        self.retry_after_s = retry_after_s
+        #: Seconds that a run waits after an error with `waits_for`; whatever was said, a time.
+        is_a_time = math.isfinite(retry_after_s) and retry_after_s > 0
+        self.retry_after_s = min(retry_after_s, MAX_WAIT_S) if is_a_time else 0.0
         #: What an answer that is of no use cost all the same, as the ledger books it.
         self.measured: dict[str, Any] = {}
 

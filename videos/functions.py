@@ -26,7 +26,7 @@ from videos.exceptions import (
 )
 from videos.models import Run, SetAside, Step
 from videos.registry import Stage, registry
-from videos.text.storable import error_message, json_problem
+from videos.text.storable import error_message, has_unstorable, json_problem
 from videos.workers import current_worker_id
 
 logger = logging.getLogger(__name__)
@@ -80,10 +80,11 @@ class RunContext:
             raise self._ended_by
 
     def _take_name(self, name: str) -> None:
-        if not 0 < len(name) <= _MAX_STEP_NAME or name.startswith(_RESERVED) or "\0" in name:
+        is_text = isinstance(name, str) and 0 < len(name) <= _MAX_STEP_NAME
+        if not is_text or name.startswith(_RESERVED) or has_unstorable(name):
             raise FunctionFault(
-                f"{name[:_MAX_STEP_NAME]!r} cannot be the name of a step: 1 to {_MAX_STEP_NAME} "
-                f"characters, not beginning with {_RESERVED!r}. Correct the function, then send "
+                f"{str(name)[:_MAX_STEP_NAME]!r} cannot be the name of a step: "
+                f"1 to {_MAX_STEP_NAME} characters, not beginning with {_RESERVED!r}. Correct the function, then send "
                 "the event again."
             )
         if name in self._names:
@@ -166,7 +167,7 @@ def perform(run_id: UUID, stage: str, worker_id: UUID | None) -> None:
     except Exception as error:
         if not is_lost(error):
             # Not even its failure could be written: others must not go on trying at once.
-            set_aside.note(SetAside.Kind.RUN, run_id, error)
+            set_aside.note(SetAside.Kind.STAGE, run_id, error)
             raise
         # The lease runs out, and the sweep sends the run to a worker that has a database.
         logger.warning("Run %s lost the database in %s: %s", run_id, stage, error)

@@ -77,7 +77,8 @@ def main(arguments: list[str]) -> None:
         sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "local"))
         confine = importlib.import_module("confinement").confine
         confine(found, limits["readable"])
-        os.execve(found, program, _ENVIRONMENT)
+        libraries = {k: v for k, v in os.environ.items() if k == "LD_LIBRARY_PATH"}
+        os.execve(found, program, _ENVIRONMENT | libraries)
     except (OSError, ValueError) as error:
         sys.stderr.write(f"{program[0]}: {error}\n")
         sys.exit(NOT_STARTED)

@@ -87,6 +87,12 @@ def can_leave_network() -> bool:
     return subprocess.run(tried, check=False).returncode == 0
 
 
+def can_start() -> bool:
+    """Tell whether ffmpeg can be started in its sandbox, with the libraries that it needs."""
+    tried = _sandboxed([ffmpeg_path(), "-version"], _PROBE_CPU_S)
+    return subprocess.run(tried, capture_output=True, check=False).returncode == 0
+
+
 def probe(path: Path) -> Probe:
     """Read a file's header.
 

@@ -11,8 +11,6 @@ from django.db import DatabaseError, InterfaceError
 from dramatiq import Broker, MessageProxy, Middleware, Worker
 from dramatiq.errors import ActorNotFound
 
-from videos.exceptions import ClaimLost
-
 if TYPE_CHECKING:
     from videos.workers import Pulse
 
@@ -79,7 +77,7 @@ class Durability(Middleware):
         if run_id is None:
             return
         error = getattr(message, "_exception", None)
-        if isinstance(error, (DatabaseError, InterfaceError, ClaimLost)):
+        if isinstance(error, (DatabaseError, InterfaceError)):
             return  # Nobody's fault: the sweep sends the run again.
         if isinstance(error, ActorNotFound):
             reason = (

@@ -19,7 +19,7 @@ from django.db import transaction
 
 from videos import admission, events, runs, statuses
 from videos.dispatching import dispatch
-from videos.models import ACTIVE_STATES, Event, Revision, Run, Step, Video
+from videos.models import ACTIVE_STATES, Event, Revision, Run, SetAside, Step, Video
 from videos.pipeline import deletion
 from videos.registry import Chore, Function, Stage, registry
 from videos.retries import EMBEDDING_RETRIES, TRANSCRIPTION_RETRIES
@@ -44,7 +44,7 @@ EVENT_OF_STAGE = {
 
 def start_processing(event: Event, function: Function) -> list[Run]:
     """Start the whole pipeline; nothing for a completed video, unless forced."""
-    video = _locked(event.data["video_id"])
+    video = _wanted(event)
     again = bool(event.data.get("force") or event.data.get("again"))
     if video is None or (video.status == Video.Status.COMPLETED and not again):
         return []
@@ -60,7 +60,7 @@ def start_processing(event: Event, function: Function) -> list[Run]:
 
 def start_chunking(event: Event, function: Function) -> list[Run]:
     """Chunk the newest complete transcript again, into a revision of its own."""
-    video = _locked(event.data["video_id"])
+    video = _wanted(event)
     base = _newest_transcribed(video) if video else None
     if video is None or base is None or _is_joined(video, function, event.data):
         return []
@@ -83,11 +83,19 @@ def _start_embedding(
 ) -> list[Run]:
     started = []
     for video_id in sorted(set(video_ids)):
-        video = _locked(video_id)
+        video = _wanted(event, video_id)
         if video is None:
             continue
         candidates = [_unfinished(video), video.revision]
-        revision = next((each for each in candidates if each and each.chunked_at), None)
+        named = event.data.get("chunk_ids")
+        revision = next(
+            (
+                each
+                for each in candidates
+                if each and each.chunked_at and (not named or _has_chunks(each, named))
+            ),
+            None,
+        )
         if revision is None:
             continue
         data = event.data | {"embed_again": revision.pk == video.revision_id}
@@ -99,6 +107,10 @@ def _start_embedding(
             _inherit_steps(run, before)
         started.append(run)
     return started
+
+
+def _has_chunks(revision: Revision, named: list[str]) -> bool:
+    return revision.chunks.filter(pk__in=named).exists()
 
 
 def _failed_embedding(video: Video, revision: Revision) -> Run | None:
@@ -128,7 +140,7 @@ def _inherit_steps(run: Run, before: Run) -> None:
 
 def start_cancelling(event: Event, function: Function) -> list[Run]:
     """Cancel the video's run; this needs no run of its own."""
-    video = _locked(event.data["video_id"])
+    video = _wanted(event)
     if video is not None:
         _cancel(video)
     return []
@@ -162,6 +174,8 @@ def reprocess(video: Video, from_stage: str | None, *, force: bool = False) -> R
     event = events.send(EVENT_OF_STAGE[stage], data)
     started = Run.objects.filter(event=event).first() or next(iter(dispatch(event.pk)), None)
     run = started or _joinable(video)
+    if run is None and (kept := SetAside.objects.filter(item_id=event.pk).first()):
+        raise ValueError(f"{video} was set aside, and is tried again by itself: {kept.error}")
     if run is None:
         raise ValueError(f"{video} has nothing to {stage}: reprocess it from an earlier stage.")
     return run
@@ -191,6 +205,16 @@ def transcribe_data(video: Video) -> dict[str, object]:
 
 def _locked(video_id: UUID | str) -> Video | None:
     return Video.objects.select_for_update(of=("self",)).filter(pk=video_id).first()
+
+
+def _wanted(event: Event, video_id: UUID | str | None = None) -> Video | None:
+    """Return an event's video, locked, unless something newer was asked for it meanwhile.
+
+    An event that was set aside, or whose process died, is dispatched late.
+    """
+    video = _locked(video_id or event.data["video_id"])
+    newer = Run.objects.filter(video=video, created_at__gt=event.created_at)
+    return None if video is None or newer.exists() else video
 
 
 def _active(video: Video) -> Run | None:

@@ -8,7 +8,9 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from videos.exceptions import MAX_WAIT_S
 from videos.retries import DEFAULT_RETRIES
+from videos.text.storable import has_unstorable
 
 if TYPE_CHECKING:
     from django.db.models import QuerySet
@@ -23,6 +25,9 @@ WHOLE = "run"
 _MAX_NAME = 100
 _MAX_STAGE_NAME = 32
 #: A name of a queue that every broker takes (dramatiq.actor).
+_NEVER_CALLED_THROUGH = (
+    *(inspect.iscoroutinefunction, inspect.isgeneratorfunction, inspect.isasyncgenfunction),
+)
 _QUEUE_NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9._-]*")
 
 
@@ -85,9 +90,12 @@ class Registry:
         """Register an event type; the same name with another class is a mistake.
 
         Raises:
-            ValueError: if the name has another data class already, or is too long.
+            ValueError: if the name has another data class already, or is too long, or the data
+                class is none.
         """
         _check_name("event", name)
+        if not isinstance(data, type):
+            raise ValueError(f"the event {name!r} has {data!r} in place of a data class")
         known = self.types.get(name)
         if known is not None and known.data is not data:
             raise ValueError(f"the event {name!r} has the data class {known.data.__name__}")
@@ -127,10 +135,12 @@ def check_function(function: Function) -> None:
                 f"{function.name}: the stage {name!r} has a name of {len(name)} characters, "
                 f"{_MAX_STAGE_NAME} at most"
             )
-        if stage.retries < 0 or not stage.deadline_s > 0:
+        if not isinstance(stage.retries, int) or stage.retries < 0:
+            raise ValueError(f"{function.name}: retries are 0 or more, not {stage.retries!r}")
+        if not 0 < stage.deadline_s <= MAX_WAIT_S:
             raise ValueError(
-                f"{function.name}: retries are 0 or more and a deadline is more than 0 s, not "
-                f"{stage.retries} and {stage.deadline_s}"
+                f"{function.name}: a deadline is more than 0 s and at most {MAX_WAIT_S} s, not "
+                f"{stage.deadline_s}"
             )
 
 
@@ -140,6 +150,11 @@ def check_callee(callee: Callable[..., object]) -> None:
     Raises:
         ValueError: naming it.
     """
+    for is_of_kind in _NEVER_CALLED_THROUGH:
+        if is_of_kind(callee):
+            raise ValueError(
+                f"{callee.__name__} is a coroutine or a generator: a call does nothing"
+            )
     try:
         inspect.signature(callee).bind(None, None)
     except TypeError as error:
@@ -147,7 +162,7 @@ def check_callee(callee: Callable[..., object]) -> None:
 
 
 def _check_name(what: str, name: str) -> None:
-    if not 0 < len(name) <= _MAX_NAME or "\0" in name:
+    if not 0 < len(name) <= _MAX_NAME or has_unstorable(name):
         raise ValueError(
             f"the {what} {name!r} has a name of {len(name)} characters, {_MAX_NAME} at most"
         )

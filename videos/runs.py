@@ -92,8 +92,11 @@ def retry(run: Run, delay_s: float, message: str, code: str) -> None:
 
 
 def hand_over(run: Run) -> list[Run]:
-    """Give a claimed run back to the queue, for another worker; return it to be enqueued."""
-    return queue_again([run])
+    """Give a claimed run back to the queue, for another worker; return it to be enqueued.
+
+    What was asked for and is not booked by then, nobody here will learn the outcome of.
+    """
+    return lose_worker([run], deaths=0)
 
 
 def wait(run: Run, reason: Run.Waiting, delay_s: float, message: str, *, behind: str = "") -> None:
@@ -131,6 +134,8 @@ def revoke_admission(runs: Sequence[Run]) -> list[Run]:
         state=Run.State.WAITING,
         waiting_reason=Run.Waiting.WORKER,
         holds_slot=False,
+        # It was never begun: it counts among no starts of the last minute.
+        released_at=None,
         next_attempt_at=None,
         **_RELEASED,
     )

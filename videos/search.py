@@ -181,6 +181,9 @@ def _by_vector(asked: _Query, within: _Revisions, candidates: int) -> list[UUID]
             cursor.execute("SET LOCAL enable_indexscan = off")
             cursor.execute(query, values)
             found = cursor.fetchall()
+            cursor.execute("SET LOCAL enable_indexscan = DEFAULT")
+        # They would last as long as a transaction around this one.
+        cursor.execute("SET LOCAL hnsw.iterative_scan = DEFAULT")
     return list(dict.fromkeys(row[0] for row in found))
 
 

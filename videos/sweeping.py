@@ -142,7 +142,7 @@ def _looked_for() -> dict[str, QuerySet[Any]]:
 def _forgotten() -> QuerySet[Event]:
     late = Now() - timedelta(seconds=_UNDISPATCHED_S)
     undispatched = Event.objects.filter(dispatched_at__isnull=True, created_at__lt=late)
-    return set_aside.due(undispatched, SetAside.Kind.EVENT)
+    return set_aside.due_events(undispatched)
 
 
 def _set_aside_functions() -> QuerySet[SetAside]:
@@ -156,12 +156,12 @@ def _gone() -> QuerySet[Worker]:
 
 def _expired() -> QuerySet[Run]:
     late = Run.objects.filter(state=Run.State.RUNNING, lease_until__lt=Now())
-    return set_aside.due(late, SetAside.Kind.RUN)
+    return set_aside.due_runs(late)
 
 
 def _without_message() -> QuerySet[Run]:
     silent = Run.objects.filter(state=Run.State.QUEUED, message_lost_at__lt=Now())
-    return set_aside.due(silent, SetAside.Kind.RUN)
+    return set_aside.due_runs(silent)
 
 
 def _dispatch_forgotten() -> int:
@@ -196,7 +196,7 @@ def _look_after_messages() -> list[Run]:
 def _end_hopeless() -> None:
     """End the runs of dead workers that were cancelled, or that took worker after worker along."""
     hopeless = Q(cancel_requested=True) | Q(deaths__gte=_MOST_DEATHS - 1)
-    set_aside.each_run(list(_expired().filter(hopeless)[:_MOST_AT_ONCE]), _end_if_hopeless)
+    set_aside.each_run(_expired().filter(hopeless), _end_if_hopeless, most=_MOST_AT_ONCE)
 
 
 def _end_if_hopeless(expired: list[Run]) -> list[Run]:
@@ -222,9 +222,9 @@ def _end_unknown() -> None:
     """End the runs of functions or stages that no installed app has: nobody will execute them."""
     known = Q(pk__in=[])
     for function in registry.functions.values():
-        known |= Q(function=function.name, stage__in=list(function.stages))
+        known |= Q(function=function.name, stage__in=transport.sendable_stages(function))
     lost = _without_message().filter(requeues__gte=_MOST_REQUEUES_UNKNOWN)
-    set_aside.each_run(list(lost.exclude(known)[:_MOST_AT_ONCE]), _end_if_unknown)
+    set_aside.each_run(lost.exclude(known), _end_if_unknown, most=_MOST_AT_ONCE)
 
 
 def _end_if_unknown(lost: list[Run]) -> list[Run]:
@@ -244,17 +244,14 @@ def _end_if_unknown(lost: list[Run]) -> list[Run]:
 
 def _leases_run_out() -> list[Run]:
     """Take runs from dead workers."""
-    expired = list(
-        _expired().select_for_update(skip_locked=True, of=("self",), no_key=True)[:_MOST_AT_ONCE]
-    )
-    if not expired:
-        return []
+    return set_aside.each_run(_expired(), _take_over, most=_MOST_AT_ONCE)
+
+
+def _take_over(expired: list[Run]) -> list[Run]:
     started_at = _database_started_at()
     deaths = [run for run in expired if _is_death(run, started_at)]
     others = [run for run in expired if run not in deaths]
-    return set_aside.each_run(
-        others, lambda each: _requeued(runs.lose_worker(each, deaths=0))
-    ) + set_aside.each_run(deaths, lambda each: _requeued(runs.lose_worker(each, deaths=1)))
+    return _requeued(runs.lose_worker(others, deaths=0) + runs.lose_worker(deaths, deaths=1))
 
 
 def _requeued(queued: list[Run]) -> list[Run]:
@@ -283,7 +280,7 @@ def _database_started_at() -> datetime:
 def _retries() -> QuerySet[Run]:
     """Retries whose time has come, and started runs that waited for a service or a disk."""
     started = Q(state=Run.State.RETRYING) | Q(state=Run.State.WAITING, holds_slot=True)
-    return set_aside.due(Run.objects.filter(started, next_attempt_at__lte=Now()), SetAside.Kind.RUN)
+    return set_aside.due_runs(Run.objects.filter(started, next_attempt_at__lte=Now()))
 
 
 def _due() -> list[Run]:
@@ -293,16 +290,19 @@ def _due() -> list[Run]:
     """
     capacity = Capacity()
     taken: list[Run] = []
-    for queue in _queues(_retries()):
+    # Bulk work takes what the others leave of the threads that they share.
+    for queue in sorted(_queues(_retries()), key=lambda name: name == admission.BULK):
         room = max(capacity.room(queue), 0)
         if not capacity.has_workers or not capacity.is_served(queue):
             room = _MOST_AT_ONCE
         due = _retries().filter(queue=queue).order_by("next_attempt_at")
-        free = due.select_for_update(skip_locked=True, of=("self",))
-        for run in free[: min(room, _MOST_AT_ONCE)]:
-            taken.append(run)
+        queued = set_aside.each_run(
+            due, lambda each: _requeued(runs.queue_again(each)), most=min(room, _MOST_AT_ONCE)
+        )
+        for _ in queued:
             capacity.take(queue)
-    return set_aside.each_run(taken, lambda each: _requeued(runs.queue_again(each)))
+        taken += queued
+    return taken
 
 
 def _messages_lost() -> list[Run]:
@@ -316,9 +316,12 @@ def _messages_lost() -> list[Run]:
     taken: list[Run] = []
     for queue in _queues(_without_message()):
         if capacity.has_idle_thread(queue) or not capacity.is_served(queue):
-            lost = _without_message().filter(queue=queue)
-            taken += lost.select_for_update(skip_locked=True, of=("self",))[:_MOST_AT_ONCE]
-    return set_aside.each_run(taken, lambda each: _requeued(runs.queue_again(each, requeues=1)))
+            taken += set_aside.each_run(
+                _without_message().filter(queue=queue),
+                lambda each: _requeued(runs.queue_again(each, requeues=1)),
+                most=_MOST_AT_ONCE,
+            )
+    return taken
 
 
 def _queues(found: QuerySet[Run]) -> list[str]:
@@ -344,6 +347,5 @@ _REPAIRS: dict[str, Callable[[], list[Run] | None]] = {
     "messages": _look_after_messages,
     "workers": _remove_gone_workers,
     "calls": _forget_orphans,
-    # The last: what raised again just now is due again later.
     "recovered": _forget_recovered,
 }

@@ -37,6 +37,12 @@ def enqueue(runs: Iterable[Run]) -> None:
             logger.exception("Run %s could not be enqueued.", run.pk)
 
 
+def sendable_stages(function: Function) -> list[str]:
+    """Return the stages of a function whose actors this process has."""
+    actors = dramatiq.get_broker().actors
+    return [name for name, stage in function.stages.items() if stage.actor in actors]
+
+
 def _messages(run: Run, function: Function) -> list[Message[None]]:
     broker = dramatiq.get_broker()
     broker.declare_queue(run.queue)

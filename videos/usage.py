@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
+from contextlib import suppress
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Any, TypedDict
 from zoneinfo import ZoneInfo
 
-from django.db import transaction
+from django.db import IntegrityError, transaction
 from django.db.models import Count, Q, QuerySet, Sum
 from django.db.models.functions import TruncMonth
 
@@ -55,13 +56,15 @@ def summary(
     with an empty creator.
     """
     kept = _kept(since, until)
-    live = list(_summed(_calls(since, until, {row.month for row in kept})))
+    calls = _calls(since, until, {row.month for row in kept})
     if creator is None:
+        live = list(_summed(calls))
         _keep(live, since, until)
+    else:
+        kept = [row for row in kept if row.creator_id == creator.pk]
+        live = list(_summed(calls.filter(creator=creator)))
     sums: dict[tuple[str, date], dict[str, Any]] = defaultdict(lambda: defaultdict(Decimal))
     for row in (*map(vars, kept), *live):
-        if creator is not None and row["creator_id"] != creator.pk:
-            continue
         entry = sums[row["creator_name"], row["month"]]
         for name in _COUNTED:
             entry[name] += Decimal(row[name])
@@ -148,7 +151,8 @@ def _keep(rows: list[dict[str, Any]], since: date | None, until: date | None) ->
         many = sum(row["calls"] for row in theirs) >= _WORTH_KEEPING
         if not (is_whole and many and _midnight(end) <= over):
             continue
-        with transaction.atomic():
+        # A creator who was deleted just now: the next who asks keeps the month without.
+        with suppress(IntegrityError), transaction.atomic():
             # Of two that ask at once, the second finds the month kept.
             locks.hold(locks.USAGE)
             if not MonthlyUsage.objects.filter(month=month).exists():

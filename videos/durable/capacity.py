@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from datetime import timedelta
+from uuid import UUID
 
 from django.db.models import Count, QuerySet, Sum
 from django.db.models.functions import Now
@@ -18,10 +19,14 @@ BUSY_STATES = (Run.State.QUEUED, Run.State.RUNNING)
 _EVERY: frozenset[str] = frozenset()
 
 
+def live_workers() -> QuerySet[Worker]:
+    """Return the workers with a fresh heartbeat."""
+    return Worker.objects.filter(last_seen__gt=Now() - _WORKER_FRESH)
+
+
 def live_slots() -> int:
-    """Return the threads of all workers with a fresh heartbeat that are free to take runs."""
-    fresh = Worker.objects.filter(last_seen__gt=Now() - _WORKER_FRESH)
-    return fresh.aggregate(slots=Sum("threads"))["slots"] or 0
+    """Return the threads of all live workers that can take runs."""
+    return live_workers().aggregate(slots=Sum("threads"))["slots"] or 0
 
 
 class Capacity:
@@ -32,18 +37,19 @@ class Capacity:
     """
 
     def __init__(self) -> None:
-        fresh = Worker.objects.filter(last_seen__gt=Now() - _WORKER_FRESH)
-        self._workers = [
-            (frozenset(queues), threads)
-            for queues, threads in fresh.values_list("queues", "threads")
-        ]
+        workers = list(live_workers().values_list("queues", "threads", "pk"))
+        self._workers = [(frozenset(queues), threads) for queues, threads, _ in workers]
         self._busy: Counter[str] = Counter()
         self._running: Counter[str] = Counter()
-        rows = Run.objects.filter(state__in=BUSY_STATES).values("queue", "state")
+        of_worker: Counter[UUID] = Counter()
+        rows = Run.objects.filter(state__in=BUSY_STATES).values("queue", "state", "worker_id")
         for row in rows.order_by().annotate(count=Count("id")):
             self._busy[row["queue"]] += row["count"]
             if row["state"] == Run.State.RUNNING:
                 self._running[row["queue"]] += row["count"]
+                of_worker[row["worker_id"]] += row["count"]
+        #: Threads that each worker has left, in the order of `_workers`.
+        self._idle = [max(threads - of_worker[pk], 0) for _, threads, pk in workers]
 
     @property
     def has_workers(self) -> bool:
@@ -75,15 +81,20 @@ class Capacity:
 
     def idle(self, queue: str) -> int:
         """Return how many threads of the queue's workers nothing wants now."""
+        queued = self._busy[queue] - self._running[queue]
         return min(
-            slots - sum(self._busy[each] for each in queues)
-            for queues, slots in (({queue}, self._slots(queue)), self._pool(queue))
+            self._idle_threads(queue) - queued,
+            *(
+                slots - sum(self._busy[each] for each in queues)
+                for queues, slots in (({queue}, self._slots(queue)), self._pool(queue))
+            ),
         )
 
     def has_idle_thread(self, queue: str) -> bool:
         """Whether a worker of this queue could begin a run at once, if it had its message."""
         queues, slots = self._pool(queue)
-        return sum(self._running[each] for each in queues) < slots
+        is_full = sum(self._running[each] for each in queues) >= slots
+        return not is_full and self._idle_threads(queue) > 0
 
     def take(self, queue: str) -> None:
         """Count one more run as admitted."""
@@ -98,6 +109,11 @@ class Capacity:
 
     def _named(self) -> set[str]:
         return set().union(*(queues for queues, _ in self._workers))
+
+    def _idle_threads(self, queue: str) -> int:
+        """Return the threads without a run of the workers that serve a queue."""
+        serving = zip(self._workers, self._idle, strict=True)
+        return sum(idle for (queues, _), idle in serving if _serves(queues, queue))
 
     def _slots(self, queue: str) -> int:
         return sum(threads for queues, threads in self._workers if _serves(queues, queue))

@@ -16,13 +16,14 @@ from django.db.models import (
     ExpressionWrapper,
     F,
     OuterRef,
+    Q,
     QuerySet,
     Value,
 )
 from django.db.models.functions import Least, Now, Power
 
 from videos.durable.database import is_lost
-from videos.models import Run, SetAside
+from videos.models import Event, Run, SetAside
 from videos.text.storable import error_message
 
 logger = logging.getLogger(__name__)
@@ -30,42 +31,61 @@ logger = logging.getLogger(__name__)
 _FIRST_PAUSE_S = 2
 #: Pauses double up to 2 ** 11 s, about half an hour.
 _MAX_DOUBLINGS = 10
-#: An item that is due is looked at by the next sweep, and written down again if it raises.
-_RECOVERED_AFTER_S = 30
 
-Row = TypeVar("Row", bound=models.Model)
 Result = TypeVar("Result")
 
 
-def due(rows: QuerySet[Row], kind: SetAside.Kind) -> QuerySet[Row]:
-    """Leave out what is set aside for now."""
-    paused = SetAside.objects.filter(
-        kind=kind, item_id=OuterRef("pk"), function="", next_attempt_at__gt=Now()
+def due_events(rows: QuerySet[Event]) -> QuerySet[Event]:
+    """Leave out the events that are set aside for now."""
+    return rows.filter(~Exists(_paused([SetAside.Kind.EVENT])))
+
+
+def due_runs(rows: QuerySet[Run]) -> QuerySet[Run]:
+    """Leave out the runs that are set aside for now."""
+    return rows.filter(~Exists(_paused([SetAside.Kind.RUN, SetAside.Kind.STAGE])))
+
+
+def _paused(kinds: Sequence[SetAside.Kind]) -> QuerySet[SetAside]:
+    return SetAside.objects.filter(
+        kind__in=kinds, item_id=OuterRef("pk"), function="", next_attempt_at__gt=Now()
     )
-    return rows.filter(~Exists(paused))
 
 
-def each_run(runs: Sequence[Run], act: Callable[[list[Run]], list[Result]]) -> list[Result]:
-    """Act on runs together; where that raises, on halves of them, down to single ones.
+def each_run(
+    found: QuerySet[Run], act: Callable[[list[Run]], list[Result]], *, most: int
+) -> list[Result]:
+    """Act on the first runs that are found, together; where that raises, on halves of them.
 
-    A single run that raises is set aside, and changes nothing; call it inside a transaction.
+    A single run that raises, be it when its row is read, is set aside, and changes nothing. Call
+    it inside a transaction: the rows are locked, and those that others have locked left out.
 
     Raises:
         django.db.Error: if it is the database itself that is lost.
     """
-    if not runs:
+    return _halving(found, list(found.values_list("pk", flat=True)[:most]), act)
+
+
+def _halving(
+    found: QuerySet[Run], ids: list[UUID], act: Callable[[list[Run]], list[Result]]
+) -> list[Result]:
+    if not ids:
         return []
     try:
         with transaction.atomic():
-            return act(list(runs))
+            free = found.select_for_update(skip_locked=True, of=("self",), no_key=True)
+            rows = list(free.filter(pk__in=ids))
+            done = act(rows) if rows else []
+            went_through = SetAside.objects.filter(kind=SetAside.Kind.RUN, function="")
+            went_through.filter(item_id__in=ids).delete()
+            return done
     except Exception as error:  # Whatever a run's own state, or a function's handler, leads to.
         if is_lost(error):
             raise
-        if len(runs) == 1:
-            note(SetAside.Kind.RUN, runs[0].pk, error)
+        if len(ids) == 1:
+            note(SetAside.Kind.RUN, ids[0], error)
             return []
-    middle = len(runs) // 2
-    return each_run(runs[:middle], act) + each_run(runs[middle:], act)
+    middle = len(ids) // 2
+    return _halving(found, ids[:middle], act) + _halving(found, ids[middle:], act)
 
 
 @contextmanager
@@ -107,9 +127,12 @@ def note(kind: SetAside.Kind, item_id: UUID, error: Exception, function: str = "
 
 
 def recovered() -> QuerySet[SetAside]:
-    """Return what was due a while ago and did not raise again: it went through, or is gone."""
-    past = Now() - timedelta(seconds=_RECOVERED_AFTER_S)
-    return SetAside.objects.filter(function="", next_attempt_at__lt=past)
+    """Return what needs no other attempt: events that were dispatched, runs that have ended."""
+    undispatched = Event.objects.filter(pk=OuterRef("item_id"), dispatched_at=None)
+    unfinished = Run.objects.filter(pk=OuterRef("item_id"), finished_at=None)
+    is_event = Q(kind=SetAside.Kind.EVENT)
+    over = (is_event & ~Exists(undispatched)) | (~is_event & ~Exists(unfinished))
+    return SetAside.objects.filter(over, function="")
 
 
 def _in(doublings: models.Expression | Value) -> models.Expression:

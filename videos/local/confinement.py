@@ -9,6 +9,7 @@ does so in a process of its own.
 from __future__ import annotations
 
 import ctypes
+import glob
 import os
 import platform
 import struct
@@ -29,14 +30,16 @@ _SCOPES = 0b11
 #: Programs and libraries of the system, and how the loader finds them: nothing of ours.
 _SYSTEM = (
     *("/bin", "/sbin", "/lib", "/lib64", "/usr/bin", "/usr/sbin", "/usr/lib", "/usr/lib64"),
-    *("/usr/libexec", "/usr/local/bin", "/usr/local/lib", "/nix/store"),
+    *("/usr/libexec", "/usr/local/bin", "/usr/local/lib", "/usr/local/lib64", "/nix/store"),
     *("/etc/ld.so.cache", "/dev/null"),
 )
+_LOADER_CONFIGURATION = ("/etc/ld.so.conf", "/etc/ld.so.conf.d/*.conf")
 #: Architecture, and the system calls that are refused: sockets, tracing, reading and writing
 #: other processes' memory, signals, and io_uring, which could do all of it by itself.
+#: The last is `tgkill`, by which a program may end itself, and nobody else.
 _ARCHITECTURES = {
-    "x86_64": (0xC000003E, (41, 42, 53, 101, 310, 311, 62, 425)),
-    "aarch64": (0xC00000B7, (198, 203, 199, 117, 270, 271, 129, 425)),
+    "x86_64": (0xC000003E, (41, 42, 53, 101, 310, 311, 62, 200, 129, 297, 424, 425), 234),
+    "aarch64": (0xC00000B7, (198, 203, 199, 117, 270, 271, 129, 130, 138, 240, 424, 425), 131),
 }
 _ALLOW, _REFUSE = 0x7FFF0000, 0x00050000 | 1
 _LOAD, _EQUAL, _AT_LEAST, _RETURN = 0x20, 0x15, 0x35, 0x06
@@ -78,14 +81,25 @@ def _restrict_files(libc: ctypes.CDLL, program: str, readable: Iterable[str]) ->
     if rules < 0:
         raise OSError(ctypes.get_errno(), "Landlock refused its rules")
     executable = os.path.realpath(program)
-    libraries = os.path.join(os.path.dirname(os.path.dirname(executable)), "lib")
-    for path in (*_SYSTEM, executable, libraries):
+    beside = os.path.dirname(os.path.dirname(executable))
+    own = [os.path.join(beside, name) for name in ("lib", "lib64")]
+    for path in (*_SYSTEM, *_library_folders(), executable, *own):
         _allow(libc, rules, path, _READ_FILE | _READ_DIR | _EXECUTE)
     for path in readable:
         _allow(libc, rules, os.path.realpath(path), _READ_FILE | _READ_DIR)
     if libc.syscall(_RESTRICT_SELF, rules, 0):
         raise OSError(ctypes.get_errno(), "Landlock refused to restrict the process")
     os.close(rules)
+
+
+def _library_folders() -> list[str]:
+    """Return where the loader looks for libraries, beside the usual places (ld.so(8))."""
+    folders = os.environ.get("LD_LIBRARY_PATH", "").split(":")
+    for pattern in _LOADER_CONFIGURATION:
+        for path in glob.glob(pattern):
+            with open(path, errors="replace") as lines:
+                folders += [line.strip() for line in lines]
+    return [folder for folder in folders if folder.startswith("/") and folder != "/"]
 
 
 def _allow(libc: ctypes.CDLL, rules: int, path: str, rights: int) -> None:
@@ -106,7 +120,7 @@ def _refuse_calls(libc: ctypes.CDLL) -> None:
     known = _ARCHITECTURES.get(platform.machine())
     if known is None:
         return
-    architecture, refused = known
+    architecture, refused, signals_own = known
     steps = [
         (_LOAD, 0, 0, 4),
         (_EQUAL, 1, 0, architecture),
@@ -117,7 +131,13 @@ def _refuse_calls(libc: ctypes.CDLL) -> None:
     ]
     for number in refused:
         steps += [(_EQUAL, 0, 1, number), (_RETURN, 0, 0, _REFUSE)]
-    steps.append((_RETURN, 0, 0, _ALLOW))
+    steps += [
+        (_EQUAL, 0, 3, signals_own),
+        (_LOAD, 0, 0, 16),  # The lower half of its first argument.
+        (_EQUAL, 1, 0, os.getpid()),
+        (_RETURN, 0, 0, _REFUSE),
+        (_RETURN, 0, 0, _ALLOW),
+    ]
     code = b"".join(struct.pack("=HBBI", *step) for step in steps)
     buffer = ctypes.create_string_buffer(code, len(code))
     described = struct.pack("@HP", len(steps), ctypes.addressof(buffer))

@@ -15,7 +15,7 @@ class Migration(migrations.Migration):
             name='SetAside',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('kind', models.CharField(choices=[('event', 'Event'), ('run', 'Run')], max_length=8)),
+                ('kind', models.CharField(choices=[('event', 'Event'), ('run', 'Run'), ('stage', 'Stage')], max_length=8)),
                 ('item_id', models.UUIDField()),
                 ('function', models.CharField(blank=True, max_length=100)),
                 ('attempts', models.PositiveIntegerField(default=1)),

@@ -3,17 +3,26 @@
 from django.db import migrations, models
 
 
-def mark_embedded(apps, schema_editor):
-    """What is in force has vectors of the model that serves: `finish` made sure of that."""
-    Serving = apps.get_model("videos", "ServingModel")
-    Revision = apps.get_model("videos", "Revision")
-    Video = apps.get_model("videos", "Video")
-    serving = Serving.objects.using(schema_editor.connection.alias).first()
-    if serving is not None:
-        in_force = Video.objects.exclude(revision=None).values("revision")
-        Revision.objects.using(schema_editor.connection.alias).filter(pk__in=in_force).update(
-            embedding_model=serving.model, embedding_dimensions=serving.dimensions
-        )
+#: Of each revision in force, the newest model in which all of its chunks have vectors; one without
+#: any chunk has all that it needs of the model that serves.
+MARK_EMBEDDED = """
+    UPDATE videos_revision r
+    SET embedding_model = v.model, embedding_dimensions = v.dimensions
+    FROM (
+        SELECT DISTINCT ON (c.revision_id) c.revision_id, e.model, e.dimensions
+        FROM videos_embedding e JOIN videos_chunk c ON c.id = e.chunk_id
+        WHERE e.segment_index IS NULL
+        GROUP BY c.revision_id, e.model, e.dimensions
+        HAVING count(*) = (SELECT count(*) FROM videos_chunk k WHERE k.revision_id = c.revision_id)
+        ORDER BY c.revision_id, max(e.id) DESC
+    ) v
+    WHERE r.id = v.revision_id AND r.id IN (SELECT revision_id FROM videos_video);
+    UPDATE videos_revision r
+    SET embedding_model = s.model, embedding_dimensions = s.dimensions
+    FROM videos_servingmodel s
+    WHERE r.id IN (SELECT revision_id FROM videos_video)
+        AND NOT EXISTS (SELECT FROM videos_chunk c WHERE c.revision_id = r.id);
+"""
 
 
 class Migration(migrations.Migration):
@@ -38,5 +47,5 @@ class Migration(migrations.Migration):
             name='embedding_model',
             field=models.CharField(blank=True, db_default='', default='', max_length=100),
         ),
-        migrations.RunPython(mark_embedded, migrations.RunPython.noop),
+        migrations.RunSQL(MARK_EMBEDDED, migrations.RunSQL.noop),
     ]

@@ -70,58 +70,6 @@ class Migration(migrations.Migration):
             name='run',
             field=models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name='steps', to='videos.run'),
         ),
-        migrations.AddIndex(
-            model_name='call',
-            index=models.Index(fields=['-sent_at', '-id'], name='call_newest'),
-        ),
-        migrations.AddIndex(
-            model_name='call',
-            index=models.Index(condition=models.Q(('state', 'answered'), _negated=True), fields=['state', '-sent_at'], name='call_state'),
-        ),
-        migrations.AddIndex(
-            model_name='call',
-            index=models.Index(fields=['model', '-sent_at'], name='call_model'),
-        ),
-        migrations.AddIndex(
-            model_name='chunk',
-            index=models.Index(fields=['text_config'], name='chunk_text_config'),
-        ),
-        migrations.AddIndex(
-            model_name='event',
-            index=models.Index(fields=['-created_at', '-id'], name='event_newest'),
-        ),
-        migrations.AddIndex(
-            model_name='event',
-            index=models.Index(fields=['name', '-created_at'], name='event_name'),
-        ),
-        migrations.AddIndex(
-            model_name='event',
-            index=models.Index(condition=models.Q(('key__isnull', False)), fields=['key'], name='event_key', opclasses=['varchar_pattern_ops']),
-        ),
-        migrations.AddIndex(
-            model_name='run',
-            index=models.Index(condition=models.Q(('state', 'running')), fields=['id'], name='run_leased'),
-        ),
-        migrations.AddIndex(
-            model_name='run',
-            index=models.Index(condition=models.Q(('state', 'completed'), _negated=True), fields=['state', '-created_at'], name='run_state'),
-        ),
-        migrations.AddIndex(
-            model_name='run',
-            index=models.Index(fields=['-created_at', '-id'], name='run_newest'),
-        ),
-        migrations.AddIndex(
-            model_name='run',
-            index=models.Index(fields=['function', '-created_at'], name='run_function'),
-        ),
-        migrations.AddIndex(
-            model_name='run',
-            index=models.Index(condition=models.Q(('error_code', ''), _negated=True), fields=['error_code', '-created_at'], name='run_error_code'),
-        ),
-        migrations.AddIndex(
-            model_name='video',
-            index=models.Index(fields=['-created_at', '-id'], name='video_newest'),
-        ),
         migrations.AddField(
             model_name='monthlyusage',
             name='creator',

@@ -59,8 +59,12 @@ class SetAside(models.Model):
     class Kind(models.TextChoices):
         """What was set aside."""
 
+        #: An event whose dispatch raised, or a function that it could not start.
         EVENT = "event"
+        #: A run that the sweep could not handle, or whose failure handler could not be started.
         RUN = "run"
+        #: A run whose stage ended in an error that could not be written down.
+        STAGE = "stage"
 
     kind = models.CharField(max_length=8, choices=Kind)
     #: The event's or the run's id.

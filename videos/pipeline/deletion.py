@@ -11,11 +11,11 @@ from datetime import timedelta
 
 from django.core.files.storage import Storage
 from django.db import transaction
-from django.db.models import DurationField, ExpressionWrapper, F, QuerySet, Value
+from django.db.models import DurationField, ExpressionWrapper, F, Q, QuerySet, Value
 from django.db.models.functions import Least, Now, Power
 
 from videos.commits import after_commit
-from videos.models import StorageDeletion, Video
+from videos.models import StorageDeletion, Transcript, Video
 from videos.text.storable import error_message
 
 logger = logging.getLogger(__name__)
@@ -50,6 +50,9 @@ def _delete(ids: Iterable[int]) -> None:
         if row is None:
             continue
         try:
+            if row.attempts and _is_in_use(row.path):
+                row.delete()
+                continue
             _delete_path(Video._meta.get_field("file").storage, row.path)
         except Exception as error:  # Whatever a storage raises; the row says so, and stays.
             logger.warning("%s could not be deleted, trying again: %s", row.path, error)
@@ -72,6 +75,14 @@ def _claim(row_id: int) -> StorageDeletion | None:
     return row
 
 
+def _is_in_use(path: str) -> bool:
+    """Whether a file got an owner again since it was to be deleted: other code may name files."""
+    return (
+        Video.objects.filter(Q(file=path) | Q(captions=path)).exists()
+        or Transcript.objects.filter(audio=path).exists()
+    )
+
+
 def _delete_path(storage: Storage, path: str) -> None:
     if not path.endswith("/"):
         storage.delete(path)
@@ -82,3 +93,8 @@ def _delete_path(storage: Storage, path: str) -> None:
         return
     for name in names:
         storage.delete(path + name)
+    try:
+        storage.path(path)
+    except NotImplementedError:
+        return  # Only on a disk is a folder more than the beginning of names.
+    storage.delete(path)

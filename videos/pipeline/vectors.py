@@ -63,7 +63,7 @@ def serving_space() -> Space | None:
 
 
 @contextmanager
-def turn(check: Callable[[], object]) -> Iterator[None]:
+def turn(check: Callable[[], object] = lambda: None) -> Iterator[None]:
     """Encode and write in the block, while no more others do than there are cores.
 
     `check` is called while all of them are busy; what it raises ends the waiting.

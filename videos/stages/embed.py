@@ -243,8 +243,10 @@ def _call(
         replace(batch.chunk_ids, space, encoded)
         steps.finish(settled.run, step)
 
-    with turn(claim.check):
-        encoded = _encoded(batch, {**known, **new}, space)
+    # Whatever becomes of the claim meanwhile: the answer is paid, and is to be booked.
+    with turn():
+        with calls.booked_if_lost(call, tokens=embedded.tokens):
+            encoded = _encoded(batch, {**known, **new}, space)
         calls.settle(claim, call, store, tokens=embedded.tokens)
 
 

@@ -10,6 +10,8 @@ from typing import Any
 
 #: Postgres has no NUL in texts (PostgreSQL docs, 8.3), and UTF-8 has no lone surrogates.
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+#: What a row is written with in moments; files belong into the storage.
+_MAX_JSON_CHARACTERS = 16 * 1024**2
 _REPLACEMENT = "\ufffd"
 #: What captions and transcripts must not hold either; tabs and line ends may stay.
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
@@ -39,9 +41,11 @@ def json_problem(value: Any) -> str | None:
     JSON has no NaN and no infinities (RFC 8259, 6), and `jsonb` no NUL in texts.
     """
     try:
-        json.dumps(value, allow_nan=False)
+        size = len(json.dumps(value, allow_nan=False))
     except (TypeError, ValueError, RecursionError) as error:
         return f"it is not valid JSON: {error_message(error)}"
+    if size > _MAX_JSON_CHARACTERS:
+        return f"it has {size} characters as JSON, {_MAX_JSON_CHARACTERS} at most"
     return "a text in it has a NUL or a lone surrogate" if has_unstorable(value) else None
 
 

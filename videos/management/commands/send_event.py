@@ -33,7 +33,7 @@ class Command(ReportingCommand):
             if not isinstance(data, dict):
                 raise EventRefused("The data is no JSON object.", field="data")
             event = events.send(options["name"], data, options["key"])
-        except (json.JSONDecodeError, RecursionError) as error:
+        except (ValueError, RecursionError) as error:
             raise Failed(
                 f"The data is no JSON: {error}.", code=EventRefused.code, field="data"
             ) from None

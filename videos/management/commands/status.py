@@ -9,7 +9,7 @@ from django.core.management.base import CommandParser
 from django.db.models import Count
 
 from videos.documents import video_document
-from videos.durable.capacity import Capacity
+from videos.durable.capacity import Capacity, live_workers
 from videos.management.reporting import (
     ReportingCommand,
     all_videos,
@@ -17,7 +17,7 @@ from videos.management.reporting import (
     estimated_rows,
     find_videos,
 )
-from videos.models import Breaker, Run, SetAside, StorageDeletion, Worker
+from videos.models import Breaker, Run, SetAside, StorageDeletion
 
 _MAX_SET_ASIDE = 100
 _MAX_COUNTED = 100_000
@@ -75,7 +75,7 @@ class Command(ReportingCommand):
                     "stuck_threads": worker.stuck_threads,
                     "last_seen": worker.last_seen.isoformat(),
                 }
-                for worker in Worker.objects.order_by("started_at")
+                for worker in live_workers().order_by("started_at")
             ],
         }
 
