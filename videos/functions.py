@@ -84,8 +84,8 @@ class RunContext:
         if not is_text or name.startswith(_RESERVED) or has_unstorable(name):
             raise FunctionFault(
                 f"{str(name)[:_MAX_STEP_NAME]!r} cannot be the name of a step: "
-                f"1 to {_MAX_STEP_NAME} characters, not beginning with {_RESERVED!r}. Correct the function, then send "
-                "the event again."
+                f"1 to {_MAX_STEP_NAME} characters, not beginning with {_RESERVED!r}. Correct the "
+                "function, then send the event again."
             )
         if name in self._names:
             raise FunctionFault(
