@@ -11,6 +11,8 @@ from django.db import DatabaseError, InterfaceError
 from dramatiq import Broker, MessageProxy, Middleware, Worker
 from dramatiq.errors import ActorNotFound
 
+from videos.brokers import WakingRedisBroker
+
 if TYPE_CHECKING:
     from videos.workers import Pulse
 
@@ -56,8 +58,11 @@ class Durability(Middleware):
             workers.end_within(workers.END_WITHIN_S, os.EX_TEMPFAIL)
         if self._pulse is not None:
             self._pulse.stop_watching()
-        for consumer in worker.consumers.values():
-            consumer.pause()
+        if isinstance(broker, WakingRedisBroker):
+            broker.hold()
+        else:
+            for consumer in worker.consumers.values():
+                consumer.pause()
         isolation.stop()
         claims.hand_over()
 
@@ -68,6 +73,8 @@ class Durability(Middleware):
         if self._pulse is not None:
             self._pulse.stop()
         claims.keep()
+        if isinstance(broker, WakingRedisBroker):
+            broker.resume()
 
     def after_nack(self, broker: Broker, message: MessageProxy) -> None:
         """Record a terminal failure on the run whose message died."""
