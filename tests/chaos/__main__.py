@@ -276,6 +276,8 @@ def main() -> int:
     begun = time.monotonic()
     try:
         chaos.perform()
+    except KeyboardInterrupt:
+        chaos.failures.append("it was interrupted: the table has what was played until then")
     finally:
         if arguments.keep:
             print(f"\nkept: {folder}", file=sys.stderr)
