@@ -225,8 +225,9 @@ class Chaos:
                 self._take(told, name)
                 has_begun()
         has_begun()
-        if process.wait():
-            end = (folder / "lane.log").read_text()[-3000:]
+        log = folder / "lane.log"
+        if process.wait() and log.exists():
+            end = log.read_text()[-3000:]
             self.failures.append(f"lane {name} ended with {process.returncode}:\n{end}")
 
     def _take(self, seen: dict[str, Any], lane: str) -> None:
