@@ -302,9 +302,8 @@ def test_sockets_lie_where_no_path_needs_an_escape(tmp_path, odd):
     assert socket_folder(tmp_path / "plain name") == tmp_path / "plain name" / "run"
 
 
-@pytest.mark.parametrize("odd", ["a, b", "a'b\"c", "ü %41"])
-def test_the_services_start_in_a_folder_of_any_name(tmp_path, odd):
-    folder = tmp_path / odd
+def test_the_services_start_in_a_folder_of_any_name(tmp_path):
+    folder = tmp_path / "a, b'c\"d ü %41"
     environment = clean(dict(os.environ)) | {
         "CHRONOS_DATA_DIR": str(folder),
         "CHRONOS_ENV_FILE": os.devnull,
