@@ -130,7 +130,6 @@ def exhaust_connections(lane: Lane) -> Iterable[None]:
 
 def batches_at_once(lane: Lane) -> Iterable[None]:
     """24 batches of 1,536 dimensions come back at one moment."""
-    lanes.service.hear = hear_a_book
     lanes.service.together = threading.Barrier(BATCHES)
     yield from _while(lambda: not lanes.is_done())
     lanes.service.together = None
@@ -138,6 +137,7 @@ def batches_at_once(lane: Lane) -> Iterable[None]:
 
 def upload_batches(lane: Lane) -> dict[str, Any]:
     """One short clip for each of 24 creators: all are embedded side by side."""
+    lanes.service.hear = hear_a_book
     return {f"batch {n}": lane.upload("clip", lane.creator(f"c{n}")) for n in range(BATCHES)}
 
 
