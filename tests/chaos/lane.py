@@ -14,6 +14,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -62,7 +63,8 @@ class Lane:
     def replace_workers(self) -> None:
         """End all workers and start others."""
         for pid in self.workers:
-            os.kill(pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):  # It may have ended by itself.
+                os.kill(pid, signal.SIGKILL)
         while self.workers:
             self.workers -= set(self.zygote.ended())
             time.sleep(0.02)
