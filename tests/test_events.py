@@ -8,6 +8,7 @@ from videos import events
 from videos.dispatching import dispatch
 from videos.exceptions import EventRefused
 from videos.models import Event, Run, Video
+from videos.registry import registry
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -127,3 +128,23 @@ def test_what_postgres_cannot_hold_is_refused_by_field(field, data, key):
 
     assert refused.value.field == field
     assert not Event.objects.exists()
+
+
+def test_subscribing_to_what_is_emitted_does_not_open_it():
+    registry.add_type("video/completed", events.VideoCompleted)
+
+    assert registry.types["video/completed"].emitted
+    with pytest.raises(EventRefused, match="emitted"):
+        events.send("video/completed", {})
+
+
+def test_one_key_under_two_names_is_two_events(upload):
+    video = upload()
+    data = {"video_id": video.pk, "creator_id": video.creator_id}
+
+    sent = [
+        events.send(name, data, key="the same").pk
+        for name in ("video/chunk.requested", "video/embed.requested", "video/embed.requested")
+    ]
+
+    assert sent[0] != sent[1] == sent[2]
