@@ -2,6 +2,8 @@
 PYTHON ?= $(shell for python in python3.12 python3.11 python3.13 python3; do \
 	"$$python" -c 'import ensurepip, venv' 2>/dev/null && echo "$$python" && break; done)
 BIN := .venv/bin
+# Each process that tests has Postgres, Redis and a data folder of its own.
+PARALLEL := --numprocesses=auto --dist=loadfile
 
 .PHONY: run install install-dev check test test-full chaos format lock
 
@@ -33,10 +35,10 @@ check: install-dev
 	CHRONOS_ENV_FILE=/dev/null $(BIN)/python scripts/check_deployment.py
 
 test: install-dev
-	$(BIN)/pytest -m "not slow"
+	$(BIN)/pytest -m "not slow" $(PARALLEL)
 
 test-full: install-dev
-	$(BIN)/pytest
+	$(BIN)/pytest $(PARALLEL)
 
 chaos: install-dev
 	$(BIN)/python -m tests.chaos $(if $(RUNS),--runs $(RUNS)) $(if $(SEED),--seed '$(SEED)')

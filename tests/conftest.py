@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -23,6 +24,16 @@ from videos.models import Run, Video
 PROJECT = Path(__file__).resolve().parent.parent
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Iterator[None]:
+    """Escape what no UTF-8 has: reports go from the processes that test to the one that prints."""
+    report = yield
+    report.sections = [
+        (title, text.encode(errors="backslashreplace").decode()) for title, text in report.sections
+    ]
+    return report
+
+
 @pytest.fixture(autouse=True)
 def openai() -> Iterator[OpenAIServer]:
     services.openai_server.reset()
@@ -38,6 +49,13 @@ def _empty_broker() -> None:
 @pytest.fixture
 def creator(django_user_model: Any) -> Any:
     return django_user_model.objects.create_user("ada", password="ada's password")
+
+
+@pytest.fixture
+def short_path() -> Iterator[Path]:
+    """A folder whose path leaves room for a socket's, as that of `tmp_path` may not."""
+    with tempfile.TemporaryDirectory() as folder:
+        yield Path(folder)
 
 
 @pytest.fixture(scope="session")

@@ -120,7 +120,8 @@ def test_wrong_usage_exits_with_two(arguments):
 def test_a_database_without_tables_is_told_in_a_sentence(creator):
     with connection.cursor() as cursor:
         cursor.execute("CREATE DATABASE empty_one")
-    url = worker_environment()["DATABASE_URL"].replace("@/test_chronos?", "@/empty_one?")
+    name = connection.settings_dict["NAME"]
+    url = worker_environment()["DATABASE_URL"].replace(f"@/{name}?", "@/empty_one?")
     try:
         document = manage("status", "--json", code=1, DATABASE_URL=url)
     finally:

@@ -59,8 +59,8 @@ def process_of(data, name):
 
 
 @pytest.fixture
-def data(tmp_path):
-    folder = tmp_path / "data"
+def data(short_path):
+    folder = short_path / "data"
     yield folder
     if folder.exists():
         services(folder, "stop")
