@@ -14,7 +14,7 @@ import pytest
 from tests.media import make_video, run_ffmpeg
 from videos import launcher, media
 from videos.exceptions import Misconfigured, RunCancelled, UnreadableMedia
-from videos.local import confinement
+from videos.local import confinement, turns
 
 
 def launch(limits, *program):
@@ -226,7 +226,7 @@ def test_no_more_decode_at_once_than_there_are_cores(tmp_path, monkeypatch):
     clip = make_video(tmp_path / "clip.mp4", 4)
     track = media.probe(clip).track_for("")
     monkeypatch.setattr(media, "_decoders", threading.BoundedSemaphore(1))
-    monkeypatch.setattr(media, "_TURN_CHECK_S", 0.01)
+    monkeypatch.setattr(turns, "_CHECK_S", 0.01)
 
     def is_cancelled():
         raise RunCancelled

@@ -14,8 +14,9 @@ from tests.openai_server import Fault
 from tests.rows import completed_video
 from videos import claims, events
 from videos.exceptions import EventRefused, HandedOver, UnknownChunk
+from videos.local.turns import turn
 from videos.models import Call, Chunk, Embedding, Revision, Run, ServingModel, Video
-from videos.pipeline.vectors import Space, VectorRow, encode, replace, turn
+from videos.pipeline.vectors import Space, VectorRow, encode, replace, writers
 from videos.search import search
 from videos.stages import embed as stage
 
@@ -69,7 +70,7 @@ def test_many_batches_that_come_back_at_once_are_all_stored(creator, settings):
             rows = rows_of(chunk, 820)
             claim = claimed(chunk)
             together.wait()
-            with turn(claim.check):
+            with turn(writers, claim.check):
                 encoded = encode(rows, WIDE)
                 with claim.guard():
                     with connection.cursor() as cursor:
@@ -111,11 +112,11 @@ def test_a_worker_that_waits_for_its_turn_looks_at_its_claim():
 
     import os
 
-    held = [turn(lambda: None) for _ in range(os.cpu_count() or 1)]
+    held = [turn(writers) for _ in range(os.cpu_count() or 1)]
     for other in held:
         other.__enter__()
     try:
-        with pytest.raises(Ended), turn(end):
+        with pytest.raises(Ended), turn(writers, end):
             pass
     finally:
         for other in held:

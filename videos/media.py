@@ -31,6 +31,7 @@ from videos.exceptions import (
     DecoderLost,
     Misconfigured,
 )
+from videos.local.turns import turn
 from videos.splitting import SAMPLE_RATE
 
 #: The containers that are read. Formats that name other files (playlists, concat, image
@@ -54,7 +55,6 @@ _FILTERED_SAMPLES = SAMPLE_RATE
 _decoders = threading.BoundedSemaphore(os.cpu_count() or 1)
 #: Nor read more of them headers, which must not wait for whole decodings, and is soon done.
 _probes = threading.BoundedSemaphore(os.cpu_count() or 1)
-_TURN_CHECK_S = 0.5
 _STDERR_LINES = 200
 _STDERR_LINE_BYTES = 500
 
@@ -204,7 +204,7 @@ def decode(
         *("-ac", "1", "-ar", str(SAMPLE_RATE), "-f", "s16le", "pipe:1"),
         *(_PICTURES_TO_NOWHERE if track.needs_pictures else ()),
     ]
-    with _turn(check):
+    with turn(_decoders, check):
         process = _start(path, program, cpu_s)
         decoding = Decoding(process)
         try:
@@ -213,16 +213,6 @@ def decode(
             _kill(process)
             decoding._listener.join()
             _end(process)
-
-
-@contextmanager
-def _turn(check: Callable[[], object]) -> Iterator[None]:
-    while not _decoders.acquire(timeout=_TURN_CHECK_S):
-        check()
-    try:
-        yield
-    finally:
-        _decoders.release()
 
 
 def encode_opus(samples: npt.NDArray[np.int16]) -> bytes:

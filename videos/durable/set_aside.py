@@ -5,23 +5,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import timedelta
 from typing import TypeVar
 from uuid import UUID
 
-from django.db import models, transaction
-from django.db.models import (
-    DurationField,
-    Exists,
-    ExpressionWrapper,
-    F,
-    OuterRef,
-    Q,
-    QuerySet,
-    Value,
-)
-from django.db.models.functions import Least, Now, Power
+from django.db import transaction
+from django.db.models import Exists, F, OuterRef, Q, QuerySet, Value
+from django.db.models.functions import Now
 
+from videos.durable.backoff import next_attempt_at
 from videos.durable.database import is_lost
 from videos.models import Event, Run, SetAside
 from videos.text.storable import error_message
@@ -29,8 +20,6 @@ from videos.text.storable import error_message
 logger = logging.getLogger(__name__)
 
 _FIRST_PAUSE_S = 2
-#: Pauses double up to 2 ** 11 s, about half an hour.
-_MAX_DOUBLINGS = 10
 
 Result = TypeVar("Result")
 
@@ -116,12 +105,15 @@ def note(kind: SetAside.Kind, item_id: UUID, error: Exception, function: str = "
         kind=kind,
         item_id=item_id,
         function=function,
-        defaults={"next_attempt_at": _in(Value(1)), "error": _said(error)},
+        defaults={
+            "next_attempt_at": next_attempt_at(_FIRST_PAUSE_S, Value(0)),
+            "error": _said(error),
+        },
     )
     if not is_new:
         SetAside.objects.filter(pk=row.pk).update(
             attempts=F("attempts") + 1,
-            next_attempt_at=_in(Power(2, Least(F("attempts"), _MAX_DOUBLINGS))),
+            next_attempt_at=next_attempt_at(_FIRST_PAUSE_S, F("attempts")),
             error=_said(error),
         )
 
@@ -133,11 +125,6 @@ def recovered() -> QuerySet[SetAside]:
     is_event = Q(kind=SetAside.Kind.EVENT)
     over = (is_event & ~Exists(undispatched)) | (~is_event & ~Exists(unfinished))
     return SetAside.objects.filter(over, function="")
-
-
-def _in(doublings: models.Expression | Value) -> models.Expression:
-    first = Value(timedelta(seconds=_FIRST_PAUSE_S), DurationField())
-    return Now() + ExpressionWrapper(first * doublings, DurationField())
 
 
 def _said(error: Exception) -> str:

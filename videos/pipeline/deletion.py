@@ -7,22 +7,20 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
-from datetime import timedelta
 
 from django.core.files.storage import Storage
 from django.db import transaction
-from django.db.models import DurationField, ExpressionWrapper, F, Q, QuerySet, Value
-from django.db.models.functions import Least, Now, Power
+from django.db.models import F, Q, QuerySet
+from django.db.models.functions import Now
 
 from videos.commits import after_commit
+from videos.durable.backoff import next_attempt_at
 from videos.models import StorageDeletion, Transcript, Video
 from videos.text.storable import error_message
 
 logger = logging.getLogger(__name__)
 
-#: Pauses double from 5 s up to 5 * 2 ** 10 s, about an hour and a half.
 _FIRST_PAUSE_S = 5
-_MAX_DOUBLINGS = 10
 _MAX_AT_ONCE = 200
 
 
@@ -63,14 +61,12 @@ def _delete(ids: Iterable[int]) -> None:
 
 def _claim(row_id: int) -> StorageDeletion | None:
     """Take a row for one attempt; of two processes, the second finds it locked or not due."""
-    first = Value(timedelta(seconds=_FIRST_PAUSE_S), DurationField())
-    pause = first * Power(2, Least(F("attempts"), _MAX_DOUBLINGS))
     with transaction.atomic():
         row = due().select_for_update(skip_locked=True).filter(pk=row_id).first()
         if row is not None:
             StorageDeletion.objects.filter(pk=row_id).update(
                 attempts=F("attempts") + 1,
-                next_attempt_at=Now() + ExpressionWrapper(pause, DurationField()),
+                next_attempt_at=next_attempt_at(_FIRST_PAUSE_S, F("attempts")),
             )
     return row
 

@@ -9,8 +9,7 @@ from __future__ import annotations
 import os
 import struct
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -26,8 +25,7 @@ _HEADER = b"PGCOPY\n\xff\r\n\0" + struct.pack(">ii", 0, 0)
 _TRAILER = struct.pack(">h", -1)
 _NULL = struct.pack(">i", -1)
 #: Encoding holds the interpreter, and writing the disk: more at once would only take longer each.
-_writers = threading.BoundedSemaphore(os.cpu_count() or 1)
-_TURN_CHECK_S = 0.5
+writers = threading.BoundedSemaphore(os.cpu_count() or 1)
 
 
 @dataclass(frozen=True)
@@ -60,20 +58,6 @@ def serving_space() -> Space | None:
     """Return the space in which searches compare now, if there is any yet."""
     serving = ServingModel.objects.first()
     return Space(serving.model, serving.dimensions) if serving else None
-
-
-@contextmanager
-def turn(check: Callable[[], object] = lambda: None) -> Iterator[None]:
-    """Encode and write in the block, while no more others do than there are cores.
-
-    `check` is called while all of them are busy; what it raises ends the waiting.
-    """
-    while not _writers.acquire(timeout=_TURN_CHECK_S):
-        check()
-    try:
-        yield
-    finally:
-        _writers.release()
 
 
 def encode(rows: Sequence[VectorRow], space: Space) -> bytes:

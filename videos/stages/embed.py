@@ -22,6 +22,7 @@ from videos.counting import estimate_tokens
 from videos.durable.database import is_lost
 from videos.embedding import MAX_INPUT_TOKENS, MAX_INPUTS, MAX_REQUEST_TOKENS
 from videos.exceptions import ChronosError
+from videos.local.turns import turn
 from videos.models import Call, Chunk, Embedding, Segment, Step
 from videos.pipeline.vectors import (
     Space,
@@ -30,7 +31,7 @@ from videos.pipeline.vectors import (
     encode,
     replace,
     serving_space,
-    turn,
+    writers,
 )
 from videos.retries import EMBEDDING_RETRIES
 
@@ -204,7 +205,7 @@ def _embed_batch(claim: Claim, api: openai.OpenAI, batch: _Batch, space: Space) 
         by_text = {target.text_hash: target for target in batch.targets}
         unknown = [target for text, target in by_text.items() if text not in known]
         if not unknown:
-            with turn(claim.check):
+            with turn(writers, claim.check):
                 encoded = _encoded(batch, known, space)
                 with claim.guard() as run:
                     replace(batch.chunk_ids, space, encoded)
@@ -244,7 +245,7 @@ def _call(
         steps.finish(settled.run, step)
 
     # Whatever becomes of the claim meanwhile: the answer is paid, and is to be booked.
-    with turn():
+    with turn(writers):
         with calls.booked_if_lost(call, tokens=embedded.tokens):
             encoded = _encoded(batch, {**known, **new}, space)
         calls.settle(claim, call, store, tokens=embedded.tokens)
