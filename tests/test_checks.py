@@ -3,6 +3,7 @@
 import dramatiq
 import pytest
 from django.core.checks import run_checks
+from django.db import connection
 
 from tests.rows import completed_video
 from videos import checks, media
@@ -62,6 +63,16 @@ def test_a_model_that_does_not_serve_yet_is_told(settings, creator):
     assert ids(databases=["default"]) == {"videos.W002"}
 
 
+@pytest.fixture
+def without_indexes(db):
+    """What other tests have built is no matter here."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT indexname FROM pg_indexes WHERE indexname LIKE 'embedding_hnsw_%'")
+        for (name,) in cursor.fetchall():
+            cursor.execute(f'DROP INDEX "{name}"')
+
+
+@pytest.mark.usefixtures("without_indexes")
 def test_many_vectors_want_an_index(monkeypatch, creator):
     completed_video(creator)
     monkeypatch.setattr(checks, "_INDEX_WORTH_ROWS", -2)
@@ -70,6 +81,7 @@ def test_many_vectors_want_an_index(monkeypatch, creator):
 
 
 @pytest.mark.django_db(transaction=True)
+@pytest.mark.usefixtures("without_indexes")
 def test_the_index_that_is_wanted_can_be_built(monkeypatch, creator):
     from django.core.management import call_command
 
