@@ -104,3 +104,17 @@ def test_months_that_are_over_are_read_once(creator, monkeypatch):
     assert usage.summary(since=date(2026, 3, 16)) == []
     Call.objects.filter(sent_at__month=1).delete()
     assert usage.summary()[0] == before[0]
+
+
+def test_a_creator_who_was_renamed_has_one_row(creator, django_user_model):
+    when = datetime(2026, 11, 2, tzinfo=UTC)
+    call(creator, when, service="embedding", state="answered", tokens=7)
+    creator.username = "countess"
+    creator.save()
+    other = django_user_model.objects.create_user("ada")
+    call(creator, when, service="embedding", state="answered", tokens=5)
+    call(other, when, service="embedding", state="answered", tokens=3)
+
+    rows = {row["creator"]: row["embedding_tokens"] for row in summary()}
+
+    assert rows == {"countess": 12, "ada": 3}

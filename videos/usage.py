@@ -14,6 +14,7 @@ from decimal import Decimal
 from typing import Any, TypedDict
 from zoneinfo import ZoneInfo
 
+from django.contrib.auth import get_user_model
 from django.db import IntegrityError, transaction
 from django.db.models import Count, Q, QuerySet, Sum
 from django.db.models.functions import TruncMonth
@@ -63,13 +64,21 @@ def summary(
     else:
         kept = [row for row in kept if row.creator_id == creator.pk]
         live = list(_summed(calls.filter(creator=creator)))
+    rows = [*map(vars, kept), *live]
+    names = _names({row["creator_id"] for row in rows})
     sums: dict[tuple[str, date], dict[str, Any]] = defaultdict(lambda: defaultdict(Decimal))
-    for row in (*map(vars, kept), *live):
-        entry = sums[row["creator_name"], row["month"]]
+    for row in rows:
+        entry = sums[names.get(row["creator_id"], row["creator_name"]), row["month"]]
         for name in _COUNTED:
             entry[name] += Decimal(row[name])
     ordered = sorted(sums.items(), key=lambda item: (not item[0][0], item[0]))
     return [_row(name, month, entry) for (name, month), entry in ordered]
+
+
+def _names(creators: set[Any]) -> dict[Any, str]:
+    """Return what creators are called now; one that was deleted keeps the name of the time."""
+    users = get_user_model()._default_manager.in_bulk(creators - {None})
+    return {pk: user.get_username() for pk, user in users.items()}
 
 
 def _row(name: str, month: date, sums: dict[str, Any]) -> UsageRow:
