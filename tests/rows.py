@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.contrib.postgres.search import SearchVector
 from django.utils import timezone
 from pgvector import HalfVector
 
@@ -24,8 +23,8 @@ from videos.models import (
     Video,
     Worker,
 )
-from videos.search import SearchText
 from videos.stages.chunk import chunk_rows
+from videos.text.search_vector import search_vector
 
 SEGMENT_S = 5.0
 
@@ -95,7 +94,7 @@ def embed_chunks(revision: Revision, segments: list[Segment], config: str) -> No
             )
             for first, said in targets
         )
-    revision.chunks.update(search=SearchVector(SearchText("text"), config=config))
+    revision.chunks.update(search=search_vector("text", config))
     ServingModel.objects.update_or_create(
         id=1,
         defaults={"model": settings.embedding_model, "dimensions": settings.embedding_dimensions},

@@ -2,6 +2,7 @@
 
 import threading
 
+import numpy as np
 import pytest
 from django.db.models.deletion import Collector
 
@@ -360,12 +361,18 @@ def test_a_service_that_counts_no_tokens_can_be_used(upload, worker, openai, mon
     assert Call.objects.get(service="embedding").tokens == 0
 
 
-def test_a_vector_that_no_halfvec_holds_is_a_bad_answer(upload, worker, openai):
-    vectors = [{"object": "embedding", "index": 0, "embedding": [1e5] * openai.dimensions}]
+@pytest.mark.parametrize(
+    ("number", "error_code"),
+    [(1e5, ""), (1e-9, ""), (0.0, "bad_response"), ("NaN", "bad_response")],
+)
+def test_vectors_are_stored_by_their_direction(upload, worker, openai, number, error_code):
+    vectors = [{"object": "embedding", "index": 0, "embedding": [number] * openai.dimensions}]
     body = {"object": "list", "model": "any", "data": vectors}
     openai.faults = [Fault(200, body, path="embeddings", times=9)]
 
-    assert ended(upload()).error_code == "bad_response"
+    assert ended(upload()).error_code == error_code
+    for row in Embedding.objects.all():
+        assert np.linalg.norm(row.vector) == pytest.approx(1, abs=0.01)
 
 
 def test_what_a_worker_wrote_while_rows_were_collected_is_deleted_too(creator, monkeypatch):

@@ -1,15 +1,18 @@
 """Search: the right moment, of the right creator, at a constant cost."""
 
+import threading
 from datetime import timedelta
 
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from pgvector import HalfVector
 
+from tests.conftest import eventually
 from tests.openai_server import Fault
 from tests.rows import completed_video, spoken_video
+from videos import budget
 from videos.exceptions import CircuitOpen, ServiceUnavailable
 from videos.models import Breaker, Call, Embedding, Video
 from videos.search import search
@@ -154,3 +157,63 @@ def test_a_vector_of_nothing_is_near_to_nothing(creator):
     hit = search("interest on savings", Video.objects.all(), mode="vector")[0]
 
     assert hit.start == 15.0
+
+
+@pytest.mark.parametrize(
+    ("said", "query"),
+    [
+        ("The cafe\u0301 is open.", "café"),
+        ("The caf\u00e9 is open.", "cafe\u0301"),
+        ("The e\ufb03cient o\ufb03ce.", "efficient office"),
+        ("Photo\u00adsynthesis is slow.", "photosynthesis"),
+        ("\u202bPhotosynthesis\u202c is slow.", "photosynthesis"),
+        ("Photo\u200bsynthesis is slow.", "photosynthesis"),
+        ("Photosynthesis is slow.", "photo\u00adsynthesis\u200f"),
+        ("Ｐｈｏｔｏｓｙｎｔｈｅｓｉｓ is slow.", "photosynthesis"),
+        ("Send your r\u00e9sum\u00e9 today.", "resume"),
+        ("Das Mädchen ist schön.", "schon"),
+        ("To be or not to be.", "to be or not to be"),
+        ("It is what it is.", "what it is"),
+    ],
+)
+def test_words_are_found_however_they_are_typed(creator, said, query):
+    spoken_video(creator, ["Nothing here.", said, "Something else."])
+
+    hit = search(query, Video.objects.all(), mode="text")[0]
+
+    assert hit.start == 5.0
+    assert hit.segment.text == said, "what was said is stored as it was said"
+
+
+def test_accents_that_are_typed_tell_words_apart(creator):
+    spoken_video(creator, ["Send your résumé today.", "Work will resume today."])
+
+    assert search("résumé", Video.objects.all(), mode="text")[0].start == 0.0
+    assert search("resume", Video.objects.all(), mode="text")[0].start == 5.0
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_request_that_is_one_transaction_holds_no_budget(creator, openai, settings, monkeypatch):
+    """With ATOMIC_REQUESTS, others go on while the service takes its time."""
+    spoken_video(creator, TALK)
+    settings.CHRONOS_EMBEDDING_REQUESTS_PER_MINUTE = 100
+    monkeypatch.setitem(connection.settings_dict, "ATOMIC_REQUESTS", True)
+    openai.gate.clear()
+    booked = []
+
+    def book_meanwhile():
+        eventually(lambda: Call.objects.filter(state="sent").exists())
+        with transaction.atomic():
+            booked.append(budget.affordable("embedding", [1]))
+        openai.gate.set()
+        connection.close()
+
+    meanwhile = threading.Thread(target=book_meanwhile)
+    with transaction.atomic():
+        meanwhile.start()
+        assert search("water", Video.objects.all(), mode="vector")
+        transaction.set_rollback(True)
+    meanwhile.join()
+
+    assert booked == [1]
+    assert Call.objects.get(run_id=None).state == "answered", "what was paid stays booked"

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from django.db import connection, transaction
 
@@ -28,7 +28,17 @@ logger = logging.getLogger(__name__)
 _SETTLE_WITHIN_S = 20.0
 _SETTLE_PAUSE_S = 0.5
 
+
+class Measured(Protocol):
+    """An answer that says what it used."""
+
+    @property
+    def measured(self) -> dict[str, Any]:
+        """What the ledger books of it."""
+
+
 Result = TypeVar("Result")
+Answer = TypeVar("Answer", bound=Measured)
 Failure = TypeVar("Failure", bound=BaseException)
 
 
@@ -89,28 +99,52 @@ def perform_query(
     model: str,
     tokens: int,
     within_s: float,
-    ask: Callable[..., Result],
+    ask: Callable[..., Answer],
     *args: Any,
     **kwargs: Any,
-) -> tuple[Call, Result]:
-    """Do what `perform` does for a call that belongs to no run, such as a search's.
+) -> Answer:
+    """Make a call that belongs to no run, such as a search's, and book it; return its answer.
 
     Nobody waits for it longer than `within_s` seconds, however the service answers.
 
     Raises:
         ChronosError: if the call may not leave, or comes back without a usable answer.
     """
+    call = _apart(_book_query, service, model, tokens)
+    asked = start_call(ask, *args, model=model, call_id=call.pk, within_s=within_s, **kwargs)
+    try:
+        answered = asked.result(within_s)
+    except TimeoutError:
+        raise _apart(fail, call, services.overdue(service)) from None
+    except Exception as error:
+        raise _apart(fail, call, error) from None
+    _apart(answer, call, used=False, **answered.measured)
+    return answered
+
+
+def _book_query(service: str, model: str, tokens: int) -> Call:
     with transaction.atomic():
         breaker.pass_call(service)
         budget.affordable(service, [tokens])
-        call = ledger.send_query(service, model, tokens)
-    asked = start_call(ask, *args, model=model, call_id=call.pk, within_s=within_s, **kwargs)
-    try:
-        return call, asked.result(within_s)
-    except TimeoutError:
-        raise fail(call, services.overdue(service)) from None
-    except Exception as error:
-        raise fail(call, error) from None
+        return ledger.send_query(service, model, tokens)
+
+
+def _apart(do: Callable[..., Result], *args: Any, **kwargs: Any) -> Result:
+    """Do something in a transaction of its own also where a request is one (ATOMIC_REQUESTS).
+
+    Else the budget's lock would be held for as long as the service takes, and a request that
+    fails would take back what was paid.
+    """
+    if not connection.settings_dict["ATOMIC_REQUESTS"]:
+        return do(*args, **kwargs)
+
+    def in_own_connection() -> Result:
+        try:
+            return do(*args, **kwargs)
+        finally:
+            connection.close()
+
+    return start_call(in_own_connection).result()
 
 
 def settle(claim: Claim, call: Call, store: Callable[[Settled], object], **measured: Any) -> None:

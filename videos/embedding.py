@@ -24,8 +24,8 @@ MAX_REQUEST_TOKENS = 250_000
 MAX_INPUT_TOKENS = 8_000
 #: Tokens that a model may put around a text, such as its beginning and its end.
 _EXTRA_TOKENS = 8
-#: Halfvecs hold no more (IEEE 754 binary16).
-_MOST = float(np.finfo(np.float16).max)
+#: Halfvecs hold three digits of numbers from 0.00006 to 65,504 (IEEE 754 binary16).
+_SHORT, _LONG = 0.1, 1_000.0
 
 #: Models that can shorten their vectors when `dimensions` is sent; others refuse the word.
 _SHORTENABLE = ("text-embedding-3-", "chronos-local-embed")
@@ -37,6 +37,11 @@ class Embedded:
 
     vectors: npt.NDArray[np.float32]
     tokens: int
+
+    @property
+    def measured(self) -> dict[str, Any]:
+        """What the ledger books of the answer."""
+        return {"tokens": self.tokens}
 
 
 def client() -> openai.OpenAI:
@@ -97,7 +102,7 @@ def _vectors(body: Any, count: int, model: str, dimensions: int) -> npt.NDArray[
         raise AbsurdResponse("The embedding service returned numbers beyond all bounds.") from None
     except (ValueError, TypeError, KeyError) as error:
         raise BadResponse(f"The embedding service's answer cannot be read: {error}.") from None
-    if vectors.ndim != 2 or len(vectors) != count or not (np.abs(vectors) <= _MOST).all():
+    if vectors.ndim != 2 or len(vectors) != count or not np.isfinite(vectors).all():
         raise BadResponse("The embedding service did not return one vector for each text.")
     if vectors.shape[1] != dimensions:
         raise Misconfigured(
@@ -105,7 +110,25 @@ def _vectors(body: Any, count: int, model: str, dimensions: int) -> npt.NDArray[
             f"{dimensions}. Correct it, then reprocess the video.",
             http_status=200,
         )
-    return vectors
+    return _in_range(vectors)
+
+
+def _in_range(vectors: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Bring vectors that a halfvec would round to zero, or cannot hold, to length 1.
+
+    Nothing depends on a vector's length: distances are those of directions.
+
+    Raises:
+        BadResponse: if all of them are zero.
+    """
+    lengths = np.linalg.norm(vectors.astype(np.float64), axis=1, keepdims=True)
+    if not lengths.any():
+        raise BadResponse("The embedding service returned vectors that are all zero.")
+    is_odd = ((lengths < _SHORT) | (lengths > _LONG)) & (lengths > 0)
+    scaled: npt.NDArray[np.float32] = np.where(
+        is_odd, vectors / np.where(is_odd, lengths, 1), vectors
+    ).astype(np.float32)
+    return scaled
 
 
 def _vector(embedding: Any) -> Any:

@@ -15,7 +15,7 @@ from uuid import UUID
 from django.core.exceptions import EmptyResultSet
 from django.db import connection, transaction
 from django.db.backends.utils import CursorWrapper
-from django.db.models import Func, QuerySet, TextField
+from django.db.models import QuerySet
 from pgvector import HalfVector
 
 from videos import calls, embedding
@@ -23,6 +23,16 @@ from videos.counting import estimate_tokens
 from videos.exceptions import ChronosError
 from videos.models import Call, Chunk, Segment, ServingModel, Video
 from videos.ranking import best_segment, fuse
+from videos.text.search_vector import (
+    BARE,
+    BARE_CONFIG,
+    BARE_TEXT,
+    EXACT,
+    EXACT_TEXT,
+    bare_query,
+    exact_query,
+    plain,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -37,10 +47,6 @@ _MOST_WORDS = 300
 #: Of a segment, to be looked for words: a tsvector holds no more than a megabyte.
 _MOST_CHARACTERS = 20_000
 
-#: Postgres takes a run of such letters for one word. Each stands alone in vectors and queries;
-#: the ranking prefers those that stand close together. Thai, Lao, Burmese, Khmer, kana, Han.
-_UNSPACED = r"([\u0E00-\u0EFF\u1000-\u109F\u1780-\u17FF\u3040-\u30FF\u3400-\u4DBF\u4E00-\u9FFF])"
-_SPACED = f"regexp_replace({{text}}, '{_UNSPACED}', ' \\1 ', 'g')"
 #: The configurations that there are, each found by one step in their index.
 _TEXT_CONFIGS = """
     WITH RECURSIVE found AS (
@@ -51,12 +57,13 @@ _TEXT_CONFIGS = """
     )
     SELECT name FROM found WHERE name IS NOT NULL
     """
-#: The query's words, any of which may match; stop words and endings as the configuration says.
-_ANY_WORD = (
-    "replace(plainto_tsquery({config}::regconfig, "
-    + _SPACED.format(text="%s")
-    + ")::text, ' & ', ' | ')::tsquery"
-)
+#: Chunks by cover density (PostgreSQL docs, 12.3.3), divided by itself + 1 to be below 1.
+_RANKED = """
+    SELECT c.id, ts_rank_cd(c.search, query, 32) AS rank
+    FROM videos_chunk c, (SELECT {query} AS query) AS words
+    WHERE {which} c.search @@ query AND c.revision_id IN ({revisions})
+    ORDER BY rank DESC, c.id LIMIT %s
+    """
 
 
 @dataclass(frozen=True)
@@ -83,13 +90,6 @@ class _Query:
     model: ServingModel | None
 
 
-class SearchText(Func):
-    """The column's text as it is indexed for full text search."""
-
-    template = _SPACED.format(text="%(expressions)s")
-    output_field = TextField()
-
-
 def search(query: str, videos: QuerySet[Video], limit: int = 10, mode: str = "hybrid") -> list[Hit]:
     """Return the moments in these videos that fit the query, best first.
 
@@ -102,7 +102,7 @@ def search(query: str, videos: QuerySet[Video], limit: int = 10, mode: str = "hy
     """
     if mode not in MODES:
         raise ValueError(f"mode is one of {', '.join(MODES)}")
-    words = query.replace("\0", " ").encode(errors="replace").decode().split()
+    words = plain(query.replace("\0", " ").encode(errors="replace").decode()).split()
     query = " ".join(words[:_MOST_WORDS])
     if not query or limit < 1:
         return []
@@ -127,7 +127,7 @@ def _query_vector(query: str, serving: ServingModel | None, mode: str) -> HalfVe
         return None
     api = embedding.client().with_options(timeout=_QUERY_TIMEOUT_S)
     try:
-        call, embedded = calls.perform_query(
+        embedded = calls.perform_query(
             Call.Service.EMBEDDING,
             serving.model,
             estimate_tokens(query),
@@ -144,7 +144,6 @@ def _query_vector(query: str, serving: ServingModel | None, mode: str) -> HalfVe
         return None
     finally:
         api.close()
-    calls.answer(call, used=False, tokens=embedded.tokens)
     return HalfVector(embedded.vectors[0])
 
 
@@ -193,22 +192,29 @@ def _has_index(cursor: CursorWrapper, model: ServingModel) -> bool:
 
 
 def _by_words(asked: _Query, within: _Revisions, candidates: int) -> list[UUID]:
-    """Rank chunks by how closely the query's words stand in them."""
+    """Rank chunks by how closely the query's words stand in them.
+
+    Where no word is found, all of them are looked for as they are typed: stop words as well, and
+    without accents.
+    """
     revisions, params = within
     with connection.cursor() as cursor:
         cursor.execute(_TEXT_CONFIGS)
         ranked: list[tuple[UUID, float]] = []
         for (config,) in cursor.fetchall():
             cursor.execute(
-                f"""
-                SELECT c.id, ts_rank_cd(c.search, query, 32) AS rank
-                FROM videos_chunk c, (SELECT {_ANY_WORD.format(config="%s")} AS query) AS words
-                WHERE c.text_config = %s AND c.search @@ query AND c.revision_id IN ({revisions})
-                ORDER BY rank DESC, c.id LIMIT %s
-                """,
+                _RANKED.format(
+                    query=exact_query("%s"), which="c.text_config = %s AND", revisions=revisions
+                ),
                 [config, asked.text, config, *params, candidates],
             )
             ranked += cursor.fetchall()
+        if not ranked:
+            cursor.execute(
+                _RANKED.format(query=bare_query(joined_by=" & "), which="", revisions=revisions),
+                [asked.text, *params, candidates],
+            )
+            ranked = cursor.fetchall()
     return [chunk for chunk, _ in sorted(ranked, key=lambda row: -row[1])[:candidates]]
 
 
@@ -248,8 +254,11 @@ def _segments_by_words(
     rows = Segment.objects.raw(
         f"""
         SELECT s.*, c.id AS chunk_id, ts_rank_cd(
-            to_tsvector(c.text_config::regconfig, {_SPACED.format(text=beginning)}),
-            {_ANY_WORD.format(config="c.text_config")}
+            setweight(to_tsvector(c.text_config::regconfig, {EXACT_TEXT.format(text=beginning)}),
+                '{EXACT}')
+            || setweight(to_tsvector('{BARE_CONFIG}', {BARE_TEXT.format(text=beginning)}),
+                '{BARE}'),
+            COALESCE({exact_query("c.text_config")}, '') || COALESCE({bare_query()}, '')
         ) AS rank
         FROM videos_chunk c
         JOIN videos_revision r ON r.id = c.revision_id
@@ -257,7 +266,7 @@ def _segments_by_words(
             AND s.index BETWEEN c.first_segment AND c.last_segment
         WHERE c.id = ANY(%s) ORDER BY s.index
         """,
-        [asked.text, list(chunk_ids)],
+        [asked.text, asked.text, list(chunk_ids)],
     )
     found: dict[UUID, list[tuple[Segment, float]]] = {}
     for row in rows:

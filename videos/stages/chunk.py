@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from django.contrib.postgres.search import SearchVector
 from django.db.models.functions import Now
 
 from videos import chunking, runs, steps
@@ -12,7 +11,7 @@ from videos.chunking import ChunkText
 from videos.claims import Claim
 from videos.languages import text_config
 from videos.models import Chunk, Revision
-from videos.search import SearchText
+from videos.text.search_vector import search_vector
 
 _CHUNKS_PER_STATEMENT = 500
 _CHUNKED_WITHIN_S = 1800.0
@@ -32,7 +31,7 @@ def chunk(claim: Claim) -> None:
             Chunk.objects.bulk_create(
                 chunk_rows(revision, texts, config), batch_size=_CHUNKS_PER_STATEMENT
             )
-            revision.chunks.update(search=SearchVector(SearchText("text"), config=config))
+            revision.chunks.update(search=search_vector("text", config))
             Revision.objects.filter(pk=revision.pk).update(chunked_at=Now())
             steps.finish(run, step, {"chunks": len(texts)})
             runs.advance(run, "embed")
