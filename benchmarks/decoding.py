@@ -38,9 +38,8 @@ def our_pass(source: Path, codec: str) -> Callable[[], None]:
     """Return our own pass, without calls of a service."""
     from django.test import override_settings
 
-    from videos import media
     from videos.splitting import Limits
-    from videos.stages.cutting import cut_media
+    from videos.stages.cutting import MediaFile, cut_media
     from videos.stages.listening import AudioEnd
 
     def cut() -> None:
@@ -49,9 +48,7 @@ def our_pass(source: Path, codec: str) -> Callable[[], None]:
             tempfile.TemporaryDirectory() as folder,
         ):
             listening = cut_media(
-                source,
-                media.probe(source).track_for(""),
-                None,
+                MediaFile.read(source, ""),
                 Path(folder),
                 Limits(HOUR_S * 1000, 16),
                 [],

@@ -36,6 +36,8 @@ class Environment(BaseSettings):
     embedding_model: str = "text-embedding-3-small"
     embedding_dimensions: int = Field(default=1536, ge=1, le=4000)
 
+    chronos_local_stt_model: str = ""
+
     aws_storage_bucket_name: str | None = None
 
     chronos_creator_concurrency: int = Field(default=10, ge=0)
@@ -43,6 +45,7 @@ class Environment(BaseSettings):
     chronos_bulk_concurrency: int = Field(default=4, ge=1)
     chronos_parts_in_flight: int = Field(default=16, ge=1, le=256)
     chronos_upload_codec: Literal["flac", "opus"] = "flac"
+    chronos_embedding_max_inputs: int = Field(default=2_048, ge=1, le=2_048)
     chronos_transcription_requests_per_minute: int = Field(default=0, ge=0)
     chronos_transcription_tokens_per_minute: int = Field(default=0, ge=0)
     chronos_embedding_requests_per_minute: int = Field(default=0, ge=0)
@@ -52,6 +55,8 @@ class Environment(BaseSettings):
     chronos_prices: dict[str, dict[str, float]] = {}
     chronos_visible_videos: str = "videos.access.own_videos"
     chronos_ffmpeg: str | None = None
+    chronos_listening: bool = True
+    chronos_alignment_model: str | None = None
 
     django_secret_key: SecretStr | None = None
     django_debug: bool = False

@@ -173,6 +173,7 @@ CHRONOS_TRANSCRIPTION_MODEL = environment.transcription_model
 CHRONOS_EMBEDDING_BASE_URL, CHRONOS_EMBEDDING_API_KEY = environment.service("embedding")
 CHRONOS_EMBEDDING_MODEL = environment.embedding_model
 CHRONOS_EMBEDDING_DIMENSIONS = environment.embedding_dimensions
+CHRONOS_EMBEDDING_MAX_INPUTS = environment.chronos_embedding_max_inputs
 CHRONOS_CREATOR_CONCURRENCY = environment.chronos_creator_concurrency
 CHRONOS_CREATOR_STARTS_PER_MINUTE = environment.chronos_creator_starts_per_minute
 CHRONOS_BULK_CONCURRENCY = environment.chronos_bulk_concurrency
@@ -187,6 +188,8 @@ CHRONOS_MAX_DURATION_S = environment.chronos_max_duration_s
 CHRONOS_PRICES = environment.chronos_prices
 CHRONOS_VISIBLE_VIDEOS = environment.chronos_visible_videos
 CHRONOS_FFMPEG = environment.chronos_ffmpeg
+CHRONOS_LISTENING = environment.chronos_listening
+CHRONOS_ALIGNMENT_MODEL = environment.chronos_alignment_model
 
 if environment.sentry_dsn is not None:
     from chronos.error_reports import report_errors

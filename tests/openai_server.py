@@ -21,6 +21,7 @@ import numpy as np
 import soundfile
 
 SEGMENT_S = 4.0
+SURE = {"avg_logprob": -0.2, "no_speech_prob": 0.01}
 
 
 @dataclass
@@ -88,6 +89,10 @@ class OpenAIServer:
         self.calls: list[Recorded] = []
         self.faults: list[Fault] = []
         self.hear: Callable[[float], list[Timed]] = hear_numbers
+        #: What it says of each segment, as Whisper does.
+        self.confidence = dict(SURE)
+        #: More texts than the first number in one request are refused with the second.
+        self.refuses_more_than: tuple[int, int] | None = None
         #: Hears words in samples of a rate, in place of `hear`, which makes up segments.
         self.listen: Callable[[Any, int], list[Timed]] | None = None
         self.gate = threading.Event()
@@ -108,6 +113,7 @@ class OpenAIServer:
 
     def reset(self) -> None:
         self.calls, self.faults, self.hear, self.listen = [], [], hear_numbers, None
+        self.confidence, self.refuses_more_than = dict(SURE), None
         self.gate.set()
 
     def heard(self) -> list[Recorded]:
@@ -170,6 +176,8 @@ class OpenAIServer:
         asked = call.fields.get("response_format")
         if call.audio and asked not in self.formats[call.model]:
             return 400, _error(f"response_format {asked} is not compatible"), {}, well
+        if self.refuses_more_than and len(call.inputs) > self.refuses_more_than[0]:
+            return self.refuses_more_than[1], _error("batch size too large"), {}, well
         fault = self.take_fault(call)
         if fault is not None:
             time.sleep(fault.delay_s)
@@ -195,6 +203,7 @@ class OpenAIServer:
                 "start": said[0][0],
                 "end": said[-1][1],
                 "text": " " + " ".join(word for _, _, word in said),
+                **({} if call.model.endswith("-diarize") else self.confidence),
             }
             for number, said in enumerate(spoken)
         ]

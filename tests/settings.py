@@ -7,3 +7,5 @@ INSTALLED_APPS = [*INSTALLED_APPS, "tests.letters"]
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 CHRONOS_RETRY_BACKOFF_S = 0.05
 CHRONOS_SWEEP_S = 0.1
+#: What the tests say in tones has no voice; the tests of listening turn it on.
+CHRONOS_LISTENING = False

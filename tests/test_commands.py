@@ -198,7 +198,8 @@ def test_what_is_known_of_a_video(creator):
     transcript = manage("transcript", video.pk, "--json")
     assert transcript["text"] == "This is sentence number 0. This is sentence number 1."
     assert list(transcript["segments"][0]) == [
-        *("index", "start", "end", "text", "speaker", "suspicious", "words")
+        *("index", "start", "end", "text", "speaker"),
+        *("suspicious", "timing", "words"),
     ]
     assert manage("transcript", video.pk, "--format", "vtt").startswith(
         "WEBVTT\n\n00:00:00.000 --> 00:00:05.000\nThis is sentence number 0.\n"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from videos.containers import read_header, tells_damage
+from videos.containers import is_damaged, read_header
 
 BROADCAST = """Input #0, mpegts, from 'news.ts':
   Metadata:
@@ -24,7 +24,7 @@ def test_tracks_are_numbered_among_all_streams_and_named_once():
     found = read_header(BROADCAST)
 
     assert [(track.index, track.language) for track in found.tracks] == [(2, "en"), (1, "de")]
-    assert found.track_for("").index == 1
+    assert found.choose("").heard[0].index == 1
     assert all(track.needs_pictures for track in found.tracks)
 
 
@@ -44,7 +44,7 @@ def test_the_duration_is_what_ffmpeg_says_not_what_the_file_says():
     ],
 )
 def test_damage_is_told_in_many_words(line):
-    assert tells_damage(line)
+    assert is_damaged([line])
 
 
 @pytest.mark.parametrize(

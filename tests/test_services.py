@@ -44,7 +44,7 @@ def test_no_stage_waits_for_a_service_that_drips(upload, worker, openai, setting
 DEEP = b'{"text": "", "segments": ' + b"[" * 200_000
 DIGITS = b'{"text": "x", "duration": ' + b"9" * 10_000 + b"}"
 ABSURD = {"text": "x", "segments": [{"start": 0, "end": 1e300, "text": "x"}]}
-BAD = {"text": "x", "segments": [{"start": 0, "text": "no end"}]}
+BAD = {"text": "x", "segments": [{"end": 0, "text": "no start"}]}
 
 
 @pytest.mark.parametrize("body", [DEEP, DIGITS, ABSURD, b'{"text": "x", "segments": [NaN]}'])

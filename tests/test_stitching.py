@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from videos.splitting import Part
-from videos.stitching import HeardSegment, on_video_clock, spoken_span, stitch
+from videos.stitching import HeardSegment, on_video_clock, spoken_intervals, stitch
 
 
 def part(start_ms, end_ms, *speech):
@@ -89,10 +89,13 @@ def test_one_odd_time_does_not_move_the_others():
     assert [(segment.start, segment.end) for segment in stitched] == times
 
 
-def test_a_text_without_times_has_those_of_the_speech_in_its_part():
-    assert spoken_span(part(0, 30_000, (2_000, 10_000), (12_000, 25_000))) == (2.0, 25.0)
+def test_speech_is_told_on_the_clock_of_the_upload():
+    spoken = [(2_000, 10_000), (12_000, 25_000)]
+    assert spoken_intervals(part(0, 30_000, *spoken)) == spoken
     # Twenty seconds of silence at the beginning are not uploaded, but for one.
-    assert spoken_span(part(0, 30_000, (20_000, 29_000))) == (1.0, 10.0)
+    assert spoken_intervals(part(0, 30_000, (20_000, 29_000))) == [(1_000, 10_000)]
+    late = part(60_000, 120_000, (61_000, 70_000), (100_000, 110_000))
+    assert spoken_intervals(late) == [(1_000, 10_000), (12_000, 22_000)]
 
 
 times = st.floats(-5, 40)

@@ -18,7 +18,7 @@ from tests.environment import clean
 LAYERS = [
     {"exceptions", "launcher", "splitting", "stitching", "captions", "chunking", "ranking"}
     | {"retries", "doubts", "capabilities", "languages", "registry"}
-    | {"containers", "counting", "text", "local"},
+    | {"containers", "counting", "text", "local", "audio"},
     {"conf", "models", "locks", "commits"},
     {"events", "media", "services", "transcription", "embedding", "ledger", "access", "usage"}
     | {"brokers", "scratch", "breaker", "budget", "durable"},

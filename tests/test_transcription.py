@@ -14,7 +14,7 @@ from videos.transcription import read_answer
         {},
         {"text": 5},
         {"text": "a", "segments": "b"},
-        {"text": "a", "segments": [{"start": 0, "text": "a"}]},
+        {"text": "a", "segments": [{"end": 0, "text": "a"}]},
         {"text": "a", "segments": [{"start": "NaN", "end": 1, "text": "a"}]},
         {"text": "a", "segments": [{"start": 0, "end": 1, "text": None}]},
         {"text": "a", "segments": [{"start": 10**400, "end": 10**400, "text": "a"}]},
@@ -23,6 +23,18 @@ from videos.transcription import read_answer
 def test_an_answer_that_breaks_the_api_is_told_apart(answer):
     with pytest.raises(BadResponse):
         read_answer(answer, 10)
+
+
+def test_an_end_that_is_null_is_where_the_next_segment_begins():
+    listed = [
+        {"start": 0, "end": None, "text": "one"},
+        {"start": 4, "text": "two"},
+        {"start": 6, "end": None, "text": "three"},
+    ]
+
+    segments = read_answer({"text": "one two three", "segments": listed}, 10).segments
+
+    assert [(segment.start, segment.end) for segment in segments] == [(0, 4), (4, 6), (6, 10)]
 
 
 def test_text_alone_spans_the_part():

@@ -38,7 +38,7 @@ def test_up_answers_a_search_on_the_sample_and_leaves_nothing_running(tmp_path):
     first = manage("up", "--once", "--no-web")
     assert first.returncode == 0, first.stderr
     assert "chosen by the test" not in first.stdout
-    assert "welcome to this short lecture" in first.stdout
+    assert "Welcome to this short lecture" in first.stdout
     answer = first.stdout[first.stdout.index("Search:") :]
     assert re.search(r"0:(0[3-9]|1\d|2\d)  A short lecture", answer), answer
 

@@ -93,14 +93,14 @@ _KNOWN = {
     "gpt-transcribe": Capability(
         "json", (), glossary="keywords", again={"chunking_strategy": "auto"}
     ),
-    # The embedded AI server (docs/configuration.md). It hears the same each time.
-    "chronos-local-stt": Capability(prompt="", glossary=""),
 }
+#: The embedded AI server's models (docs/configuration.md): "chronos-local-stt/small", …
+_EMBEDDED = "chronos-local-stt"
 
 
 def known(model: str) -> Capability | None:
     """Return what a model can do, or None where only a call can tell."""
-    return _KNOWN.get(model)
+    return WHISPER if model.split("/")[0] == _EMBEDDED else _KNOWN.get(model)
 
 
 def asked(

@@ -1,4 +1,4 @@
-"""Reading and writing SubRip and WebVTT, and writing text. Pure; times are in seconds."""
+"""Writing SubRip, WebVTT and text. Pure; times are in seconds."""
 
 from __future__ import annotations
 
@@ -7,26 +7,21 @@ import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain
 from typing import Any, Protocol
-
-from videos.text.storable import without_control
 
 #: What a line of a caption holds, and a cue of lines (BBC Subtitle Guidelines: 37 to 42 letters,
 #: two lines). A Chinese, Japanese or Korean sign counts twice.
 MOST_COLUMNS = 42
 MOST_LINES = 2
 
-_TIME = r"(?:(\d{1,4}):)?(\d{1,2}):(\d{1,2})[.,](\d{1,3})"
-_TIMING = re.compile(rf"\s*{_TIME}\s*-->\s*{_TIME}(?:\s.*)?$")
-#: No tag is looked for beyond the next one's beginning: openers without an end cost no more time.
-_VOICE = re.compile(r"<v(?:\.[^\s<>]*)?\s([^<>]*)>")
-_VTT_TAG = re.compile(r"</?(?:[cibuv]|ruby|rt|lang)(?:[.\s][^<>]*)?>|<[\d:.]+>")
-_SRT_TAG = re.compile(r"</?(?:[ibu]|font(?:\s[^<>]*)?)>|\{\\[^{}]*\}", re.IGNORECASE)
+#: What readers take for markup. No tag is looked for beyond the next one's beginning: openers
+#: without an end cost no more time.
+TAG = re.compile(
+    r"</?(?:[cibuvs]|ruby|rt|lang|font|span|br)(?:[.\s/][^<>]*)?>|<[\d:.]+>|\{\\[^{}]*\}",
+    re.IGNORECASE,
+)
 _LOOKALIKES = str.maketrans("<>{}", "‹›()")
 _LONGEST_TEXT = 2_000
-#: Twelve hours have as many cues of less than half a second.
-_MOST_CUES = 100_000
 
 
 class BadCaptions(ValueError):
@@ -59,90 +54,6 @@ class Caption:
     words: Sequence[Any] = ()
 
 
-def decode(content: bytes) -> str:
-    """Return the text of a file: UTF-8, UTF-16 with its mark, else Windows-1252.
-
-    The last is what subtitle editors wrote for decades.
-    """
-    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
-        return content.decode("utf-16", errors="replace")
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        return content.decode("cp1252", errors="replace")
-
-
-def read(text: str) -> list[Caption]:
-    """Read SubRip or WebVTT: every cue with text, in the order of time.
-
-    Markup is dropped; a WebVTT voice becomes the speaker. SubRip text after an empty line
-    belongs to the cue before it; a line of times begins a cue, also without an empty line.
-
-    Raises:
-        BadCaptions: if there is no cue, or one that cannot be read, or more than 100,000.
-    """
-    lines = without_control(text.lstrip("\ufeff")).splitlines()
-    is_vtt = bool(lines) and lines[0].startswith("WEBVTT")
-    cues: list[tuple[int, list[str]]] = []
-    for number, block in _blocks(lines, is_vtt=is_vtt):
-        position = next((n for n, line in enumerate(block[:2]) if "-->" in line), None)
-        if position is not None:
-            cues.append((number + position, block[position:]))
-            if len(cues) > _MOST_CUES:
-                raise BadCaptions(
-                    f"There are more cues in it than the {_MOST_CUES} that are taken."
-                )
-        elif cues and not is_vtt and not (len(block) == 1 and block[0].strip().isdigit()):
-            cues[-1][1].extend(block)
-    captions = (_read_cue(number, block, is_vtt=is_vtt) for number, block in cues)
-    spoken = [cue for cue in captions if cue.text]
-    if not spoken:
-        raise BadCaptions("There is no cue in it: it is neither SubRip nor WebVTT.")
-    return sorted(spoken, key=lambda cue: (cue.start, cue.end))
-
-
-def _blocks(lines: Sequence[str], *, is_vtt: bool) -> Iterator[tuple[int, list[str]]]:
-    """Yield what stands between empty lines, with the number of its first line.
-
-    A second line of times begins another block, with the cue's number before it. In a WebVTT
-    cue, a line of spaces is not empty.
-    """
-    block: list[str] = []
-    is_timed = False
-    for number, line in enumerate(chain(lines, [""]), start=1):
-        begins = _TIMING.match(line) is not None
-        if begins and is_timed:
-            own = [block.pop()] if block[-1].strip().isdigit() else []
-            yield number - len(block) - len(own), block
-            block = [*own, line]
-        elif line if is_vtt and is_timed else line.strip():
-            block.append(line)
-            is_timed = is_timed or begins
-        elif block:
-            yield number - len(block), block
-            block, is_timed = [], False
-
-
-def _read_cue(number: int, block: list[str], *, is_vtt: bool) -> Caption:
-    """Read a cue whose times stand in the first line of its block, at a line's number."""
-    timing = _TIMING.match(block[0])
-    if timing is None:
-        raise BadCaptions(f"Line {number}: the times cannot be read.")
-    start, end = _seconds(timing.groups()[:4]), _seconds(timing.groups()[4:])
-    if end < start:
-        raise BadCaptions(f"Line {number}: the cue ends before it begins.")
-    said = "\n".join(block[1:])
-    voice = _VOICE.search(said) if is_vtt else None
-    said = (_VTT_TAG if is_vtt else _SRT_TAG).sub("", said)
-    speaker = voice[1] if voice else ""
-    if is_vtt:
-        try:
-            said, speaker = html.unescape(said), html.unescape(speaker)
-        except ValueError:  # Python reads no number of thousands of digits.
-            raise BadCaptions(f"Line {number}: a character's number cannot be read.") from None
-    return Caption(start, end, " ".join(said.split()), " ".join(speaker.split())[:100])
-
-
 def parted(cue: Caption) -> Iterator[Caption]:
     """Yield a cue in parts of at most 2,000 letters, timed by their lengths.
 
@@ -164,13 +75,6 @@ def _parts(text: str) -> Iterator[str]:
             else:
                 part = f"{part} {piece}" if part else piece
     yield part
-
-
-def _seconds(fields: Sequence[str | None]) -> float:
-    hours, minutes, seconds, fraction = fields
-    assert fraction is not None
-    whole = int(hours or 0) * 3600 + int(minutes or 0) * 60 + int(seconds or 0)
-    return whole + int(fraction.ljust(3, "0")) / 1000
 
 
 def as_txt(cues: Iterable[Cue]) -> str:
@@ -273,7 +177,7 @@ def _voice(cue: Cue) -> str:
 
 def _without_markup(text: str) -> str:
     """Write otherwise what SubRip, which has no escapes, would take for a time or a tag."""
-    return _SRT_TAG.sub(lambda tag: tag[0].translate(_LOOKALIKES), text.replace("-->", "→"))
+    return TAG.sub(lambda tag: tag[0].translate(_LOOKALIKES), text.replace("-->", "→"))
 
 
 def _escaped(text: str) -> str:

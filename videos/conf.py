@@ -26,6 +26,8 @@ class Conf:
     embedding_api_key: str | None = field(default=None, repr=False)
     embedding_model: str = "text-embedding-3-small"
     embedding_dimensions: int = 1536
+    #: Texts in one request. A server that refuses so many is asked for fewer, and that remembered.
+    embedding_max_inputs: int = 2_048
     #: Running runs of one creator; 0 means no limit.
     creator_concurrency: int = 10
     #: Runs of one creator released in any 60 seconds; 0 means no limit.
@@ -42,6 +44,11 @@ class Conf:
     visible_videos: str = "videos.access.own_videos"
     #: Prices beside the built-in ones: {model: {"minute": USD, "million_tokens": USD}}.
     prices: dict[str, dict[str, float]] = field(default_factory=dict)
+    #: Whether workers listen beside the service, where faster-whisper is installed: words without
+    #: times are aligned with the audio, and doubtful text is compared with where there is a voice.
+    listening: bool = True
+    #: Folder of the Whisper model (CTranslate2) that aligns; none means the one that is installed.
+    alignment_model: str | None = None
     #: Path of the ffmpeg program; none means the one of the imageio-ffmpeg package.
     ffmpeg: str | None = None
     #: Seconds that a claim lasts without a heartbeat, and between two heartbeats.

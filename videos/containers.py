@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import langcodes
@@ -23,11 +23,29 @@ _AUDIO = re.compile(
 _PICTURES = re.compile(r"^ +Stream #0:\d{1,6}\b.*: Video: ", re.MULTILINE)
 _BROKEN = re.compile(
     r"partial file|[Tt]runcat|Invalid data found|[Ee]rror while decoding|End of file|corrupt"
-    r"|ended prematurely|Read error|Error during demuxing|size and duration do not match",
+    r"|ended prematurely|Read error|Error during demuxing|size and duration do not match"
+    r"|duplicated MOOV Atom|extends beyond end of segment",
 )
+#: More frames than this are lost where data is damaged; where files were joined, one or two.
+_MOST_LOST_FRAMES = 2
+_LOST_FRAME = "Error submitting packet to decoder"
+_NO_FRAME = "Header missing"
+_WITHOUT_SIZE = "Ignoring maximum wav data size"
+_CORRUPT = "corrupt"
+_SHOWN_FRAME = re.compile(
+    r"\[Parsed_ashowinfo_\d+ @ 0x[0-9a-f]+\] n:\d+ pts:(-?\d{1,15}|NOPTS) .*nb_samples:(\d{1,9}) "
+)
+#: What a track is beside the programme itself (ffmpeg, dispositions).
+_ASIDE = re.compile(r"\((?:comment|visual impaired|descriptions|karaoke|lyrics)\)")
+_TAG = re.compile(r" \((\w{1,8}) / 0x")
+_LAYOUT = re.compile(r"\d+ Hz, ([^,\n]{1,40})")
+#: The sound of a phone's video for head-tracked headphones; the same is in another track.
+_SPATIAL = {"apac", "apple_apac"}
 #: Containers whose clock may begin anywhere: ffmpeg has it begin with the first stream in use,
 #: so that audio which starts after the pictures would start at 0.
 _ANY_START = {"mpegts", "mpeg", "ogg"}
+#: Raw streams: ffmpeg makes their times up, and wrongly where the format changes in the middle.
+_WITHOUT_CLOCK = {"aac", "mp3", "ac3", "eac3", "dts", "amr", "flac", "wav", "tta", "ape", "wv"}
 
 
 @dataclass(frozen=True)
@@ -41,6 +59,25 @@ class Track:
     is_default: bool
     #: Whether its clock is right only while the file's pictures are read, too.
     needs_pictures: bool = False
+    #: Whether the container says when each packet is heard; else they follow one another.
+    has_clock: bool = True
+    #: Such as "stereo"; empty where the file does not say.
+    layout: str = ""
+    #: Whether it is a comment on the programme, or a description of its pictures.
+    is_aside: bool = False
+    is_decodable: bool = True
+
+    def __str__(self) -> str:
+        named = f"{self.language or 'no language'}, {self.codec}"
+        return f"track {self.index} ({named})"
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which tracks are heard, all together, and which are not."""
+
+    heard: tuple[Track, ...]
+    left_out: tuple[Track, ...]
 
 
 @dataclass(frozen=True)
@@ -51,26 +88,49 @@ class Probe:
     tracks: Sequence[Track]
     #: Whether the duration is a guess from the bytes and the bit rate at the beginning.
     is_estimated: bool = False
+    has_pictures: bool = False
 
     @property
     def announced_ms(self) -> int | None:
         """How long the file says that it lasts, unless that is a guess."""
         return None if self.is_estimated else self.duration_ms
 
-    def track_for(self, language: str) -> Track:
-        """Return which track to hear: the one in the language, else the default, else the first.
+    def choose(self, language: str) -> Choice:
+        """Return what to hear: the tracks in the language, else those like the default one.
+
+        Recorders write a track for each microphone, and no languages: all of them are heard. Films
+        have a track for each language, and the same in several layouts: one of these is.
 
         Raises:
-            NoAudio: if there is none.
+            NoAudio: if there is no track.
+            UnreadableMedia: if none can be decoded.
         """
+        decodable = [track for track in self.tracks if track.is_decodable]
         if not self.tracks:
             raise NoAudio(
                 "The file has no audio track, so there is nothing to transcribe. "
                 "Export the video again with sound, and upload that."
             )
-        in_language = (track for track in self.tracks if language and track.language == language)
-        default = (track for track in self.tracks if track.is_default)
-        return next(in_language, None) or next(default, self.tracks[0])
+        if not decodable:
+            codecs = ", ".join(sorted({track.codec for track in self.tracks}))
+            raise UnreadableMedia(
+                f"The audio is in a format that cannot be decoded here ({codecs}). Export the "
+                "video again, with AAC for example."
+            )
+        programme = [track for track in decodable if not track.is_aside] or decodable
+        in_language = [track for track in programme if language and track.language == language]
+        likely = in_language or programme
+        first = next((track for track in likely if track.is_default), likely[0])
+        heard = tuple(
+            track
+            for track in likely
+            if track.language == first.language
+            and (not first.language or track.layout == first.layout)
+        )
+        left_out = (
+            track for track in self.tracks if track not in heard and track.codec not in _SPATIAL
+        )
+        return Choice(heard, tuple(left_out))
 
 
 def read_header(said: str) -> Probe:
@@ -88,23 +148,33 @@ def read_header(said: str) -> Probe:
         )
     if container is None:
         raise UnreadableMedia(_why_unreadable(said))
-    needs_pictures = container[1] in _ANY_START and bool(_PICTURES.search(said))
+    has_pictures = bool(_PICTURES.search(said))
+    needs_pictures = container[1] in _ANY_START and has_pictures
     tracks = {
         found["index"]: Track(
             int(found["index"]),
-            found["codec"],
+            _codec(found["codec"], found["rest"]),
             _iso_639_1(found["language"]),
             "(default)" in found["rest"],
             needs_pictures,
+            container[1] not in _WITHOUT_CLOCK,
+            layout[1] if (layout := _LAYOUT.search(found["rest"])) else "",
+            _ASIDE.search(found["rest"]) is not None,
         )
         for found in _AUDIO.finditer(said)
     }
     duration = _DURATION.search(said)
     if duration is None:
-        return Probe(None, list(tracks.values()))
+        return Probe(None, list(tracks.values()), has_pictures=has_pictures)
     hours, minutes, seconds = (float(value) for value in duration.groups())
     duration_ms = round((hours * 3600 + minutes * 60 + seconds) * 1000)
-    return Probe(duration_ms, list(tracks.values()), _ESTIMATED in said)
+    return Probe(duration_ms, list(tracks.values()), _ESTIMATED in said, has_pictures)
+
+
+def _codec(name: str, rest: str) -> str:
+    """Return a codec's name, or of one that ffmpeg does not know, what the container calls it."""
+    tag = _TAG.match(rest)
+    return tag[1] if name == "none" and tag else name
 
 
 def _iso_639_1(language: str | None) -> str:
@@ -128,6 +198,38 @@ def _why_unreadable(said: str) -> str:
     return f"{reason} Upload the original file again, or export it as MP4."
 
 
-def tells_damage(line: str) -> bool:
-    """Whether ffmpeg complains, in a line of its log, of missing or damaged data."""
-    return bool(_BROKEN.search(line))
+@dataclass(frozen=True)
+class Frame:
+    """Decoded audio that is about to come: how many samples, and where the first one lies.
+
+    `start` counts samples from the beginning of the file; None: where the last frame ended.
+    """
+
+    start: int | None
+    samples: int
+
+
+def read_frame(line: str) -> Frame | None:
+    """Return what a line of ffmpeg's `ashowinfo` says, or None for any other line."""
+    found = _SHOWN_FRAME.match(line)
+    if found is None:
+        return None
+    return Frame(int(found[1]) if found[1] != "NOPTS" else None, int(found[2]))
+
+
+def is_damaged(said: Iterable[str]) -> bool:
+    """Whether ffmpeg complains, in its log, of more missing or damaged data than a seam's.
+
+    A live recorder's WAV says no size, and so seems to break off in its last packet.
+    """
+    own = [line for line in said if not line.startswith((" ", "Input #", "Output #"))]
+    is_live = any(_WITHOUT_SIZE in line for line in own)
+    lost_frames = sum(_LOST_FRAME in line for line in own)
+    broken = [
+        line
+        for line in own
+        if _BROKEN.search(line)
+        and not any(mark in line for mark in (_LOST_FRAME, _NO_FRAME))
+        and not (is_live and _CORRUPT in line)
+    ]
+    return bool(broken) or lost_frames > _MOST_LOST_FRAMES

@@ -114,6 +114,7 @@ def transcript_document(video: Video) -> dict[str, Any]:
                 "text": segment.text,
                 "speaker": segment.speaker or None,
                 "suspicious": segment.suspicious,
+                "timing": segment.timing,
                 "words": [
                     {"start": start, "end": end, "word": word} for start, end, word in segment.words
                 ],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import zlib
 from bisect import bisect_left, bisect_right
+from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from itertools import accumulate
@@ -16,6 +17,7 @@ UNSURE = "unsure"
 REPEATED = "repeated"
 SILENT = "silent"
 TOO_FAST = "too fast"
+VOICELESS = "voiceless"
 PAST_END = "past the end"
 #: What a viewer is told of each.
 MEANINGS = {
@@ -23,6 +25,7 @@ MEANINGS = {
     REPEATED: "The recogniser repeated itself here.",
     SILENT: "There is text here, but hardly any sound.",
     TOO_FAST: "There are more words here than anybody says in the time.",
+    VOICELESS: "There is text here, but nobody seems to speak.",
     PAST_END: "The media says that it has ended by then: are these its captions?",
 }
 
@@ -42,6 +45,9 @@ _MOST_CHARACTERS_PER_S = 40
 _LEAST_FAST_CHARACTERS = 40
 _LEAST_SOUNDING = 0.1
 _LEAST_SILENT_S = 1.0
+#: Words are said where there is a voice, give or take what times and its edges are off.
+_LEAST_VOICED = 0.2
+_VOICE_TOLERANCE_MS = 300
 
 
 def coverage(speech: Iterable[Interval], segments: Iterable[HeardSegment]) -> float:
@@ -52,26 +58,53 @@ def coverage(speech: Iterable[Interval], segments: Iterable[HeardSegment]) -> fl
     return sum(map(covered.overlap_ms, spoken)) / total if total else 1.0
 
 
-def trust(speech: Sequence[Interval], segments: Sequence[HeardSegment]) -> float:
+def trust(
+    speech: Sequence[Interval],
+    segments: Sequence[HeardSegment],
+    voiced: Sequence[Interval] | None = None,
+) -> float:
     """Return which share of the speech is covered by segments that nobody need doubt, 0 to 1."""
-    trusted = [segment for segment in doubted(speech, segments) if not segment.doubt]
+    trusted = [segment for segment in doubted(speech, segments, voiced) if not segment.doubt]
     return coverage(speech, trusted)
 
 
-def doubted(speech: Sequence[Interval], segments: Sequence[HeardSegment]) -> list[HeardSegment]:
+def common(some: Iterable[Interval], others: Iterable[Interval]) -> list[Interval]:
+    """Return what two lists of intervals have in common."""
+    found: list[Interval] = []
+    first, second = deque(_merged(some)), deque(_merged(others))
+    while first and second:
+        start, end = max(first[0][0], second[0][0]), min(first[0][1], second[0][1])
+        if start < end:
+            found.append((start, end))
+        # The one that ends first has nothing in common with what follows in the other.
+        (first if first[0][1] <= second[0][1] else second).popleft()
+    return found
+
+
+def doubted(
+    speech: Sequence[Interval],
+    segments: Sequence[HeardSegment],
+    voiced: Sequence[Interval] | None = None,
+) -> list[HeardSegment]:
     """Return the segments, each with the first reason there is to doubt it.
 
     A reason that it has already, given by the service, stays.
+
+    Args:
+        speech: what is loud enough to be speech, in ms on the segments' clock.
+        segments: what was heard.
+        voiced: where there may be a voice; None: nobody has looked.
     """
     spoken = _Intervals(_merged(speech))
+    voices = None if voiced is None else _Intervals(_merged(voiced))
     equal = _equal_in_a_row(segments)
     return [
-        segment if segment.doubt else replace(segment, doubt=_doubt(segment, count, spoken))
+        segment if segment.doubt else replace(segment, doubt=_doubt(segment, count, spoken, voices))
         for segment, count in zip(segments, equal, strict=True)
     ]
 
 
-def _doubt(segment: HeardSegment, equal: int, spoken: _Intervals) -> str:
+def _doubt(segment: HeardSegment, equal: int, spoken: _Intervals, voices: _Intervals | None) -> str:
     if equal >= _MOST_EQUAL or _repeats(segment.text):
         return REPEATED
     length_s = segment.end - segment.start
@@ -81,6 +114,10 @@ def _doubt(segment: HeardSegment, equal: int, spoken: _Intervals) -> str:
     sounding = spoken.overlap_ms(_tolerant(segment)) / 1000
     if length_s >= _LEAST_SILENT_S and sounding < _LEAST_SOUNDING * length_s:
         return SILENT
+    if voices is not None and not segment.vouched:
+        voiced_s = voices.overlap_ms(_tolerant(segment, _VOICE_TOLERANCE_MS)) / 1000
+        if voiced_s < _LEAST_VOICED * max(length_s, _VOICE_TOLERANCE_MS / 1000):
+            return VOICELESS
     return ""
 
 
@@ -106,11 +143,8 @@ def _equal_in_a_row(segments: Sequence[HeardSegment]) -> list[int]:
     return counts
 
 
-def _tolerant(segment: HeardSegment) -> Interval:
-    return (
-        int(segment.start * 1000) - _TOLERANCE_MS,
-        int(segment.end * 1000) + _TOLERANCE_MS,
-    )
+def _tolerant(segment: HeardSegment, by_ms: int = _TOLERANCE_MS) -> Interval:
+    return int(segment.start * 1000) - by_ms, int(segment.end * 1000) + by_ms
 
 
 class _Intervals:

@@ -6,11 +6,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from django.db.models import OuterRef, QuerySet, Subquery, Sum
+from django.db.models import Exists, F, OuterRef, QuerySet, Subquery, Sum
 
 from videos import ledger
 from videos.conf import conf
-from videos.models import Chunk, Revision, Video
+from videos.models import AudioPart, Chunk, Embedding, Revision, Video
 
 
 @dataclass(frozen=True)
@@ -22,8 +22,11 @@ class Estimate:
     cost_usd: float
 
 
-def estimate(videos: Iterable[Video], from_stage: str | None) -> Estimate:
-    """Return what processing these videos again from a stage would use, by two queries."""
+def estimate(videos: Iterable[Video], from_stage: str | None, *, force: bool = False) -> Estimate:
+    """Return what processing these videos again from a stage would use, by three queries.
+
+    What is known already, and would not be asked again, does not count.
+    """
     chosen = videos if isinstance(videos, QuerySet) else _all_of(videos)
     newest = Revision.objects.filter(video=OuterRef("pk")).order_by("-created_at")
     heard = chosen.filter(captions="").order_by()
@@ -35,12 +38,34 @@ def estimate(videos: Iterable[Video], from_stage: str | None) -> Estimate:
     elif from_stage != "transcribe":
         heard = heard.none()
     audio_seconds = heard.aggregate(seconds=Sum("duration_s"))["seconds"] or 0.0
+    if from_stage is None:
+        audio_seconds -= _transcribed_s(heard, newest)
     in_force = Chunk.objects.filter(revision__in=Revision.objects.filter(pk__in=_revisions(chosen)))
+    if from_stage in (None, "chunk") and not force:
+        in_force = in_force.filter(~Exists(_vectors()))
     tokens = in_force.aggregate(tokens=Sum("token_count"))["tokens"] or 0
     cost = ledger.cost_usd(conf().transcription_model, audio_seconds=audio_seconds)
     # Passages repeat the text of their chunk.
     cost += ledger.cost_usd(conf().embedding_model, tokens=2 * tokens)
     return Estimate(round(audio_seconds, 3), 2 * tokens, float(cost))
+
+
+def _transcribed_s(videos: QuerySet[Video, Any], newest: QuerySet[Revision]) -> float:
+    """Return how much of the videos' last, unfinished transcripts is there already."""
+    transcripts = videos.annotate(begun=Subquery(newest.values("transcript")[:1])).values("begun")
+    parts = AudioPart.objects.filter(transcript__in=transcripts, result__isnull=False)
+    milliseconds = parts.aggregate(sum=Sum(F("end_ms") - F("start_ms")))["sum"]
+    return (milliseconds or 0) / 1000
+
+
+def _vectors() -> QuerySet[Embedding]:
+    """Return the configured model's vectors of an outer query's chunk."""
+    return Embedding.objects.filter(
+        chunk=OuterRef("pk"),
+        segment_index=None,
+        model=conf().embedding_model,
+        dimensions=conf().embedding_dimensions,
+    )
 
 
 def _revisions(videos: QuerySet[Video]) -> QuerySet[Video, Any]:

@@ -88,6 +88,11 @@ def code_of(language: object) -> str:
     return code if code.replace("-", "").isalnum() else ""
 
 
+def name_of(code: str) -> str:
+    """Return the English name of a language in lower case, or the code itself."""
+    return next((name for name, known in _CODES.items() if known == code), code)
+
+
 def text_config(code: str) -> str:
     """Return the text search configuration of Postgres for a language's code."""
     return _TEXT_CONFIGS.get(code.split("-")[0].lower(), "simple")

@@ -8,24 +8,27 @@ file but the one.
 from __future__ import annotations
 
 import os
+import queue
+import re
 import signal
 import subprocess
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import IO
 
 import imageio_ffmpeg
 import numpy as np
-import numpy.typing as npt
 
 from videos import launcher
+from videos.audio.mixing import Samples, mono
 from videos.conf import conf
-from videos.containers import Probe, Track, read_header, tells_damage
+from videos.containers import Frame, Probe, Track, is_damaged, read_frame, read_header
 from videos.exceptions import (
     ChronosError,
     DecoderLost,
@@ -47,10 +50,13 @@ _PROBE_WITHIN_S = 60.0
 _ENCODE_CPU_S = 600
 #: More than this, ffmpeg does not say of a file with a hundred tracks.
 _HEADER_BYTES = 512 * 1024
-#: PCM samples handed on at a time: 5 seconds; and by ffmpeg's filter to its encoder: the fewer
-#: hand-overs between its threads, the less time it takes (docs/figures.md).
+#: PCM samples handed on at a time: 5 seconds; and by ffmpeg's filters: the fewer hand-overs
+#: between its threads, the less time it takes (docs/figures.md), and so many are lost where the
+#: format changes.
 _BLOCK_SAMPLES = SAMPLE_RATE * 5
-_FILTERED_SAMPLES = SAMPLE_RATE
+_FRAMES = f"asetnsamples={SAMPLE_RATE // 20}:p=0,ashowinfo"
+#: Two channels of 16 bits.
+_BYTES_PER_SAMPLE = 4
 #: No more ffmpegs decode at once than there are cores: more would only take longer each.
 _decoders = threading.BoundedSemaphore(os.cpu_count() or 1)
 #: Nor read more of them headers, which must not wait for whole decodings, and is soon done.
@@ -113,7 +119,40 @@ def probe(path: Path) -> Probe:
         finally:
             limit.cancel()
             _end(process)
-    return read_header(said.decode(errors="replace"))
+    found = read_header(said.decode(errors="replace"))
+    tracks = [
+        replace(track, is_decodable=track.codec in _decodable_codecs()) for track in found.tracks
+    ]
+    return replace(found, tracks=tracks)
+
+
+@cache
+def _decodable_codecs() -> frozenset[str]:
+    """Return the names of the audio codecs that this ffmpeg can decode."""
+    listed = subprocess.run(
+        _sandboxed([ffmpeg_path(), "-hide_banner", "-codecs"], _PROBE_CPU_S),
+        capture_output=True,
+        check=True,
+        text=True,
+    )
+    return frozenset(re.findall(r"^ D.A.{3} (\w+)", listed.stdout, re.MULTILINE))
+
+
+def pictures_end_ms(path: Path, cpu_s: int) -> int:
+    """Return when the last picture of a file begins; 0 if it cannot be told."""
+    program = [
+        *_input(path, "-an", "-sn", "-dn", "-v", "error"),
+        *("-map", "0:v:0", "-c", "copy", "-f", "null", "-progress", "pipe:1", "-"),
+    ]
+    with _probes:
+        process = _start(path, program, cpu_s)
+        try:
+            assert process.stdout is not None
+            said = deque(process.stdout, maxlen=_STDERR_LINES)
+        finally:
+            _end(process)
+    found = re.findall(rb"^out_time_us=(\d{1,15})", b"".join(said), re.MULTILINE)
+    return int(found[-1]) // 1000 if found else 0
 
 
 def _header(stderr: IO[bytes]) -> bytearray:
@@ -140,20 +179,48 @@ def _lost(code: int, said: str) -> ChronosError:
 
 
 class Decoding:
-    """A running ffmpeg that delivers 16 kHz mono PCM on the video's own clock."""
+    """A running ffmpeg that delivers 16 kHz mono PCM on the video's own clock.
 
-    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+    It says of each frame when it begins, so that a gap is filled wherever it comes from: audio
+    that starts late, or a format that changes in the middle.
+    """
+
+    def __init__(self, process: subprocess.Popen[bytes], *, has_clock: bool) -> None:
         self._process = process
+        self._has_clock = has_clock
         self._said: deque[str] = deque(maxlen=_STDERR_LINES)
+        self._frames: queue.SimpleQueue[Frame | None] = queue.SimpleQueue()
         self._listener = threading.Thread(target=self._listen, daemon=True)
         self._listener.start()
 
-    def blocks(self) -> Iterator[npt.NDArray[np.int16]]:
-        """Yield the samples, up to 5 seconds at a time, until the file ends or breaks off."""
+    def blocks(self) -> Iterator[Samples]:
+        """Yield the samples, about 5 seconds at a time, until the file ends or breaks off."""
+        block: list[Samples] = []
+        length = 0
+        for samples in self._on_the_clock():
+            block.append(samples)
+            length += len(samples)
+            if length >= _BLOCK_SAMPLES:
+                yield np.concatenate(block)
+                block, length = [], 0
+        if block:
+            yield np.concatenate(block)
+
+    def _on_the_clock(self) -> Iterator[Samples]:
+        """Yield frames, and the silences between them; what lies before the last end is dropped."""
         stdout = self._process.stdout
         assert stdout is not None
-        while data := stdout.read(_BLOCK_SAMPLES * 2):
-            yield np.frombuffer(data[: len(data) // 2 * 2], dtype="<i2")
+        at = 0
+        while frame := self._frames.get():
+            data = stdout.read(frame.samples * _BYTES_PER_SAMPLE)
+            samples = mono(np.frombuffer(data[: len(data) // 4 * 4], dtype="<i2"))
+            start = at if frame.start is None or not self._has_clock else frame.start
+            for begin in range(at, start, _BLOCK_SAMPLES):
+                yield np.zeros(min(start - begin, _BLOCK_SAMPLES), np.int16)
+            at = max(at, start)
+            samples = samples[at - start :]
+            at += len(samples)
+            yield samples
 
     def is_broken(self) -> bool:
         """Tell, after the last block, whether ffmpeg complained of missing or damaged data.
@@ -165,7 +232,7 @@ class Decoding:
         self._listener.join()
         if self._process.returncode == launcher.NOT_STARTED:
             raise _lost(launcher.NOT_STARTED, "".join(self._said))
-        return self._process.returncode != 0 or any(map(tells_damage, self._said))
+        return self._process.returncode != 0 or is_damaged(self._said)
 
     def was_killed(self) -> bool:
         """Tell, after the last block, whether a signal ended ffmpeg, as its limits do."""
@@ -179,34 +246,38 @@ class Decoding:
         stderr: IO[bytes] | None = self._process.stderr
         assert stderr is not None
         while line := stderr.readline(_STDERR_LINE_BYTES):
-            self._said.append(line.decode(errors="replace"))
+            said = line.decode(errors="replace")
+            if frame := read_frame(said):
+                self._frames.put(frame)
+            else:
+                self._said.append(said)
+        self._frames.put(None)
 
 
 @contextmanager
 def decode(
-    path: Path, cpu_s: int, track: Track, *, check: Callable[[], object] = lambda: None
+    path: Path, cpu_s: int, *tracks: Track, check: Callable[[], object] = lambda: None
 ) -> Iterator[Decoding]:
-    """Decode an audio track; ffmpeg is gone when the block ends, however it ends.
+    """Decode an audio track, or the sum of several; ffmpeg is gone when the block ends.
 
-    Audio that starts late or has gaps is filled with silence (`aresample=async=1`), so that a
-    sample's position is its time.
+    Audio that starts late or has gaps is filled with silence, so that a sample's position is its
+    time.
 
     Args:
         path: a local file.
         cpu_s: seconds of CPU time after which the kernel ends ffmpeg.
-        track: one of those that `probe` found.
+        tracks: of those that `probe` found.
         check: called while all cores decode for others; what it raises ends the waiting.
     """
-    filters = f"aresample={SAMPLE_RATE}:async=1:first_pts=0,aformat=channel_layouts=mono"
+    needs_pictures = any(track.needs_pictures for track in tracks)
     program = [
-        *_input(path, *(() if track.needs_pictures else _AUDIO_ALONE), "-v", "warning"),
-        *("-map", f"0:{track.index}", "-af", f"{filters},asetnsamples={_FILTERED_SAMPLES}:p=0"),
-        *("-ac", "1", "-ar", str(SAMPLE_RATE), "-f", "s16le", "pipe:1"),
-        *(_PICTURES_TO_NOWHERE if track.needs_pictures else ()),
+        *_input(path, *(() if needs_pictures else _AUDIO_ALONE), "-v", "info"),
+        *("-filter_complex", f"{_mixed(tracks)},{_FRAMES}[out]", "-map", "[out]"),
+        *("-f", "s16le", "pipe:1", *(_PICTURES_TO_NOWHERE if needs_pictures else ())),
     ]
     with turn(_decoders, check):
         process = _start(path, program, cpu_s)
-        decoding = Decoding(process)
+        decoding = Decoding(process, has_clock=all(track.has_clock for track in tracks))
         try:
             yield decoding
         finally:
@@ -215,7 +286,22 @@ def decode(
             _end(process)
 
 
-def encode_opus(samples: npt.NDArray[np.int16]) -> bytes:
+def _mixed(tracks: Sequence[Track]) -> str:
+    """Return the filters that make one stream of 16 kHz stereo of the tracks."""
+    stereo = "aformat=sample_fmts=s16:channel_layouts=stereo"
+    if len(tracks) == 1:
+        filled = ":async=1" if tracks[0].has_clock else ""
+        return f"[0:{tracks[0].index}]aresample={SAMPLE_RATE}{filled},{stereo}"
+    # Silence at their beginnings keeps them in step.
+    each = [
+        f"[0:{track.index}]aresample={SAMPLE_RATE}:async=1:first_pts=0,{stereo}[track{number}]"
+        for number, track in enumerate(tracks)
+    ]
+    labels = "".join(f"[track{number}]" for number in range(len(tracks)))
+    return f"{';'.join(each)};{labels}amix=inputs={len(tracks)}:normalize=0,{stereo}"
+
+
+def encode_opus(samples: Samples) -> bytes:
     """Return 16 kHz mono samples as Ogg Opus of 24 kbit/s.
 
     Without the encoder's own search for savings, which doubles the time (docs/figures.md).

@@ -12,6 +12,9 @@ from videos.splitting import Interval, Part
 Word = tuple[float, float, str]
 
 
+GIVEN, ALIGNED, CUT = "given", "aligned", "cut"
+
+
 @dataclass(frozen=True)
 class HeardSegment:
     """A piece of text with its seconds, on the clock of an upload or of the video."""
@@ -22,8 +25,13 @@ class HeardSegment:
     speaker: str = ""
     #: Why the text should not be trusted without a look (`doubts`); empty: no reason.
     doubt: str = ""
-    #: Its words, where the service gives their times.
+    #: Its words, where their times are known.
     words: Sequence[Word] = ()
+    #: How its times came: GIVEN by the service, ALIGNED with the audio here, or CUT: shared out
+    #: between two pauses.
+    timing: str = GIVEN
+    #: Whether the service itself is sure that this was said.
+    vouched: bool = False
 
     def as_json(self) -> dict[str, Any]:
         """Return what an AudioPart keeps."""
@@ -37,7 +45,7 @@ def on_video_clock(part: Part, heard: Iterable[HeardSegment]) -> list[HeardSegme
     Times outside of the upload are moved to its ends. A segment said to go on beyond a seam
     lies in the clips that hold its words; without words, in the clip that holds most of it.
     """
-    clock = _Clock(part.clips)
+    clock = Clock(part.clips)
     moved = []
     for segment in heard:
         words = [
@@ -50,20 +58,23 @@ def on_video_clock(part: Part, heard: Iterable[HeardSegment]) -> list[HeardSegme
     return moved
 
 
-def spoken_span(part: Part) -> tuple[float, float]:
-    """Return where speech begins and ends in a part's upload, in seconds of the upload.
+def spoken_intervals(part: Part) -> list[Interval]:
+    """Return when somebody speaks in a part's upload, in milliseconds of the upload."""
+    spoken: list[Interval] = []
+    before = 0
+    for clip_start, clip_end in part.clips:
+        shift = before - clip_start
+        spoken += [
+            (max(start, clip_start) + shift, min(end, clip_end) + shift)
+            for start, end in part.speech
+            if start < clip_end and clip_start < end
+        ]
+        before += clip_end - clip_start
+    return spoken
 
-    These are the times of a text for which the service gives none.
-    """
-    clips = part.clips
-    upload_ms = sum(end - start for start, end in clips)
-    silent_before = part.speech[0][0] - clips[0][0]
-    silent_after = clips[-1][1] - part.speech[-1][1]
-    return silent_before / 1000, (upload_ms - silent_after) / 1000
 
-
-class _Clock:
-    """Turns seconds of an upload into seconds of the video."""
+class Clock:
+    """Turns seconds of clips, played one after the other, into seconds of what they are from."""
 
     def __init__(self, clips: Sequence[Interval]) -> None:
         self._clips = clips

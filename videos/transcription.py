@@ -23,6 +23,9 @@ from videos.text.storable import without_control
 _MOST_NO_SPEECH = 0.6
 _LEAST_LOGPROB = -1.0
 _MOST_COMPRESSION = 2.4
+#: Beyond these nobody need look whether there is a voice: real speech mostly is (docs/figures.md).
+_SURE_LOGPROB = -0.5
+_SURE_NO_SPEECH = 0.5
 
 _CONTENT_TYPES = {".flac": "audio/flac", ".ogg": "audio/ogg"}
 #: Audio models count about 10 tokens a second, and speech has fewer than 20.
@@ -108,7 +111,9 @@ def read_answer(body: Any, duration_s: float) -> Heard:
     if listed:
         if not isinstance(listed, list):
             raise BadResponse("The transcription service's segments are no list.")
-        timed = sorted(map(_segment, listed), key=lambda segment: segment.start)
+        timed = sorted(
+            map(_segment, _with_ends(listed, duration_s)), key=lambda segment: segment.start
+        )
         segments = _with_words(timed, _words(body.get("words")))
     else:
         segments = [HeardSegment(0.0, duration_s, without_control(body["text"]))]
@@ -154,6 +159,17 @@ def _with_words(segments: list[HeardSegment], words: list[Word]) -> list[HeardSe
     return [replace(segment, words=its) for segment, its in zip(segments, held, strict=True)]
 
 
+def _with_ends(listed: list[Any], duration_s: float) -> list[Any]:
+    """Give a segment whose end is null, as some servers' last one, the beginning of the next."""
+    starts = [entry.get("start") if isinstance(entry, dict) else None for entry in listed[1:]]
+    return [
+        {**entry, "end": duration_s if following is None else following}
+        if isinstance(entry, dict) and entry.get("end") is None
+        else entry
+        for entry, following in zip(listed, [*starts, None], strict=True)
+    ]
+
+
 def _segment(entry: Any) -> HeardSegment:
     try:
         start, end, text = float(entry["start"]), float(entry["end"]), entry["text"]
@@ -174,6 +190,7 @@ def _segment(entry: Any) -> HeardSegment:
         without_control(text),
         speaker=without_control(speaker)[:100] if isinstance(speaker, str) else "",
         doubt=doubts.UNSURE if _is_unsure(entry) else "",
+        vouched=_is_sure(entry),
     )
 
 
@@ -184,6 +201,14 @@ def _is_unsure(entry: dict[str, Any]) -> bool:
     text = entry["text"]
     most = _MOST_COMPRESSION * len(text.encode(errors="replace")) / max(len(text), 1)
     return (silent and unsure) or _number(entry.get("compression_ratio")) > most
+
+
+def _is_sure(entry: dict[str, Any]) -> bool:
+    """Whether the service itself says that this was said, and that it was speech."""
+    probability, silent = entry.get("avg_logprob"), entry.get("no_speech_prob")
+    if not (services.is_number(probability) and services.is_number(silent)):
+        return False
+    return probability > _SURE_LOGPROB and silent < _SURE_NO_SPEECH
 
 
 def _number(value: Any) -> float:

@@ -1,27 +1,29 @@
 """A small AI server that speaks OpenAI's HTTP API and really computes its answers.
 
-It is for trying Chronos out: English only, pocketsphinx for speech (good on clear voices,
-middling on others), static word embeddings by WordLlama. Prices 0, loopback only, and only for
-who knows the key of its data folder: any page in a browser can send requests to loopback.
+Speech by Whisper (`recognizer`), static word embeddings by WordLlama. Prices 0, loopback only,
+and only for who knows the key of its data folder: any page in a browser can send requests to
+loopback. Work for a client that has hung up is ended.
 
-    POST /v1/audio/transcriptions   file, model, language, response_format, granularities
+    POST /v1/audio/transcriptions   file, model, language, prompt, temperature, response_format,
+                                    timestamp_granularities
     POST /v1/embeddings             input, model, encoding_format, dimensions
     GET  /v1/models
 """
 
 from __future__ import annotations
 
+import argparse
 import base64
 import hmac
 import json
 import logging
+import os
 import signal
 import socket
-import sys
 import tempfile
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import django
 import numpy as np
@@ -33,13 +35,12 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.urls import path
 from django.views.decorators.http import require_GET, require_POST
 
-from chronos.embedded import recogniser
-from chronos.embedded.client import LOCAL_DIMENSIONS, LOCAL_MODELS
-from videos import media
+from chronos.embedded.client import LOCAL_DIMENSIONS, LOCAL_EMBEDDING_MODEL
+from chronos.embedded.recognizer import Recognizer
+from videos import languages, media
 from videos.exceptions import ChronosError
 from videos.splitting import SAMPLE_RATE
 
-_STT, _EMBED = LOCAL_MODELS["transcription"], LOCAL_MODELS["embedding"]
 _MAX_UPLOAD_BYTES = 26_214_400
 _MAX_INPUTS = 2_048
 _DECODE_CPU_S = 600
@@ -79,7 +80,7 @@ def _error(message: str, status: int, code: str | None) -> JsonResponse:
 
 def only_with_key(get_response: Any) -> Any:
     """Answer nobody but programs that show the key: no browser's page, no other host's name."""
-    key = Path(sys.argv[2]).read_text()
+    key = _arguments().key_file.read_text()
 
     def answer(request: HttpRequest) -> HttpResponse:
         try:
@@ -105,56 +106,101 @@ def only_with_key(get_response: Any) -> Any:
 @require_GET
 def models(_: HttpRequest) -> HttpResponse:
     """List the two models."""
-    listed = [{"id": name, "object": "model", "owned_by": "chronos"} for name in (_STT, _EMBED)]
+    names = (_arguments().model_name, LOCAL_EMBEDDING_MODEL)
+    listed = [{"id": name, "object": "model", "owned_by": "chronos"} for name in names]
     return JsonResponse({"object": "list", "data": listed})
 
 
 @require_POST
 @_answering_errors
 def transcriptions(request: HttpRequest) -> HttpResponse:
-    """Recognise an uploaded audio file."""
-    _check_model(request.POST.get("model"), _STT)
+    """Recognize an uploaded audio file."""
+    _check_model(request.POST.get("model"), _arguments().model_name)
     upload = request.FILES.get("file")
     if upload is None:
         raise BadRequest("There is no file in the request.")
     if (upload.size or 0) > _MAX_UPLOAD_BYTES:
         raise BadRequest("The file is larger than 25 MB.", status=413)
-    language = request.POST.get("language") or "en"
-    if not language.lower().startswith("en"):
-        raise BadRequest(f"{_STT} knows English only, not {language!r}.")
     response_format = request.POST.get("response_format", "json")
+    if response_format not in ("json", "text", "verbose_json"):
+        raise BadRequest(f"response_format {response_format!r} is not json, text, verbose_json.")
+    language = request.POST.get("language", "")
+    if language and not _recognizer().knows(language):
+        raise BadRequest(
+            f"{_arguments().model_name} does not know the language {language!r}. Set "
+            "CHRONOS_LOCAL_STT_MODEL to a model of many languages, such as small."
+        )
     with tempfile.NamedTemporaryFile() as copy:
         for block in upload.chunks():
             copy.write(block)
         copy.flush()
         samples = _decode(Path(copy.name))
-    utterances = list(recogniser.recognise(samples))
-    text = " ".join(utterance["text"] for utterance in utterances)
+    heard = _recognizer().recognize(
+        samples,
+        language=language,
+        prompt=request.POST.get("prompt", ""),
+        temperature=_temperature(request.POST.get("temperature") or "0"),
+        check=partial(_check_client, request),
+    )
     if response_format == "text":
-        return HttpResponse(text + "\n", content_type="text/plain; charset=utf-8")
+        return HttpResponse(heard.text + "\n", content_type="text/plain; charset=utf-8")
     seconds = len(samples) / SAMPLE_RATE
     body: dict[str, Any] = {
-        "text": text,
+        "text": heard.text,
         "usage": {"type": "duration", "seconds": round(seconds, 3)},
     }
     if response_format == "verbose_json":
         granularities = request.POST.getlist("timestamp_granularities[]") or ["segment"]
-        body |= {"task": "transcribe", "language": "english", "duration": seconds}
+        body |= {
+            "task": "transcribe",
+            "language": languages.name_of(heard.language),
+            "duration": seconds,
+        }
         if "word" in granularities:
-            body["words"] = [word for utterance in utterances for word in utterance["words"]]
-        if "segment" in granularities:
-            body["segments"] = [
-                {
-                    "id": number,
-                    "start": entry["start"],
-                    "end": entry["end"],
-                    "text": entry["text"],
-                }
-                for number, entry in enumerate(utterances)
+            body["words"] = [
+                {"word": word.word.strip(), "start": float(word.start), "end": float(word.end)}
+                for segment in heard.segments
+                for word in segment.words
             ]
-    elif response_format != "json":
-        raise BadRequest(f"response_format {response_format!r} is not json, text, verbose_json.")
+        if "segment" in granularities:
+            body["segments"] = [_segment(segment) for segment in heard.segments]
     return JsonResponse(body)
+
+
+def _segment(segment: Any) -> dict[str, Any]:
+    """Return a segment as OpenAI's API has it, with what the model says of its own doubts."""
+    return {
+        "id": segment.id,
+        "seek": segment.seek,
+        "start": round(float(segment.start), 3),
+        "end": round(float(segment.end), 3),
+        "text": segment.text,
+        "tokens": segment.tokens,
+        "temperature": segment.temperature,
+        "avg_logprob": float(segment.avg_logprob),
+        "compression_ratio": float(segment.compression_ratio),
+        "no_speech_prob": float(segment.no_speech_prob),
+    }
+
+
+def _temperature(given: str) -> float:
+    try:
+        temperature = float(given)
+    except ValueError:
+        temperature = -1.0
+    if not 0 <= temperature <= 1:
+        raise BadRequest(f"temperature is a number from 0 to 1, not {given!r}.")
+    return temperature
+
+
+def _check_client(request: HttpRequest) -> None:
+    """Give up what nobody waits for any more.
+
+    Raises:
+        BadRequest: if the client has hung up.
+    """
+    if request.META["waitress.client_disconnected"]():
+        raise BadRequest("The client has hung up.", status=499)
 
 
 @require_POST
@@ -165,7 +211,7 @@ def embeddings(request: HttpRequest) -> HttpResponse:
         asked = json.loads(request.body)
     except ValueError:
         raise BadRequest("The body is no JSON.") from None
-    _check_model(asked.get("model"), _EMBED)
+    _check_model(asked.get("model"), LOCAL_EMBEDDING_MODEL)
     texts = asked.get("input")
     texts = [texts] if isinstance(texts, str) else texts
     if not isinstance(texts, list) or not 0 < len(texts) <= _MAX_INPUTS:
@@ -193,23 +239,32 @@ def embeddings(request: HttpRequest) -> HttpResponse:
     encodings = _word_llama().tokenizer.encode_batch(texts)
     tokens = sum(sum(encoding.attention_mask) for encoding in encodings)
     usage = {"prompt_tokens": tokens, "total_tokens": tokens}
-    return JsonResponse({"object": "list", "data": data, "model": _EMBED, "usage": usage})
+    return JsonResponse(
+        {"object": "list", "data": data, "model": LOCAL_EMBEDDING_MODEL, "usage": usage}
+    )
 
 
 def _check_model(model: object, known: str) -> None:
     if model != known:
         raise BadRequest(
             f"The model {model!r} does not exist here; this server has {known}. To use another, "
-            "name its server or set OPENAI_API_KEY.",
+            "name its server or set OPENAI_API_KEY. After a change of CHRONOS_LOCAL_STT_MODEL, end "
+            "what still runs with the old one (manage.py services stop).",
             status=404,
             code="model_not_found",
         )
 
 
 def _decode(path: Path) -> Any:
-    with media.decode(path, _DECODE_CPU_S, media.probe(path).track_for("")) as decoding:
+    tracks = media.probe(path).choose("").heard
+    with media.decode(path, _DECODE_CPU_S, *tracks) as decoding:
         blocks = list(decoding.blocks())
     return np.concatenate(blocks) if blocks else np.empty(0, np.int16)
+
+
+@cache
+def _recognizer() -> Recognizer:
+    return Recognizer(_arguments().model_folder)
 
 
 @cache
@@ -232,8 +287,18 @@ urlpatterns = [
 ]
 
 
+@cache
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("descriptor", type=int, help="of the socket to listen on")
+    parser.add_argument("key_file", type=Path, help="whose content is the key of the server")
+    parser.add_argument("model_folder", type=Path, help="of the model that recognizes speech")
+    parser.add_argument("model_name", help="by which it is offered")
+    return parser.parse_args()
+
+
 def main() -> None:
-    """Serve on a listening socket: its descriptor, and the file with the key, are the arguments."""
+    """Serve until SIGTERM."""
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s")
     settings.configure(
         ROOT_URLCONF=__name__,
@@ -243,19 +308,24 @@ def main() -> None:
         LOGGING_CONFIG=None,
     )
     django.setup()
-    recogniser.warm_up()
+    _recognizer()
     _word_llama()
-    # waitress ends its threads at SystemExit, and returns.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit())
-    listener = socket.socket(fileno=int(sys.argv[1]))
+    signal.signal(signal.SIGTERM, _end)
     waitress.serve(
         get_wsgi_application(),
-        sockets=[listener],
+        sockets=[socket.socket(fileno=_arguments().descriptor)],
         threads=16,
         max_request_body_size=2 * _MAX_UPLOAD_BYTES,
+        # Reading on while it works is how it learns that a client has hung up.
+        channel_request_lookahead=1,
         ident="chronos-local",
     )
-    recogniser.stop()
+
+
+def _end(*_: object) -> NoReturn:
+    """End at once: what is being computed is of no use to anybody any more."""
+    logging.shutdown()
+    os._exit(0)
 
 
 if __name__ == "__main__":

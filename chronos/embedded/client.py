@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from chronos.embedded import speech_models
 from chronos.embedded.folders import data_folder, private_folder, socket_folder
 from chronos.embedded.keeper import LOCK, SOCKET
 from chronos.embedded.programs import kept_secret
@@ -22,10 +23,7 @@ from chronos.environment import Environment
 _PROJECT = Path(__file__).resolve().parent.parent.parent
 _ANSWER_WITHIN_S = 120
 _STOPPED_WITHIN_S = 60
-LOCAL_MODELS = {
-    "transcription": "chronos-local-stt",
-    "embedding": "chronos-local-embed",
-}
+LOCAL_EMBEDDING_MODEL = "chronos-local-embed"
 LOCAL_DIMENSIONS = 256
 
 
@@ -58,17 +56,28 @@ def hold(services: Iterable[str]) -> Hold:
     Raises:
         SystemExit: if a server cannot be started, with the reason.
     """
-    connection, answer = _ask({"do": "hold", "services": sorted(services)}, start=True)
-    assert connection is not None
+    connection, answer = _ask_to_start("hold", services)
     return Hold(connection, answer["services"])
 
 
 def pin(services: Iterable[str]) -> dict[str, Any]:
     """Start the servers, and have them run until `unpin`."""
-    connection, answer = _ask({"do": "pin", "services": sorted(services)}, start=True)
-    assert connection is not None
+    connection, answer = _ask_to_start("pin", services)
     connection.close()
     return answer
+
+
+def _ask_to_start(what: str, services: Iterable[str]) -> tuple[socket.socket, dict[str, Any]]:
+    names = sorted(services)
+    if "ai" in names:
+        try:
+            # Here, and not in the keeper, where nobody would see the progress.
+            speech_models.fetch(os.environ.get(speech_models.VARIABLE, ""), data_folder())
+        except speech_models.NoSuchModel as error:
+            raise SystemExit(str(error)) from None
+    connection, answer = _ask({"do": what, "services": names}, start=True)
+    assert connection is not None
+    return connection, answer
 
 
 def unpin() -> dict[str, Any]:
@@ -153,9 +162,20 @@ def missing_services(environment: Environment) -> set[str]:
         missing.add("postgres")
     if not environment.redis_url and not environment.broker_url:
         missing.add("redis")
-    if any(environment.service(name) == (None, None) for name in LOCAL_MODELS):
+    if _local_models(environment):
         missing.add("ai")
     return missing
+
+
+def _local_models(environment: Environment) -> dict[str, str]:
+    """Return the models of the AI server, by the services for which no other is named."""
+    models = {
+        "transcription": speech_models.offered_as(environment.chronos_local_stt_model),
+        "embedding": LOCAL_EMBEDDING_MODEL,
+    }
+    return {
+        name: model for name, model in models.items() if environment.service(name) == (None, None)
+    }
 
 
 def provide(environment: Environment) -> Hold | None:
@@ -170,14 +190,13 @@ def provide(environment: Environment) -> Hold | None:
         os.environ["DATABASE_URL"] = held.services["postgres"]["url"]
     if "redis" in missing:
         os.environ["REDIS_URL"] = held.services["redis"]["url"]
-    for name, model in LOCAL_MODELS.items():
-        if environment.service(name) == (None, None):
-            prefix = name.upper()
-            os.environ[f"{prefix}_BASE_URL"] = held.services["ai"]["url"]
-            os.environ[f"{prefix}_API_KEY"] = held.services["ai"]["key"]
-            os.environ.setdefault(f"{prefix}_MODEL", model)
-            if name == "embedding":
-                os.environ.setdefault("EMBEDDING_DIMENSIONS", str(LOCAL_DIMENSIONS))
+    for name, model in _local_models(environment).items():
+        prefix = name.upper()
+        os.environ[f"{prefix}_BASE_URL"] = held.services["ai"]["url"]
+        os.environ[f"{prefix}_API_KEY"] = held.services["ai"]["key"]
+        os.environ.setdefault(f"{prefix}_MODEL", model)
+        if name == "embedding":
+            os.environ.setdefault("EMBEDDING_DIMENSIONS", str(LOCAL_DIMENSIONS))
     return held
 
 

@@ -18,6 +18,7 @@ from urllib.parse import quote
 
 import redis
 
+from chronos.embedded import speech_models
 from chronos.embedded.folders import private_folder
 from videos import launcher
 
@@ -199,6 +200,8 @@ class AIServer(Program):
     def __init__(self, data: Path, sockets: Path) -> None:
         super().__init__(data, sockets)
         self._listener: socket.socket | None = None
+        self._model = os.environ.get(speech_models.VARIABLE, "")
+        self._model_folder = Path()
 
     @property
     def key(self) -> str:
@@ -215,6 +218,10 @@ class AIServer(Program):
         return f"http://127.0.0.1:{self._listener.getsockname()[1]}/v1"
 
     def prepare(self) -> None:
+        try:
+            self._model_folder = speech_models.find(self._model, self.data)
+        except speech_models.NoSuchModel as error:
+            raise RuntimeError(str(error)) from error
         kept_secret(self._key_file)
         # Bound by us, so that the address stays the same when the server is started again,
         # and early requests wait instead of failing.
@@ -243,6 +250,8 @@ class AIServer(Program):
             "chronos.embedded.ai_server",
             str(self._listener.fileno()),
             str(self._key_file),
+            str(self._model_folder),
+            speech_models.offered_as(self._model),
         ]
 
 

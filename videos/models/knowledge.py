@@ -7,12 +7,15 @@ from django.contrib.postgres.indexes import GinIndex
 from django.contrib.postgres.search import SearchVectorField
 from django.db import models
 from django.db.backends.utils import names_digest
-from django.db.models import F, Q
+from django.db.models import F, Q, Value
 from django.db.models.functions import Now
 from pgvector.django import HalfVectorField
 from uuid6 import uuid7
 
+from videos import doubts
 from videos.models.fields import StoredCharField, StoredTextField
+from videos.splitting import Interval, Part
+from videos.stitching import GIVEN, HeardSegment
 
 
 class Transcript(models.Model):
@@ -38,6 +41,8 @@ class Transcript(models.Model):
     asked = models.JSONField(default=dict)
     duration_ms = models.PositiveBigIntegerField(default=0)
     truncated = models.BooleanField(default=False)
+    #: What there is to say of how it was made: [{"code", "message", "start", "end"}, …].
+    warnings = models.JSONField(default=list, db_default=Value([], models.JSONField()))
     language = models.CharField(max_length=16, blank=True)
     coverage = models.FloatField(null=True, blank=True)
     created_at = models.DateTimeField(db_default=Now(), editable=False)
@@ -59,7 +64,8 @@ class AudioPart(models.Model):
     #: Stretches of speech inside the part, [[start_ms, end_ms], …] on the video's clock.
     speech = models.JSONField(default=list)
     #: What the service heard, {"language", "segments"} on the clock of the upload; null until it
-    #: is transcribed.
+    #: is transcribed. "voiced": where there is a voice, [[start_ms, end_ms], …] on the video's
+    #: clock, if that was looked for; "reviewed": whether `stages.review` is done with it.
     result = models.JSONField(null=True)
     #: Whether the result is so doubtful that the part is to be heard once more.
     again = models.BooleanField(default=False)
@@ -78,6 +84,28 @@ class AudioPart(models.Model):
     def __str__(self) -> str:
         return f"{self.start_ms}-{self.end_ms} ms"
 
+    @property
+    def part(self) -> Part:
+        """Its bounds and speech."""
+        return Part(self.start_ms, self.end_ms, self.speech)
+
+    @property
+    def heard(self) -> list[HeardSegment]:
+        """What the service heard, on the clock of the upload; nothing until it is transcribed."""
+        return [HeardSegment(**segment) for segment in (self.result or {}).get("segments", ())]
+
+    @property
+    def voiced(self) -> list[Interval]:
+        """Where there may be a voice: all of it, unless that was looked for."""
+        whole: list[Interval] = [(self.start_ms, self.end_ms)]
+        found: list[Interval] = (self.result or {}).get("voiced", whole)
+        return found
+
+    @property
+    def spoken(self) -> list[Interval]:
+        """Its speech, without what turned out to have no voice."""
+        return doubts.common(self.speech, self.voiced)
+
 
 class Segment(models.Model):
     """A timed piece of the transcript, as the service heard it."""
@@ -94,7 +122,9 @@ class Segment(models.Model):
     speaker = StoredCharField(max_length=100, blank=True)
     #: Why the text should not be trusted without a look (`doubts`); empty: no reason.
     doubt = models.CharField(max_length=16, blank=True)
-    #: [[start, end, word], …] in seconds, where the service gives them.
+    #: How its times came (`stitching`): "given", "aligned" or "cut".
+    timing = models.CharField(max_length=8, default=GIVEN, db_default=GIVEN)
+    #: [[start, end, word], …] in seconds, where they are known.
     words = models.JSONField(default=list, blank=True)
 
     class Meta:
@@ -253,12 +283,12 @@ class Glossary(models.Model):
 
 
 class ProbedModel(models.Model):
-    """What a transcription model that no table lists answered to its first call."""
+    """What was found out of a model that no table lists: by its first call, or by a refusal."""
 
     #: The server, or "" for OpenAI's own.
     base_url = models.CharField(max_length=500, blank=True)
     model = models.CharField(max_length=100)
-    #: A `capabilities.Capability` as JSON.
+    #: A `capabilities.Capability` as JSON; of an embedding model, {"max_inputs"}.
     capability = models.JSONField()
     probed_at = models.DateTimeField(db_default=Now(), editable=False)
 

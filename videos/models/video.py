@@ -14,9 +14,10 @@ from django.db import models, transaction
 from django.db.models.functions import Now
 from uuid6 import uuid7
 
-from videos import captions
+from videos.captions import BadCaptions
 from videos.models.fields import StoredTextField
 from videos.models.work import MAX_ERROR_CHARACTERS
+from videos.text import caption_reader
 
 if TYPE_CHECKING:
     from videos.models.work import Run
@@ -50,8 +51,9 @@ def check_captions(file: File[bytes]) -> None:
         raise ValidationError(f"The captions have more than {MOST_CAPTION_BYTES // 1024**2} MiB.")
     file.seek(0)
     try:
-        captions.read(captions.decode(file.read()))
-    except captions.BadCaptions as error:
+        text, _ = caption_reader.decode(file.read())
+        caption_reader.read(text)
+    except BadCaptions as error:
         raise ValidationError(f"The captions cannot be used. {error}") from None
     finally:
         file.seek(0)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import struct
 import threading
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -74,11 +74,20 @@ def encode(rows: Sequence[VectorRow], space: Space) -> bytes:
     return bytes(encoded + _TRAILER)
 
 
-def replace(chunk_ids: Sequence[UUID], space: Space, encoded: bytes) -> None:
-    """Store encoded rows as all that chunks have in a space; call it inside `guard`."""
-    Embedding.objects.filter(
+def replace(
+    chunk_ids: Sequence[UUID],
+    space: Space,
+    encoded: bytes,
+    text_hashes: Collection[str] | None = None,
+) -> None:
+    """Store encoded rows as all that chunks have in a space; call it inside `guard`.
+
+    With `text_hashes`, the rows replace those of these texts alone.
+    """
+    old = Embedding.objects.filter(
         chunk__in=chunk_ids, model=space.model, dimensions=space.dimensions
-    ).delete()
+    )
+    (old if text_hashes is None else old.filter(text_hash__in=text_hashes)).delete()
     statement = f"COPY {Embedding._meta.db_table} ({_COLUMNS}) FROM STDIN (FORMAT BINARY)"
     with connection.cursor() as cursor, connection.wrap_database_errors:
         with cursor.copy(statement) as copy:

@@ -11,6 +11,7 @@ from videos.models import Revision, Transcript, Video
 from videos.models.video import MOST_CAPTION_BYTES
 from videos.stages import segments
 from videos.stitching import HeardSegment
+from videos.text import caption_reader
 
 _TOLERANCE_MS = 2_000
 
@@ -25,7 +26,7 @@ def take_captions(claim: Claim, video: Video, revision: Revision, folder: Path) 
     with steps.step(claim, "captions") as step:
         source, _ = sources.fetch(video, folder, claim)
         found = media.probe(source)
-        cues = _read(video)
+        cues, repairs = _read(video)
         last_ms = max(round(cue.end * 1000) for cue in cues)
         duration_ms = found.announced_ms or max(found.duration_ms or 0, last_ms)
         heard = [
@@ -35,7 +36,13 @@ def take_captions(claim: Claim, video: Video, revision: Revision, folder: Path) 
         ]
         with claim.guard() as run:
             transcript = Transcript.objects.create(
-                video=video, model=Transcript.CAPTIONS, duration_ms=duration_ms
+                video=video,
+                model=Transcript.CAPTIONS,
+                duration_ms=duration_ms,
+                warnings=[
+                    segments.warning("repaired_captions", f"The captions were mended. {repair}")
+                    for repair in repairs
+                ],
             )
             Revision.objects.filter(pk=revision.pk).update(transcript=transcript)
             statuses.measured(video.pk, duration_ms=duration_ms)
@@ -50,12 +57,14 @@ def _doubt(cue: captions.Caption, announced_ms: int | None) -> str:
     return doubts.PAST_END if is_past else ""
 
 
-def _read(video: Video) -> list[captions.Caption]:
+def _read(video: Video) -> tuple[list[captions.Caption], list[caption_reader.Repair]]:
     assert video.captions.name is not None
     content = sources.read_whole(video, video.captions.name, MOST_CAPTION_BYTES)
     try:
-        return captions.read(captions.decode(content))
+        text, guesses = caption_reader.decode(content)
+        cues, repairs = caption_reader.read(text)
     except captions.BadCaptions as error:
         raise UnreadableCaptions(
             f"The captions cannot be used. {error} Upload the video again with others, or without."
         ) from None
+    return cues, guesses + repairs

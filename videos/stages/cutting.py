@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,9 @@ import numpy.typing as npt
 import soundfile
 
 from videos import media
+from videos.audio.joins import holds_another_file
 from videos.conf import conf
-from videos.containers import Track
+from videos.containers import Probe, Track
 from videos.exceptions import TimedOut, TooLong, UnreadableMedia
 from videos.splitting import SAMPLE_RATE, Limits, Part, Splitter, levels_db
 from videos.stages.listening import AudioEnd, CutPart, Listening
@@ -31,23 +33,45 @@ _MISSING_SHARE = 0.01
 Samples = npt.NDArray[np.int16]
 
 
-def cut_media(
-    source: Path,
-    track: Track,
-    announced_ms: int | None,
-    folder: Path,
-    limits: Limits,
-    committed: Sequence[int],
-) -> Listening:
-    """Decode a media file once; parts arrive as they are cut, the whole goes to audio.flac.
+@dataclass(frozen=True)
+class MediaFile:
+    """A local media file, what it says of itself, and the tracks of it that are heard."""
 
-    Audio that ends before what the file announced, if it did, is that of a file cut off.
-    """
+    path: Path
+    probe: Probe
+    tracks: tuple[Track, ...]
+
+    @classmethod
+    def read(cls, path: Path, language: str) -> MediaFile:
+        """Read a file's header, and choose its tracks for a language.
+
+        Raises:
+            FileFault: if there is nothing that can be heard.
+        """
+        probe = media.probe(path)
+        return cls(path, probe, probe.choose(language).heard)
+
+    def is_cut_off(self, end_ms: int, cpu_s: int) -> bool:
+        """Whether audio that ends at `end_ms` does so because the file does, or another begins."""
+        announced_ms = self.probe.announced_ms
+        if announced_ms is not None and _is_early(end_ms, announced_ms):
+            # Films go on without a sound; a file that was cut off does not.
+            is_silent = self.probe.has_pictures and not _is_early(
+                media.pictures_end_ms(self.path, cpu_s), announced_ms
+            )
+            return not is_silent
+        return holds_another_file(self.path)
+
+
+def cut_media(
+    source: MediaFile, folder: Path, limits: Limits, committed: Sequence[int]
+) -> Listening:
+    """Decode a media file once; parts arrive as they are cut, the whole goes to audio.flac."""
 
     def produce(listening: Listening) -> AudioEnd:
         cpu_s = _DECODE_CPU_S + int(conf().max_duration_s * _DECODE_CPU_PER_MEDIA_S)
         with (
-            media.decode(source, cpu_s, track, check=listening.check) as decoding,
+            media.decode(source.path, cpu_s, *source.tracks, check=listening.check) as decoding,
             _whole(folder) as whole,
         ):
             listening.interrupt_with(decoding.kill)
@@ -64,14 +88,12 @@ def cut_media(
                 "The audio track holds nothing that can be decoded. Export the video again."
             )
         cutter.finish()
-        return AudioEnd(end_ms, broken or _ends_early(end_ms, announced_ms))
+        return AudioEnd(end_ms, broken or source.is_cut_off(end_ms, cpu_s))
 
     return Listening(folder, produce)
 
 
-def _ends_early(end_ms: int, announced_ms: int | None) -> bool:
-    if announced_ms is None:
-        return False
+def _is_early(end_ms: int, announced_ms: int) -> bool:
     return announced_ms - end_ms > max(_LEAST_MISSING_MS, announced_ms * _MISSING_SHARE)
 
 
@@ -98,9 +120,7 @@ def cut_again(audio: Path, folder: Path, parts: Sequence[Part], end: AudioEnd) -
         with soundfile.SoundFile(audio) as whole:
             for part in parts:
                 listening.check()
-                whole.seek(part.start_ms * _SAMPLES_PER_MS)
-                samples = whole.read((part.end_ms - part.start_ms) * _SAMPLES_PER_MS, dtype="int16")
-                listening.put(CutPart(part, _write_upload(folder, part, samples)))
+                listening.put(CutPart(part, _write_upload(folder, part, read_upload(whole, part))))
         return end
 
     return Listening(folder, produce)
@@ -149,7 +169,7 @@ class _Cutter:
             samples = np.concatenate(self._blocks)
             length = (part.end_ms - part.start_ms) * _SAMPLES_PER_MS
             self._blocks = [samples[length:]]
-            path = _write_upload(self._folder, part, samples[:length])
+            path = _write_upload(self._folder, part, _clips(part, samples[:length]))
             self._listening.put(CutPart(part, path))
 
 
@@ -160,15 +180,26 @@ def _whole(folder: Path) -> Iterator[soundfile.SoundFile]:
         yield whole
 
 
-def _write_upload(folder: Path, part: Part, samples: Samples) -> Path | None:
-    """Write the clips of a part one after the other, as CHRONOS_UPLOAD_CODEC says."""
+def read_upload(whole: soundfile.SoundFile, part: Part) -> Samples:
+    """Return what is uploaded of a part, from the whole audio; without speech, no samples."""
+    whole.seek(part.start_ms * _SAMPLES_PER_MS)
+    samples = whole.read((part.end_ms - part.start_ms) * _SAMPLES_PER_MS, dtype="int16")
+    return _clips(part, samples)
+
+
+def _clips(part: Part, samples: Samples) -> Samples:
+    """Return the clips of a part's samples, one after the other."""
     clips = [
         samples[(start - part.start_ms) * _SAMPLES_PER_MS : (end - part.start_ms) * _SAMPLES_PER_MS]
         for start, end in part.clips
     ]
-    if not clips:
+    return np.concatenate(clips) if clips else samples[:0]
+
+
+def _write_upload(folder: Path, part: Part, upload: Samples) -> Path | None:
+    """Write a part's clips to a file, as CHRONOS_UPLOAD_CODEC says; None if there are none."""
+    if not len(upload):
         return None
-    upload = np.concatenate(clips)
     name = f"{part.start_ms}-{part.end_ms}"
     if conf().upload_codec == "opus":
         path = folder / f"{name}.ogg"

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from uuid import UUID
@@ -21,9 +23,10 @@ from videos.claims import Claim
 from videos.counting import estimate_tokens
 from videos.durable.database import is_lost
 from videos.embedding import MAX_INPUT_TOKENS, MAX_INPUTS, MAX_REQUEST_TOKENS
-from videos.exceptions import ChronosError
+from videos.exceptions import ChronosError, Rejected
 from videos.local.turns import turn
 from videos.models import Call, Chunk, Embedding, Segment, Step
+from videos.pipeline import input_limits
 from videos.pipeline.vectors import (
     Space,
     VectorRow,
@@ -206,7 +209,7 @@ def _embed_batch(claim: Claim, api: openai.OpenAI, batch: _Batch, space: Space) 
         unknown = [target for text, target in by_text.items() if text not in known]
         if not unknown:
             with turn(writers, claim.check):
-                encoded = _encoded(batch, known, space)
+                encoded = _encoded(batch.targets, known, space)
                 with claim.guard() as run:
                     replace(batch.chunk_ids, space, encoded)
                     steps.finish(run, step, {"reused": len(batch.targets)})
@@ -223,40 +226,84 @@ def _call(
     known: Vectors,
     space: Space,
 ) -> None:
-    """Have the texts embedded whose vectors are not known, and store all of the batch."""
-    call, embedded = calls.perform(
-        claim,
-        step,
-        Call.Service.EMBEDDING,
-        space.model,
-        batch.tokens,
-        embedding.embed,
-        api,
-        [target.text for target in unknown],
-        dimensions=space.dimensions,
-    )
-    new = {
-        target.text_hash: HalfVector(vector)
-        for target, vector in zip(unknown, embedded.vectors, strict=True)
-    }
+    """Have the texts embedded whose vectors are not known, and store all of the batch.
+
+    Where the server takes fewer texts at once, several calls share them, and what each returns
+    is stored with it. The chunks' own vectors, by which a chunk counts as embedded, come last.
+    """
+    vectors = dict(known)
+    left = sorted(unknown, key=lambda target: target.segment_index is None)
+    most = input_limits.max_inputs(space.model)
+    is_learned = False
+    while left:
+        asked = left[:most]
+        is_last = len(asked) == len(left)
+        with nullcontext(step) if is_last else _step_of_some(claim, batch, asked, space) as its:
+            try:
+                call, embedded = calls.perform(
+                    claim,
+                    its,
+                    Call.Service.EMBEDDING,
+                    space.model,
+                    math.ceil(batch.tokens * len(asked) / len(unknown)),
+                    embedding.embed,
+                    api,
+                    [target.text for target in asked],
+                    dimensions=space.dimensions,
+                )
+            except Rejected:
+                if len(asked) == 1:
+                    raise
+                most, is_learned = len(asked) // 2, True
+                continue
+            left = left[most:]
+            vectors |= {
+                target.text_hash: HalfVector(vector)
+                for target, vector in zip(asked, embedded.vectors, strict=True)
+            }
+            # Whatever becomes of the claim meanwhile: the answer is paid, and is to be booked.
+            some = None if is_last else asked
+            with turn(writers):
+                _store(claim, call, its, batch, some, vectors, space, embedded)
+    if is_learned:
+        input_limits.remember(space.model, most)
+
+
+def _step_of_some(
+    claim: Claim, batch: _Batch, asked: list[_Target], space: Space
+) -> AbstractContextManager[Step]:
+    """Do a step for some of a batch's texts; with fewer of them it is the same step."""
+    return steps.step(claim, f"{batch.key(space)}, from {asked[0].text_hash[:8]}")
+
+
+def _store(
+    claim: Claim,
+    call: Call,
+    step: Step,
+    batch: _Batch,
+    some: list[_Target] | None,
+    vectors: Vectors,
+    space: Space,
+    embedded: embedding.Embedded,
+) -> None:
+    """Store some targets' vectors, or those of the whole batch, and finish the step."""
+    hashes = None if some is None else {target.text_hash for target in some}
+    with calls.booked_if_lost(call, tokens=embedded.tokens):
+        encoded = _encoded(batch.targets if some is None else some, vectors, space)
 
     def store(settled: calls.Settled) -> None:
-        replace(batch.chunk_ids, space, encoded)
+        replace(batch.chunk_ids, space, encoded, hashes)
         steps.finish(settled.run, step)
 
-    # Whatever becomes of the claim meanwhile: the answer is paid, and is to be booked.
-    with turn(writers):
-        with calls.booked_if_lost(call, tokens=embedded.tokens):
-            encoded = _encoded(batch, {**known, **new}, space)
-        calls.settle(claim, call, store, tokens=embedded.tokens)
+    calls.settle(claim, call, store, tokens=embedded.tokens)
 
 
-def _encoded(batch: _Batch, vectors: Vectors, space: Space) -> bytes:
+def _encoded(targets: Sequence[_Target], vectors: Vectors, space: Space) -> bytes:
     rows = [
         VectorRow(
             target.chunk.pk, target.segment_index, target.text_hash, vectors[target.text_hash]
         )
-        for target in batch.targets
+        for target in targets
     ]
     return encode(rows, space)
 

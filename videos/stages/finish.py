@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from videos import doubts, events, locks, runs, sources, statuses, steps
+from django.db.models import FloatField, Func, QuerySet
+
+from videos import doubts, events, locks, runs, sources, statuses, steps, transport
 from videos.claims import Claim
+from videos.commits import after_commit
 from videos.exceptions import ChronosError
 from videos.models import (
     Call,
@@ -13,26 +16,37 @@ from videos.models import (
     Revision,
     Run,
     ServingModel,
+    Step,
     Transcript,
     Video,
 )
 from videos.pipeline.vectors import configured_space, serving_space
-from videos.splitting import Interval, Part
-from videos.stitching import HeardSegment, on_video_clock
+from videos.splitting import Interval
+from videos.stages.segments import warning
+from videos.stitching import on_video_clock
 
 #: Less than this in a part is more often a noise than speech that was missed.
 _LEAST_SPEECH_MS = 5_000
 
 
 def finish(claim: Claim) -> None:
-    """Check that nothing is missing, put the revision in force, and end the run."""
+    """Check that nothing is missing, put the revision in force, and end the run.
+
+    Where the embedding model was changed since the run embedded, it embeds once more.
+    """
     revision, video = claim.run.revision, claim.run.video
     assert revision is not None and revision.transcript is not None and video is not None
+    if _is_embedded_for_another(claim.run, revision):
+        with claim.guard() as run:
+            runs.advance(run, "embed")
+            after_commit(transport.enqueue, [run])
+        return
     with steps.step(claim, "revision") as step:
         sources.drop_strays(claim, video)
         with claim.guard() as run:
             chunk_count = _check_complete(run, revision, revision.transcript)
-            statuses.completed(video.pk, revision, _warnings(revision.transcript))
+            warnings = _warnings(revision.transcript) + _without_direction(revision)
+            statuses.completed(video.pk, revision, warnings)
             _serve_configured_model()
             _drop_older(video, revision)
             events.emit(
@@ -46,6 +60,28 @@ def finish(claim: Claim) -> None:
             runs.complete(run)
 
 
+def _is_embedded_for_another(run: Run, revision: Revision) -> bool:
+    """Whether chunks lack vectors, and workers with other settings have embedded this run's."""
+    done = run.steps.filter(stage="embed", state=Step.State.DONE)
+    return (
+        run.data.get("chunk_ids") is None
+        and _vectors(revision).count() < revision.chunks.count()
+        and done.exists()
+        and not done.filter(key__endswith=f", {configured_space()}").exists()
+    )
+
+
+def _vectors(revision: Revision) -> QuerySet[Embedding]:
+    """Return the vectors of a revision's whole chunks in the configured space."""
+    space = configured_space()
+    return Embedding.objects.filter(
+        chunk__revision=revision,
+        segment_index=None,
+        model=space.model,
+        dimensions=space.dimensions,
+    )
+
+
 def _check_complete(run: Run, revision: Revision, transcript: Transcript) -> int:
     """Return the number of chunks.
 
@@ -55,13 +91,7 @@ def _check_complete(run: Run, revision: Revision, transcript: Transcript) -> int
     assert run.video is not None
     space = configured_space()
     chunks = revision.chunks.count()
-    vectors = Embedding.objects.filter(
-        chunk__revision=revision,
-        segment_index=None,
-        model=space.model,
-        dimensions=space.dimensions,
-    )
-    lacking_vectors = chunks - vectors.count()
+    lacking_vectors = chunks - _vectors(revision).count()
     if not lacking_vectors:
         Revision.objects.filter(pk=revision.pk).update(
             embedding_model=space.model, embedding_dimensions=space.dimensions
@@ -84,20 +114,20 @@ def _check_complete(run: Run, revision: Revision, transcript: Transcript) -> int
 
 
 def _warnings(transcript: Transcript) -> list[dict[str, Any]]:
-    """Return what a viewer should know; start and end are seconds, or None for the whole."""
-    warnings = []
+    """Return what a viewer should know of a transcript."""
+    warnings = list(transcript.warnings)
     if not transcript.segments.exists():
-        warnings.append(_warning("no_speech", "No words were found, so the transcript is empty."))
+        warnings.append(warning("no_speech", "No words were found, so the transcript is empty."))
     if transcript.coverage is not None and transcript.coverage < doubts.LEAST_COVERAGE:
         warnings.append(
-            _warning(
+            warning(
                 "low_coverage",
                 f"Only {transcript.coverage:.0%} of what sounds like speech was transcribed.",
             )
         )
     else:
         warnings += [
-            _warning(
+            warning(
                 "low_coverage",
                 "Most of what sounds like speech here was not understood.",
                 start_ms / 1000,
@@ -107,14 +137,14 @@ def _warnings(transcript: Transcript) -> list[dict[str, Any]]:
         ]
     if transcript.truncated:
         warnings.append(
-            _warning(
+            warning(
                 "truncated_media",
                 "The file is damaged or was cut off: what could be decoded was transcribed.",
             )
         )
     for segment in transcript.segments.exclude(doubt=""):
         warnings.append(
-            _warning(
+            warning(
                 "suspicious_text",
                 doubts.MEANINGS[segment.doubt],
                 segment.start,
@@ -124,25 +154,35 @@ def _warnings(transcript: Transcript) -> list[dict[str, Any]]:
     return warnings
 
 
+def _without_direction(revision: Revision) -> list[dict[str, Any]]:
+    """Name the chunks whose vectors are zero: no search by meaning finds them."""
+    zero = (
+        _vectors(revision)
+        .annotate(length=Func("vector", function="l2_norm", output_field=FloatField()))
+        .filter(length=0)
+    )
+    return [
+        warning(
+            "no_vector",
+            "The embedding model knows nothing of this: it is found by its words alone.",
+            start,
+            end,
+        )
+        for start, end in zero.order_by("chunk__start").values_list("chunk__start", "chunk__end")
+    ]
+
+
 def _hardly_heard(transcript: Transcript) -> list[Interval]:
     """Return where parts of a transcript lie that a second hearing did not mend either."""
     found: list[Interval] = []
     for row in transcript.parts.exclude(speech=[]).order_by("start_ms"):
         assert row.result is not None, "_check_complete has looked"
-        part = Part(row.start_ms, row.end_ms, row.speech)
-        heard = [HeardSegment(**segment) for segment in row.result["segments"]]
-        covered = doubts.coverage(part.speech, on_video_clock(part, heard))
-        speech_ms = sum(end - start for start, end in part.speech)
+        covered = doubts.coverage(row.spoken, on_video_clock(row.part, row.heard))
+        speech_ms = sum(end - start for start, end in row.spoken)
         if covered < doubts.LEAST_COVERAGE and speech_ms >= _LEAST_SPEECH_MS:
-            start_ms = found.pop()[0] if found and found[-1][1] == part.start_ms else part.start_ms
-            found.append((start_ms, part.end_ms))
+            start_ms = found.pop()[0] if found and found[-1][1] == row.start_ms else row.start_ms
+            found.append((start_ms, row.end_ms))
     return found
-
-
-def _warning(
-    code: str, message: str, start: float | None = None, end: float | None = None
-) -> dict[str, Any]:
-    return {"code": code, "message": message, "start": start, "end": end}
 
 
 def _serve_configured_model() -> None:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from videos import media, sources, statuses
+from videos import sources, statuses
 from videos.capabilities import Capability
 from videos.claims import Claim
 from videos.conf import conf
-from videos.containers import Track
 from videos.exceptions import TooLong
 from videos.models import Glossary, Revision, Run, Transcript, Video
 from videos.splitting import Limits
-from videos.stages import probing, recognising, same_content
+from videos.stages import probing, recognising, same_content, segments
+from videos.stages.cutting import MediaFile
 
 
 @dataclass(frozen=True)
@@ -25,10 +26,7 @@ class Material:
 
     transcript: Transcript
     capability: Capability
-    source: Path | None = None
-    track: Track | None = None
-    #: How long the source says that it lasts, unless that is a guess.
-    announced_ms: int | None = None
+    source: MediaFile | None = None
     equal: Transcript | None = None
 
 
@@ -72,18 +70,16 @@ class Gathering:
         source, source_hash = sources.fetch(self._video, self._folder, self._claim)
         if transcript.source_hash != source_hash:
             return self._begin(source, source_hash)
-        found = media.probe(source)
-        track = found.track_for(self._video.language)
-        return Material(transcript, capability, source, track, found.announced_ms)
+        return Material(transcript, capability, MediaFile.read(source, self._video.language))
 
     def _begin(self, source: Path, source_hash: str) -> Material:
-        found = media.probe(source)
-        track = found.track_for(self._video.language)
+        file = MediaFile.read(source, self._video.language)
+        found = file.probe
         _check_duration(found.announced_ms)
         sources.check_room(self._folder, found.announced_ms)
         model = conf().transcription_model
         capability = probing.known_capability(model) or probing.probe(
-            self._claim, source, track, self._folder, model
+            self._claim, file, self._folder, model
         )
         with self._claim.guard() as run:
             same_content.take_turn(source_hash, run.creator_id)
@@ -93,17 +89,16 @@ class Gathering:
                 source_hash=source_hash,
                 duration_ms=found.duration_ms or 0,
                 track_count=len(found.tracks),
+                warnings=_left_out(file, self._video.language),
             )
-        equal = self._find_equal(transcript)
-        return Material(transcript, capability, source, track, found.announced_ms, equal)
+        return Material(transcript, capability, file, self._find_equal(transcript))
 
     def _capability_by_kept(self, kept: Transcript) -> Capability:
         model = conf().transcription_model
         if known := probing.known_capability(model):
             return known
         audio = sources.fetch_audio(kept, self._folder, self._claim)
-        track = media.probe(audio).track_for("")
-        return probing.probe(self._claim, audio, track, self._folder, model)
+        return probing.probe(self._claim, MediaFile.read(audio, ""), self._folder, model)
 
     def _begin_with_kept(self, kept: Transcript, capability: Capability) -> Transcript:
         with self._claim.guard() as run:
@@ -115,6 +110,7 @@ class Gathering:
                 track_count=kept.track_count,
                 audio=kept.audio,
                 truncated=kept.truncated,
+                warnings=kept.warnings,
             )
 
     def _create(self, run: Run, capability: Capability, **known: object) -> Transcript:
@@ -172,6 +168,22 @@ def _asked(video: Video) -> dict[str, object]:
         "prompt": glossary.prompt.strip(),
         "glossary": glossary.term_list,
     }
+
+
+def _left_out(file: MediaFile, language: str) -> list[dict[str, Any]]:
+    """Tell of each track that is not heard."""
+    return [
+        segments.warning(
+            "audio_left_out",
+            f"The file's {track} was not transcribed"
+            + (
+                ". Upload the video again with its language, if that is the one."
+                if track.is_decodable
+                else ": it cannot be decoded here."
+            ),
+        )
+        for track in file.probe.choose(language).left_out
+    ]
 
 
 def _check_duration(announced_ms: int | None) -> None:

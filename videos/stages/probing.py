@@ -14,10 +14,10 @@ from videos import calls, capabilities, media, steps, transcription
 from videos.capabilities import Capability
 from videos.claims import Claim
 from videos.conf import conf
-from videos.containers import Track
 from videos.exceptions import Rejected
 from videos.models import Call, ProbedModel, Step
 from videos.splitting import SAMPLE_RATE, Limits, Splitter, levels_db
+from videos.stages.cutting import MediaFile
 from videos.transcription import Heard
 
 #: The first speech is looked for in so much of a recording at a time; so much of it is sent.
@@ -38,14 +38,14 @@ def known_capability(model: str) -> Capability | None:
     return Capability.from_json(remembered.capability) if remembered else None
 
 
-def probe(claim: Claim, source: Path, track: Track, folder: Path, model: str) -> Capability:
+def probe(claim: Claim, source: MediaFile, folder: Path, model: str) -> Capability:
     """Ask a model that nobody knows to hear the first words, and remember how it answers.
 
     A recording without any speech tells nothing, and needs no call: the model is then taken for
     one like Whisper, this time.
     """
     path = folder / "probe.flac"
-    if not _write_first_speech(claim, source, track, path):
+    if not _write_first_speech(claim, source, path):
         return capabilities.WHISPER
     with steps.step(claim, f"probe {model}") as step:
         if step.result is not None:
@@ -108,9 +108,9 @@ def _capability(candidate: Capability, heard: Heard) -> Capability:
     )
 
 
-def _write_first_speech(claim: Claim, source: Path, track: Track, path: Path) -> bool:
+def _write_first_speech(claim: Claim, source: MediaFile, path: Path) -> bool:
     """Write a few seconds from where speech begins; return whether there is any."""
-    with media.decode(source, _CPU_S, track, check=claim.check) as decoding:
+    with media.decode(source.path, _CPU_S, *source.tracks, check=claim.check) as decoding:
         for samples in _windows(decoding):
             begins_ms = _first_speech_ms(samples)
             if begins_ms is not None:

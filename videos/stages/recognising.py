@@ -13,19 +13,22 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from django.db.models import QuerySet
 from openai import OpenAI
 
 from videos import calls, capabilities, doubts, services, steps, transcription
+from videos.audio import word_times
 from videos.capabilities import Capability
 from videos.claims import Claim, start_call
 from videos.conf import conf
 from videos.exceptions import ChronosError, ClaimLost
 from videos.models import AudioPart, Call, Run, Step, Transcript
-from videos.splitting import Part
+from videos.splitting import Interval, Part
+from videos.stages import review
 from videos.stages.listening import CutPart
-from videos.stitching import HeardSegment, on_video_clock, spoken_span
+from videos.stitching import CUT, HeardSegment, on_video_clock, spoken_intervals
 from videos.transcription import Heard
 
 #: What a second of audio is taken for in the budget of tokens. The audio models are billed by
@@ -212,11 +215,18 @@ class Recognising:
     def _store(self, sent: _Sent, heard: Heard) -> None:
         hearing = sent.hearing
         segments = _with_times(heard, hearing.part)
-        result = {
+        result: dict[str, Any] = {
             "language": heard.language,
             "segments": [segment.as_json() for segment in segments],
         }
-        trust = _trust(hearing.part, segments)
+        voiced = None
+        trust = _trust(hearing.part, segments, voiced)
+        if trust < doubts.LEAST_COVERAGE:
+            # Music and noise are no speech that was missed, nor is text for them any.
+            voiced = review.voice_in_file(hearing.part, hearing.path)
+            if voiced is not None:
+                result["voiced"] = voiced
+                trust = _trust(hearing.part, segments, voiced)
         is_final = hearing.again or trust >= doubts.LEAST_COVERAGE
 
         def store(settled: calls.Settled) -> None:
@@ -237,10 +247,9 @@ class Recognising:
 
     def _is_better(self, sent: _Sent, trust: float) -> bool:
         """Whether a second hearing understood more than the first, which is stored."""
-        first = self._part_row(sent).get().result
-        assert first is not None, "a second hearing follows a first"
-        segments = [HeardSegment(**segment) for segment in first["segments"]]
-        return trust > _trust(sent.hearing.part, segments)
+        first = self._part_row(sent).get()
+        assert first.result is not None, "a second hearing follows a first"
+        return trust > _trust(sent.hearing.part, first.heard, first.result.get("voiced"))
 
     def _part_row(self, sent: _Sent) -> QuerySet[AudioPart]:
         part = sent.hearing.part
@@ -251,9 +260,16 @@ def _with_times(heard: Heard, part: Part) -> list[HeardSegment]:
     """Give a text without times those of the speech in its part."""
     if heard.is_timed:
         return heard.segments
-    start, end = spoken_span(part)
-    return [replace(segment, start=start, end=end) for segment in heard.segments]
+    speech = spoken_intervals(part)
+    return [
+        sentence
+        for segment in heard.segments
+        for sentence in word_times.sentences(word_times.spread(segment.text, speech), CUT)
+    ]
 
 
-def _trust(part: Part, segments: Sequence[HeardSegment]) -> float:
-    return doubts.trust(part.speech, on_video_clock(part, segments))
+def _trust(
+    part: Part, segments: Sequence[HeardSegment], voiced: Sequence[Interval] | None
+) -> float:
+    spoken = part.speech if voiced is None else doubts.common(part.speech, voiced)
+    return doubts.trust(spoken, on_video_clock(part, segments), voiced)

@@ -16,7 +16,15 @@ from videos.stages import segments
 _ROWS_PER_STATEMENT = 1_000
 #: Seconds until a run looks again whether the other run has ended; its success is told at once.
 _LOOK_AGAIN_S = 10.0
-_TAKEN_OVER = ("duration_ms", "truncated", "language", "coverage", "cut_at", "completed_at")
+_TAKEN_OVER = (
+    "duration_ms",
+    "truncated",
+    "warnings",
+    "language",
+    "coverage",
+    "cut_at",
+    "completed_at",
+)
 
 
 def take_turn(source_hash: str, creator_id: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 from django.db.models.functions import Now
 
@@ -42,6 +43,7 @@ def insert(transcript: Transcript, segments: Iterable[HeardSegment | Segment]) -
                 text=segment.text,
                 speaker=segment.speaker,
                 doubt=segment.doubt,
+                timing=segment.timing,
                 words=segment.words,
             )
             for index, segment in enumerate(segments)
@@ -49,6 +51,13 @@ def insert(transcript: Transcript, segments: Iterable[HeardSegment | Segment]) -
         batch_size=_ROWS_PER_STATEMENT,
     )
     return len(rows)
+
+
+def warning(
+    code: str, message: str, start: float | None = None, end: float | None = None
+) -> dict[str, Any]:
+    """Return what a viewer should know; start and end are seconds, or None for the whole."""
+    return {"code": code, "message": message, "start": start, "end": end}
 
 
 def announce(run: Run, segment_count: int, duration_ms: int) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import queue
 from collections import Counter
 from contextlib import AbstractContextManager, nullcontext, suppress
+from itertools import chain
 from pathlib import Path
 
 import soundfile
@@ -21,13 +22,13 @@ from videos.conf import conf
 from videos.exceptions import ChronosError, MissingFile, SameContent
 from videos.models import AudioPart, Revision, Step, Transcript, Video
 from videos.splitting import Limits, Part
-from videos.stages import same_content, segments
+from videos.stages import review, same_content, segments
 from videos.stages.captioned import take_captions
 from videos.stages.cutting import cut_again, cut_kept, cut_media, nothing_to_cut
 from videos.stages.listening import AudioEnd, CutPart, Listening
 from videos.stages.material import Gathering, Material
 from videos.stages.recognising import Recognising
-from videos.stitching import HeardSegment, stitch
+from videos.stitching import stitch
 
 _DEADLINE_S = 1800.0
 _DEADLINE_PER_MEDIA_S = 2.0
@@ -113,10 +114,7 @@ class _Transcribing:
         if material.source is None:
             audio = sources.fetch_audio(transcript, self._folder, self._claim)
             return cut_kept(audio, self._folder, limits, ends, truncated=transcript.truncated)
-        assert material.track is not None
-        return cut_media(
-            material.source, material.track, material.announced_ms, self._folder, limits, ends
-        )
+        return cut_media(material.source, self._folder, limits, ends)
 
     def _listen_again(self) -> Listening:
         """Cut only what is not transcribed yet."""
@@ -246,18 +244,21 @@ class _Transcribing:
             statuses.measured(self._video.pk, duration_ms=self._end.duration_ms)
             steps.finish(run, audio_step)
 
+    def _whole_audio(self) -> Path:
+        decoded = self._folder / "audio.flac"
+        if decoded.exists():
+            return decoded
+        self._transcript.refresh_from_db(fields=["audio"])
+        return sources.fetch_audio(self._transcript, self._folder, self._claim)
+
     def _store_segments(self) -> None:
+        review.review(self._claim, self._transcript, self._whole_audio)
         rows = list(self._transcript.parts.all())
-        heard = stitch(
-            (
-                Part(row.start_ms, row.end_ms, row.speech),
-                [HeardSegment(**segment) for segment in row.result["segments"]],
-            )
-            for row in rows
-            if row.result is not None
-        )
-        speech = [(start, end) for row in rows for start, end in row.speech]
-        doubted, coverage = doubts.doubted(speech, heard), doubts.coverage(speech, heard)
+        heard = stitch((row.part, row.heard) for row in rows)
+        speech = [(start, end) for row in rows for start, end in row.spoken]
+        voiced = [(start, end) for row in rows for start, end in row.voiced]
+        doubted = doubts.doubted([*chain(*(row.speech for row in rows))], heard, voiced)
+        coverage = doubts.coverage(speech, heard)
         with self._claim.guard() as run:
             segments.store(
                 run,

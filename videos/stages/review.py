@@ -1,0 +1,112 @@
+"""Listening beside the service: when were words said, and does anybody speak here at all?
+
+A service that gives no times has its words aligned with the audio; what no service vouches for is
+compared with where there is a voice. It costs processor time of the worker's, and nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import soundfile
+
+from videos import doubts
+from videos.audio import speech_models, word_times
+from videos.claims import Claim
+from videos.conf import conf
+from videos.models import AudioPart, Transcript
+from videos.splitting import Interval, Part
+from videos.stages.cutting import Samples, read_upload
+from videos.stitching import ALIGNED, CUT, Clock, HeardSegment, on_video_clock, spoken_intervals
+
+
+def is_possible() -> bool:
+    """Whether the worker may listen, and can."""
+    return conf().listening and speech_models.are_installed()
+
+
+def voice_in(part: Part, upload: Samples) -> list[Interval]:
+    """Return where somebody speaks or sings in a part, in ms on the video's clock."""
+    clock = Clock(part.clips)
+    return [
+        (round(clock.start(start / 1000) * 1000), round(clock.end(end / 1000) * 1000))
+        for start, end in speech_models.voiced(upload)
+    ]
+
+
+def voice_in_file(part: Part, path: Path) -> list[Interval] | None:
+    """Return where there is a voice in a part whose upload lies in a file; None: nobody can say."""
+    if not is_possible() or path.suffix != ".flac":
+        return None
+    samples, _ = soundfile.read(path, dtype="int16")
+    return voice_in(part, samples)
+
+
+def review(claim: Claim, transcript: Transcript, audio: Callable[[], Path]) -> None:
+    """Improve what each part's result says of times and voices, where it leaves something to ask.
+
+    Each part is stored by itself, so that a run which goes on does only the rest. `audio` fetches
+    the whole audio; it is called only where there is something to do.
+    """
+    if not is_possible():
+        return
+    rows = [row for row in transcript.parts.exclude(speech=[]) if _is_open(row)]
+    if not rows:
+        return
+    with soundfile.SoundFile(audio()) as whole:
+        for row in rows:
+            claim.check()
+            upload = read_upload(whole, row.part)
+            result = _Reviewed(row, upload, transcript.asked.get("language", "")).result
+            with claim.guard():
+                AudioPart.objects.filter(pk=row.pk).update(result=result)
+
+
+def _is_open(row: AudioPart) -> bool:
+    assert row.result is not None, "all parts are recognized before any is reviewed"
+    if row.result.get("reviewed"):
+        return False
+    heard = row.heard
+    unheard = doubts.coverage(row.spoken, on_video_clock(row.part, heard)) < doubts.LEAST_COVERAGE
+    return unheard or not all(segment.vouched for segment in heard)
+
+
+class _Reviewed:
+    """The result of a part once it was listened to."""
+
+    def __init__(self, row: AudioPart, upload: Samples, language: str) -> None:
+        self._row = row
+        self._upload = upload
+        assert row.result is not None
+        self._result: dict[str, Any] = row.result
+        self._language = language or self._result["language"]
+
+    @property
+    def result(self) -> dict[str, Any]:
+        aligned = self._aligned
+        result = {**self._result, "reviewed": True}
+        if aligned:
+            return {**result, "segments": [segment.as_json() for segment in aligned]}
+        if "voiced" not in result:
+            result["voiced"] = voice_in(self._row.part, self._upload)
+        return result
+
+    @cached_property
+    def _aligned(self) -> list[HeardSegment]:
+        """The segments with the times of their words, or none if they cannot be had."""
+        heard = self._row.heard
+        folder = _alignment_model()
+        if folder is None or not any(segment.timing == CUT for segment in heard):
+            return []
+        text = " ".join(segment.text for segment in heard)
+        words = speech_models.aligner(folder).align(self._upload, text, self._language)
+        speech = spoken_intervals(self._row.part)
+        return word_times.sentences(word_times.inside_speech(words, speech), ALIGNED)
+
+
+def _alignment_model() -> Path | None:
+    configured = conf().alignment_model
+    return Path(configured) if configured else speech_models.default_alignment_model()

@@ -1,0 +1,375 @@
+"""Reading SubRip and WebVTT as people and machines really write them. Pure; times in seconds.
+
+Whatever is not as it should be is read as far as anybody can, and told: `Repair`.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+import charset_normalizer
+
+from videos.captions import TAG, BadCaptions, Caption
+from videos.text.storable import without_control
+
+#: Hours may be left out; the fraction, too, or it follows a colon. SMPTE counts frames there.
+_TIME = r"(-?)(?:(\d{1,4}):)?(\d{1,2}):(\d{1,2})(?:\s?([.,:])\s?(\d{1,9}))?"
+#: An arrow as it was meant: "-->", "->", "—>", "→", "--&gt;", a dash, or nothing but spaces.
+_ARROW = r"(?:\s*(?:[-–—−=~]{0,3}\s?(?:>|&gt;)|→|[-–—−]{1,3})\s*|\s+)"
+_TIMING = re.compile(rf"\s*{_TIME}{_ARROW}{_TIME}(?:\s.*)?$")
+#: What begins or ends like a line of times, and is none.
+_BROKEN_TIMING = re.compile(r"\s*-?\d+\s*[:.,]\s*\d.*(?:-->|->|—>|→)|.*-->\s*-?\d+\s*[:.,]\s*\d")
+_NUMBER = re.compile(r"\s*\d{1,9}\s*$")
+_VTT_BLOCK = re.compile(r"(?:NOTE|STYLE|REGION)(?:\s|$)")
+_VOICE = re.compile(r"<v(?:\.[^\s<>]*)?\s([^<>]*)>")
+_BREAK = re.compile(r"<br\s*/?>|\\N", re.IGNORECASE)
+_MARKED = re.compile(r"[<&{\\]")
+#: Twelve hours have as many cues of less than half a second.
+_MOST_CUES = 100_000
+_MOST_SPEAKER = 100
+_FRAMES_PER_S = 25
+#: How long a cue is shown whose end nobody knows, if none follows.
+_UNKNOWN_S = 3.0
+#: Cues follow one another without a gap where they roll.
+_ROLLING_GAP_S = 0.25
+#: So many cues in a row that begin with what the one before ended with are no coincidence.
+_LEAST_ROLLING = 3
+_MOST_ROLLING_LINES = 4
+
+#: A file with fewer bytes beyond ASCII, of those that are letters, is of a Latin script.
+_MOST_LATIN = 0.25
+#: What is tried by reading it, the likeliest first; and what a library is asked about.
+_LATIN = ("cp1252", "cp1250")
+_CYRILLIC_AND_GREEK = ("cp1251", "koi8_r", "cp1253")
+_OTHERS = [
+    *("gb18030", "big5", "shift_jis", "euc_jp", "euc_kr", "cp1255", "cp1256", "cp874"),
+    *_CYRILLIC_AND_GREEK,
+]
+#: An encoding that makes more oddities than this of the characters beyond ASCII is not the one.
+_MOST_ODD = 0.02
+#: A sign of another encoding: a symbol inside a word, a capital after a small letter, the Czech
+#: and Croatian letters that Western European languages lack.
+_ODD = re.compile(
+    r"[^\W\d_][¡-©«-´¶-º¼-¿¹³²×÷¤][^\W\d_]?|[¿¹³º][^\W\d_]|[šžŠŽœ](?=[^\W\d_])"
+    r"|[а-яёα-ωά-ώ][А-ЯЁΑ-ΩΆ-Ώ]|[\x80-\x9f\u2200-\u25ff]"
+)
+#: Where at most this share of the characters beyond ASCII cannot be read, UTF-8 was damaged.
+_MOST_DAMAGED = 0.2
+
+
+@dataclass(frozen=True)
+class Repair:
+    """What was read otherwise than it is written; `line` is the first of `count`, from 1."""
+
+    what: str
+    line: int
+    count: int = 1
+
+    def __str__(self) -> str:
+        more = f" (and {self.count - 1} more like it)" if self.count > 1 else ""
+        return f"Line {self.line}: {self.what}{more}." if self.line else f"{self.what}."
+
+
+@dataclass(frozen=True)
+class _Block:
+    """A cue as it stands in the file: its times, if they can be read, and its lines of text."""
+
+    line: int
+    times: tuple[float, float] | None
+    lines: list[str]
+
+
+def decode(content: bytes) -> tuple[str, list[Repair]]:
+    """Return the text of a file, and what was guessed of its encoding.
+
+    Raises:
+        BadCaptions: if nobody can say what it is written in.
+    """
+    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return content.decode("utf-16", errors="replace"), []
+    if utf_16 := _utf_16(content):
+        return content.decode(utf_16, errors="replace"), []
+    try:
+        return content.decode("utf-8-sig"), []
+    except UnicodeDecodeError as error:
+        text = content.decode("utf-8-sig", errors="replace")
+        damaged = text.count("\ufffd")
+        whole = sum(letter > "\x7f" for letter in text) - damaged
+        if damaged <= _MOST_DAMAGED * whole:
+            line = content.count(b"\n", 0, error.start) + 1
+            return text, [Repair("a byte is not UTF-8; it is shown as �", line, damaged)]
+    return _guessed(content)
+
+
+def _utf_16(content: bytes) -> str:
+    """Return the UTF-16 that a file without a mark is in, by where its zero bytes are."""
+    head = content[:4096]
+    even, odd = head[::2].count(0), head[1::2].count(0)
+    if len(head) < 8 or max(even, odd) * 4 < len(head) // 2:
+        return ""
+    if min(even, odd) * 8 > max(even, odd):
+        return ""
+    return "utf-16-le" if odd > even else "utf-16-be"
+
+
+def _guessed(content: bytes) -> tuple[str, list[Repair]]:
+    high = sum(byte > 0x7F for byte in content)
+    letters = sum(byte > 0x40 for byte in content)
+    is_latin = high < _MOST_LATIN * letters
+    odd = [
+        (len(_ODD.findall(text)), order, encoding, text)
+        for order, encoding in enumerate(_LATIN if is_latin else _CYRILLIC_AND_GREEK)
+        if (text := _decoded(content, encoding)) and (is_latin or _has_capitals(text))
+    ]
+    if odd and (is_latin or min(odd)[0] <= _MOST_ODD * high):
+        _, _, encoding, text = min(odd)
+        return text, [_read_as(encoding)]
+    found = charset_normalizer.from_bytes(content, cp_isolation=_OTHERS)
+    best = found.best()
+    if best is None:
+        raise BadCaptions("Nobody can tell in which encoding it is written. Save it as UTF-8.")
+    return str(best), [_read_as(best.encoding)]
+
+
+def _decoded(content: bytes, encoding: str) -> str:
+    try:
+        return content.decode(encoding)
+    except UnicodeDecodeError:
+        return ""
+
+
+def _has_capitals(text: str) -> bool:
+    """Whether there are capitals beyond ASCII, as in scripts that have them."""
+    return any(letter > "\x7f" and letter.isupper() for letter in text)
+
+
+def _read_as(encoding: str) -> Repair:
+    return Repair(f"The file is not UTF-8; it was read as {encoding}", 0)
+
+
+def read(text: str) -> tuple[list[Caption], list[Repair]]:
+    """Read SubRip or WebVTT: every cue with text, in the order of time, and what was mended.
+
+    Markup is dropped; voices become speakers, each with a caption of its own. SubRip text after
+    an empty line belongs to the cue before it. Of captions that roll, each phrase is kept once.
+
+    Raises:
+        BadCaptions: if there is no cue in it that can be read, or more than 100,000.
+    """
+    lines = without_control(text.lstrip("\ufeff")).splitlines()
+    repairs: list[Repair] = []
+    is_vtt = bool(lines) and lines[0].startswith("WEBVTT")
+    blocks = list(_blocks(lines, repairs, is_vtt=is_vtt))
+    unreadable = [block for block in blocks if block.times is None]
+    if unreadable and len(unreadable) == len(blocks):
+        raise BadCaptions(f"Line {unreadable[0].line}: the times cannot be read.")
+    cues = [
+        replace(cue, text=shown)
+        for cue in _unrolled(_in_time(blocks, repairs), repairs)
+        if (shown := " ".join(cue.text.split()))
+    ]
+    spoken = [voice for cue in cues for voice in _voices(cue)]
+    if not spoken:
+        raise BadCaptions("There is no cue in it: it is neither SubRip nor WebVTT.")
+    return spoken, _grouped(repairs)
+
+
+def _blocks(lines: Sequence[str], repairs: list[Repair], *, is_vtt: bool) -> Iterator[_Block]:
+    """Yield the cues: each begins with a line of times, wherever that stands."""
+    block: _Block | None = None
+    count = 0
+    ended = is_ignored = is_after_gap = is_numbered = False
+    for number, line in enumerate(lines, start=1):
+        timing = _TIMING.match(line)
+        is_broken = timing is None and not is_ignored and _BROKEN_TIMING.match(line) is not None
+        if timing is None and not is_broken:
+            is_empty = not line if is_vtt else not line.strip()
+            if is_empty:
+                ended = bool(block and block.lines)
+                is_ignored = False
+            elif is_vtt and (ended or block is None) and _VTT_BLOCK.match(line):
+                is_ignored = True
+            elif block is not None and not is_ignored:
+                if not (is_vtt and ended):
+                    block.lines.append(line)
+                    is_after_gap, ended = ended, False
+                elif not _is_identifier(lines, number):
+                    repairs.append(Repair("a text between cues was left out", number))
+                    is_ignored = True
+            continue
+        if block is None:
+            is_numbered = number > 1 and _NUMBER.match(lines[number - 2]) is not None
+        else:
+            has_number = is_after_gap or (is_numbered and not (is_vtt and ended))
+            yield _without_number(block) if has_number else block
+        count += 1
+        if count > _MOST_CUES:
+            raise BadCaptions(f"There are more cues in it than the {_MOST_CUES} that are taken.")
+        block = _Block(number, _times(timing, number, repairs) if timing else None, [])
+        ended = is_ignored = is_after_gap = False
+        if is_broken:
+            repairs.append(
+                Repair("the times cannot be read; the text was put between its neighbors", number)
+            )
+    if block is not None:
+        yield block
+
+
+def _is_identifier(lines: Sequence[str], number: int) -> bool:
+    """Whether a line of WebVTT is the name of the cue whose times follow it."""
+    return number < len(lines) and _TIMING.match(lines[number]) is not None
+
+
+def _without_number(block: _Block) -> _Block:
+    """Leave out the number of the cue that follows."""
+    kept = list(block.lines)
+    if kept and _NUMBER.match(kept[-1]):
+        kept.pop()
+    return replace(block, lines=kept)
+
+
+def _times(timing: re.Match[str], number: int, repairs: list[Repair]) -> tuple[float, float]:
+    start, end = _seconds(timing.groups()[:6]), _seconds(timing.groups()[6:])
+    if start < 0 or end < 0:
+        repairs.append(Repair("a time is negative; it was taken for 0", number))
+    return max(start, 0.0), max(end, 0.0)
+
+
+def _seconds(fields: Sequence[str | None]) -> float:
+    sign, hours, minutes, seconds, point, fraction = fields
+    whole = int(hours or 0) * 3600 + int(minutes or 0) * 60 + int(seconds or 0)
+    part = 0.0
+    if fraction and point == ":" and len(fraction) < 3:
+        part = min(int(fraction) / _FRAMES_PER_S, 0.999)
+    elif fraction:
+        part = int(fraction) / 10 ** len(fraction)
+    return -(whole + part) if sign else whole + part
+
+
+def _in_time(blocks: Sequence[_Block], repairs: list[Repair]) -> list[tuple[Caption, list[str]]]:
+    """Return cues in the order of time, each with its lines; mend ends that lie before starts."""
+    timed: list[tuple[float, float, int, list[str]]] = []
+    before = 0.0
+    for block, following in zip(blocks, _next_starts(blocks), strict=True):
+        start, end = block.times or (before, -1.0)
+        if end < start:
+            end = following if following > start else start + _UNKNOWN_S
+            if block.times is not None:
+                repairs.append(
+                    Repair("the cue ends before it begins; it lasts until the next", block.line)
+                )
+        before = end
+        lines = [_plain(line, block.line, repairs) for line in block.lines]
+        timed.append((start, end, block.line, [line for line in lines if line.strip()]))
+    timed.sort(key=lambda entry: entry[:3])
+    return [(Caption(start, end, "\n".join(lines)), lines) for start, end, _, lines in timed]
+
+
+def _next_starts(blocks: Sequence[_Block]) -> list[float]:
+    """Return for each cue when the next one begins that has times; 0 after the last."""
+    starts, following = [], 0.0
+    for block in reversed(blocks):
+        starts.append(following)
+        following = block.times[0] if block.times else following
+    return starts[::-1]
+
+
+def _plain(line: str, number: int, repairs: list[Repair]) -> str:
+    """Return a line without markup, but with its voices, which `_voices` takes out."""
+    if not _MARKED.search(line):
+        return line
+    line = _BREAK.sub(" ", line)
+    parts = []
+    at = 0
+    for voice in _VOICE.finditer(line):
+        name = " ".join(_unescaped(voice[1], number, repairs).split())[:_MOST_SPEAKER]
+        parts += [_unescaped(TAG.sub("", line[at : voice.start()]), number, repairs)]
+        parts += [f"{_VOICE_BEGINS}{name}{_VOICE_ENDS}"]
+        at = voice.end()
+    parts.append(_unescaped(TAG.sub("", line[at:]), number, repairs))
+    return "".join(parts)
+
+
+#: Control characters, of which a text has none.
+_VOICE_BEGINS, _VOICE_ENDS = "\x02", "\x03"
+_VOICE_MARK = re.compile(f"{_VOICE_BEGINS}([^{_VOICE_ENDS}]*){_VOICE_ENDS}")
+
+
+def _unescaped(text: str, number: int, repairs: list[Repair]) -> str:
+    if "&" not in text:
+        return text
+    try:
+        return without_control(html.unescape(text))
+    except ValueError:  # Python reads no number of thousands of digits.
+        repairs.append(Repair("a character's number cannot be read; it was left", number))
+        return text
+
+
+def _unrolled(
+    timed: Sequence[tuple[Caption, list[str]]], repairs: list[Repair]
+) -> Iterator[Caption]:
+    """Yield cues; of those that roll, only what is new in each.
+
+    Live captions repeat the lines that are still on the screen while the next ones grow.
+    """
+    carried = [0, *(_carried(before, cue) for before, cue in pairwise(timed))][: len(timed)]
+    rolls = _rolling(timed, carried)
+    if any(rolls):
+        repairs.append(
+            Repair("The captions roll; each phrase was kept once, where it is first shown", 0)
+        )
+    for (cue, _), count, is_rolling in zip(timed, carried, rolls, strict=True):
+        yield replace(cue, text=" ".join(cue.text.split()[count:])) if is_rolling else cue
+
+
+def _carried(before: tuple[Caption, list[str]], after: tuple[Caption, list[str]]) -> int:
+    """Return with how many words of the one before, from a line's beginning on, a cue begins."""
+    if after[0].start - before[0].end > _ROLLING_GAP_S:
+        return 0
+    words = after[0].text.split()
+    for first in range(max(0, len(before[1]) - _MOST_ROLLING_LINES), len(before[1])):
+        tail = " ".join(before[1][first:]).split()
+        if words[: len(tail)] == tail:
+            return len(tail)
+    return 0
+
+
+def _rolling(timed: Sequence[tuple[Caption, list[str]]], carried: Sequence[int]) -> list[bool]:
+    """Tell which cues are inside a stretch of captions that roll."""
+    rolls = [False] * len(timed)
+    first = growing = 0
+    for position in range(len(timed) + 1):
+        if position < len(timed) and carried[position]:
+            growing += carried[position] < len(timed[position][0].text.split())
+            continue
+        if growing >= _LEAST_ROLLING:
+            rolls[first:position] = [True] * (position - first)
+        first, growing = position, 0
+    return rolls
+
+
+def _voices(cue: Caption) -> Iterator[Caption]:
+    """Yield what each voice of a cue says, timed by the letters."""
+    said = _VOICE_MARK.split(cue.text)
+    pieces = [("", said[0]), *zip(said[1::2], said[2::2], strict=True)]
+    spoken = [(name, " ".join(text.split())) for name, text in pieces if text.strip()]
+    letters = sum(len(text) for _, text in spoken)
+    at = cue.start
+    for number, (name, text) in enumerate(spoken, start=1):
+        share = (cue.end - cue.start) * len(text) / letters
+        end = cue.end if number == len(spoken) else at + share
+        yield Caption(at, end, text, name)
+        at = end
+
+
+def _grouped(repairs: Sequence[Repair]) -> list[Repair]:
+    """Return one repair of each kind, with the first of its lines."""
+    kinds: dict[str, Repair] = {}
+    for repair in repairs:
+        known = kinds.get(repair.what)
+        kinds[repair.what] = replace(known, count=known.count + repair.count) if known else repair
+    return list(kinds.values())
