@@ -40,7 +40,7 @@ def test_up_answers_a_search_on_the_sample_and_leaves_nothing_running(tmp_path):
     assert "chosen by the test" not in first.stdout
     assert "Welcome to this short lecture" in first.stdout
     answer = first.stdout[first.stdout.index("Search:") :]
-    assert re.search(r"0:(0[3-9]|1\d|2\d)  A short lecture", answer), answer
+    assert re.search(r"0:[0-3]\d  A short lecture", answer), answer
 
     second = manage("up", "--once", "--no-web")
     assert second.returncode == 0, second.stderr

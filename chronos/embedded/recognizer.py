@@ -5,16 +5,18 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import ctranslate2
 import numpy as np
 import numpy.typing as npt
 from faster_whisper import WhisperModel
+from faster_whisper.transcribe import Segment
 
+from videos.audio.mixing import Samples
 from videos.local.turns import turn
+from videos.splitting import SAMPLE_RATE, Limits, Splitter, levels_db
 
 #: What Silero's VAD takes for silence or music is left out before Whisper can invent words for
 #: it. Shorter pauses stay inside: Whisper hears sentences by them.
@@ -24,6 +26,8 @@ _VAD = {"min_silence_duration_ms": 1_000, "speech_pad_ms": 300}
 _TEMPERATURES = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 #: Unlikely words after a silence of so many seconds are looked for anew behind it.
 _HALLUCINATION_SILENCE_S = 2.0
+#: So much is recognized at a time: a minute takes about 60 MB (docs/figures.md).
+_WINDOW_MS = 120_000
 #: Codes of Whisper's that are not those of ISO 639-1.
 _WHISPERS_OWN = {"jv": "jw", "nb": "no"}
 
@@ -32,7 +36,7 @@ _WHISPERS_OWN = {"jv": "jw", "nb": "no"}
 class Recognition:
     """What was recognized: segments as faster-whisper has them, times in seconds."""
 
-    segments: list[Any]
+    segments: list[Segment]
     #: The ISO code of the language that was asked for or detected; empty if nobody speaks.
     language: str
 
@@ -63,7 +67,7 @@ class Recognizer:
 
     def recognize(
         self,
-        samples: npt.NDArray[np.int16],
+        samples: Samples,
         *,
         language: str = "",
         prompt: str = "",
@@ -79,26 +83,47 @@ class Recognizer:
             temperature: from 0, the likeliest words, to 1: where sampling begins.
             check: called before each half minute of speech; what it raises ends the work.
         """
+        segments: list[Segment] = []
+        temperatures = [each for each in _TEMPERATURES if each >= temperature]
         with turn(self._places, check):
-            found, info = self._model.transcribe(
-                samples.astype(np.float32) / 32_768,
-                language=_whispers(language) or None,
-                initial_prompt=prompt or None,
-                temperature=[each for each in _TEMPERATURES if each >= temperature],
-                condition_on_previous_text=False,
-                word_timestamps=True,
-                vad_filter=True,
-                vad_parameters=_VAD,
-                hallucination_silence_threshold=_HALLUCINATION_SILENCE_S,
-            )
-            segments = list(_checked(found, check))
-        return Recognition(segments, (language or info.language) if segments else "")
+            for begin, window in _windows(samples):
+                found, info = self._model.transcribe(
+                    window,
+                    language=_whispers(language) or None,
+                    initial_prompt=prompt or None,
+                    temperature=temperatures,
+                    condition_on_previous_text=False,
+                    word_timestamps=True,
+                    vad_filter=True,
+                    vad_parameters=_VAD,
+                    hallucination_silence_threshold=_HALLUCINATION_SILENCE_S,
+                )
+                for segment in found:
+                    check()
+                    segments.append(_later(segment, begin, len(segments)))
+                    language = language or info.language
+                check()
+        return Recognition(segments, language if segments else "")
 
 
-def _checked(segments: Iterator[Any], check: Callable[[], object]) -> Iterator[Any]:
-    for segment in segments:
-        check()
-        yield segment
+def _windows(samples: Samples) -> Iterator[tuple[float, npt.NDArray[np.float32]]]:
+    """Yield stretches with sound, cut in pauses, and when they begin: memory grows with them."""
+    end_ms = len(samples) * 1000 // SAMPLE_RATE
+    splitter = Splitter(Limits(0, 1, _WINDOW_MS))
+    per_ms = SAMPLE_RATE // 1000
+    for part in [*splitter.feed(levels_db(samples)), *splitter.finish(end_ms)]:
+        if part.speech:
+            window = samples[part.start_ms * per_ms : part.end_ms * per_ms]
+            yield part.start_ms / 1000, window.astype(np.float32) / np.float32(32_768)
+
+
+def _later(segment: Segment, by_s: float, number: int) -> Segment:
+    words = [
+        replace(word, start=word.start + by_s, end=word.end + by_s) for word in segment.words or ()
+    ]
+    return replace(
+        segment, id=number, start=segment.start + by_s, end=segment.end + by_s, words=words
+    )
 
 
 def _whispers(language: str) -> str:

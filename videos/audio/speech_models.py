@@ -15,11 +15,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from videos.audio.mixing import Samples
 from videos.audio.word_times import by_letters
 from videos.splitting import SAMPLE_RATE, Interval
 from videos.stitching import Word
-
-Samples = npt.NDArray[np.int16]
 
 #: The model's own window; longer audio is not aligned.
 MAX_ALIGNED_S = 30.0
@@ -29,6 +28,8 @@ _MAX_TOKENS = 440
 #: language that the model does not know (docs/figures.md).
 _MIN_PROBABILITY = 0.25
 _PADDING_MS = 200
+#: Samples that are looked through at a time: memory grows with them.
+_LOOKED_THROUGH = 60 * SAMPLE_RATE
 _MIN_SILENCE_MS = 500
 
 
@@ -51,9 +52,14 @@ def voiced(samples: Samples) -> list[Interval]:
     from faster_whisper.vad import VadOptions, get_speech_timestamps
 
     options = VadOptions(min_silence_duration_ms=_MIN_SILENCE_MS, speech_pad_ms=_PADDING_MS)
-    found = get_speech_timestamps(_floats(samples), options) if len(samples) else []
     per_ms = SAMPLE_RATE // 1000
-    return [(entry["start"] // per_ms, entry["end"] // per_ms) for entry in found]
+    return [
+        ((begin + entry["start"]) // per_ms, (begin + entry["end"]) // per_ms)
+        for begin in range(0, len(samples), _LOOKED_THROUGH)
+        for entry in get_speech_timestamps(
+            _floats(samples[begin : begin + _LOOKED_THROUGH]), options
+        )
+    ]
 
 
 @cache

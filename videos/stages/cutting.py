@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import soundfile
 
 from videos import media
 from videos.audio.joins import holds_another_file
+from videos.audio.mixing import Samples
 from videos.conf import conf
 from videos.containers import Probe, Track
 from videos.exceptions import TimedOut, TooLong, UnreadableMedia
@@ -29,8 +29,6 @@ _LEAST_OF_BROKEN_MS = 1_000
 #: Pictures may go on for a while after the last sound; beyond this, sound is missing.
 _LEAST_MISSING_MS = 2_000
 _MISSING_SHARE = 0.01
-
-Samples = npt.NDArray[np.int16]
 
 
 @dataclass(frozen=True)

@@ -15,11 +15,12 @@ import soundfile
 
 from videos import doubts
 from videos.audio import speech_models, word_times
+from videos.audio.mixing import Samples
 from videos.claims import Claim
 from videos.conf import conf
 from videos.models import AudioPart, Transcript
 from videos.splitting import Interval, Part
-from videos.stages.cutting import Samples, read_upload
+from videos.stages.cutting import read_upload
 from videos.stitching import ALIGNED, CUT, Clock, HeardSegment, on_video_clock, spoken_intervals
 
 
