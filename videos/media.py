@@ -18,6 +18,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from enum import Enum, auto
 from functools import cache
 from pathlib import Path
 from typing import IO
@@ -54,7 +55,9 @@ _HEADER_BYTES = 512 * 1024
 #: between its threads, the less time it takes (docs/figures.md), and so many are lost where the
 #: format changes.
 _BLOCK_SAMPLES = SAMPLE_RATE * 5
-_FRAMES = f"asetnsamples={SAMPLE_RATE // 20}:p=0,ashowinfo"
+_FRAMES = f"asetnsamples={SAMPLE_RATE // 10}:p=0,ashowinfo"
+#: Some seconds of PCM: the more fit, the less often ffmpeg and we wait for each other.
+_PIPE_BYTES = 512 * 1024
 #: Two channels of 16 bits.
 _BYTES_PER_SAMPLE = 4
 #: No more ffmpegs decode at once than there are cores: more would only take longer each.
@@ -178,6 +181,13 @@ def _lost(code: int, said: str) -> ChronosError:
     )
 
 
+class _Silence(Enum):
+    """What ffmpeg says where it does not say of a frame."""
+
+    NOT_YET = auto()
+    END = auto()
+
+
 class Decoding:
     """A running ffmpeg that delivers 16 kHz mono PCM on the video's own clock.
 
@@ -189,38 +199,59 @@ class Decoding:
         self._process = process
         self._has_clock = has_clock
         self._said: deque[str] = deque(maxlen=_STDERR_LINES)
-        self._frames: queue.SimpleQueue[Frame | None] = queue.SimpleQueue()
+        self._frames: queue.SimpleQueue[Frame | _Silence] = queue.SimpleQueue()
         self._listener = threading.Thread(target=self._listen, daemon=True)
         self._listener.start()
 
     def blocks(self) -> Iterator[Samples]:
-        """Yield the samples, about 5 seconds at a time, until the file ends or breaks off."""
+        """Yield the samples, 5 seconds at a time, until the file ends or breaks off."""
         block: list[Samples] = []
         length = 0
         for samples in self._on_the_clock():
             block.append(samples)
             length += len(samples)
             if length >= _BLOCK_SAMPLES:
-                yield np.concatenate(block)
-                block, length = [], 0
-        if block:
+                whole = np.concatenate(block)
+                rest = length % _BLOCK_SAMPLES
+                for begin in range(0, length - rest, _BLOCK_SAMPLES):
+                    yield whole[begin : begin + _BLOCK_SAMPLES]
+                block, length = [whole[length - rest :]], rest
+        if length:
             yield np.concatenate(block)
 
     def _on_the_clock(self) -> Iterator[Samples]:
-        """Yield frames, and the silences between them; what lies before the last end is dropped."""
+        """Yield the samples and the silences between them; what overlaps is dropped."""
+        at = 0
+        for start, samples in self._stretches():
+            begin = at if start is None else start
+            for silent in range(at, begin, _BLOCK_SAMPLES):
+                yield np.zeros(min(begin - silent, _BLOCK_SAMPLES), np.int16)
+            at = max(at, begin)
+            later = samples[at - begin :]
+            at += len(later)
+            yield later
+
+    def _stretches(self) -> Iterator[tuple[int | None, Samples]]:
+        """Yield when a stretch without a gap begins, and its samples: those that are there now."""
         stdout = self._process.stdout
         assert stdout is not None
-        at = 0
-        while frame := self._frames.get():
-            data = stdout.read(frame.samples * _BYTES_PER_SAMPLE)
-            samples = mono(np.frombuffer(data[: len(data) // 4 * 4], dtype="<i2"))
-            start = at if frame.start is None or not self._has_clock else frame.start
-            for begin in range(at, start, _BLOCK_SAMPLES):
-                yield np.zeros(min(start - begin, _BLOCK_SAMPLES), np.int16)
-            at = max(at, start)
-            samples = samples[at - start :]
-            at += len(samples)
-            yield samples
+        frame = self._frames.get()
+        while isinstance(frame, Frame):
+            start, length = frame.start, frame.samples
+            following = self._next_frame()
+            while isinstance(following, Frame) and following.start in (None, (start or 0) + length):
+                length += following.samples
+                following = self._next_frame()
+            data = stdout.read(length * _BYTES_PER_SAMPLE)
+            yield start, mono(np.frombuffer(data[: len(data) // 4 * 4], dtype="<i2"))
+            # ffmpeg waits until its pipe is read: what it says next is waited for after that.
+            frame = self._frames.get() if following is _Silence.NOT_YET else following
+
+    def _next_frame(self) -> Frame | _Silence:
+        try:
+            return self._frames.get_nowait()
+        except queue.Empty:
+            return _Silence.NOT_YET
 
     def is_broken(self) -> bool:
         """Tell, after the last block, whether ffmpeg complained of missing or damaged data.
@@ -248,10 +279,10 @@ class Decoding:
         while line := stderr.readline(_STDERR_LINE_BYTES):
             said = line.decode(errors="replace")
             if frame := read_frame(said):
-                self._frames.put(frame)
+                self._frames.put(frame if self._has_clock else replace(frame, start=None))
             else:
                 self._said.append(said)
-        self._frames.put(None)
+        self._frames.put(_Silence.END)
 
 
 @contextmanager
@@ -325,6 +356,7 @@ def _start(path: Path, program: list[str], cpu_s: int) -> subprocess.Popen[bytes
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         start_new_session=True,
+        pipesize=_PIPE_BYTES,
     )
 
 

@@ -5,23 +5,30 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from videos.splitting import SAMPLE_RATE
+
 Samples = npt.NDArray[np.int16]
 
 #: Below a quarter of the difference's energy (6 dB), a sum is what two channels have left of each
 #: other, such as those of a microphone whose wires were swapped.
 _CANCELS = 0.25
+_SECOND = SAMPLE_RATE
 
 
 def mono(stereo: Samples) -> Samples:
     """Return the mean of two channels, or half their difference where they cancel each other out.
 
     Args:
-        stereo: interleaved samples, left first, of a second or so: one choice is made for all.
+        stereo: interleaved samples, left first. The choice is made anew for each second.
     """
-    left, right = (stereo[channel::2].astype(np.float32) for channel in (0, 1))
-    total, difference = left + right, left - right
-    kept = difference if _energy(total) < _CANCELS * _energy(difference) else total
-    mixed: Samples = np.multiply(kept, 0.5, out=kept).astype(np.int16)
+    wide = stereo.astype(np.float32).reshape(-1, 2)
+    mixed = np.empty(len(wide), np.int16)
+    for begin in range(0, len(wide), _SECOND):
+        second = wide[begin : begin + _SECOND]
+        left, right = second[:, 0], second[:, 1]
+        total, difference = left + right, left - right
+        kept = difference if _energy(total) < _CANCELS * _energy(difference) else total
+        mixed[begin : begin + _SECOND] = kept * np.float32(0.5)
     return mixed
 
 
