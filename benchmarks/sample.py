@@ -53,7 +53,6 @@ def kind_of(command: str) -> str:
         "ffmpeg-": "ffmpeg",
         "dramatiq": "worker",
         "ai_server": "AI server",
-        "spawn_main": "AI server's recogniser",
         "redis-server": "Redis",
         "postgres": "Postgres (one process)",
     }

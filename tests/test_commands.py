@@ -207,6 +207,7 @@ def test_what_is_known_of_a_video(creator):
     (chunk,) = manage("chunks", video.pk, "--json")["chunks"]
     assert (chunk["word_count"], chunk["dimensions"]) == (10, 32)
     (run,) = manage("runs", video.pk, "--json")["runs"]
+    assert manage("runs", "--limit", 0, "--json")["runs"] == [run]
     assert (run["state"], run["steps"][0]["key"]) == ("completed", "chunks 0-0")
     (hit,) = manage("search", "number", "--json")["results"]
     assert (hit["video_id"], hit["start"], hit["chunk_index"]) == (str(video.pk), 0.0, 0)

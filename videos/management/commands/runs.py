@@ -20,7 +20,7 @@ class Command(ReportingCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)
         parser.add_argument("video", nargs="?", metavar="VIDEO")
-        parser.add_argument("--limit", type=count, default=20)
+        parser.add_argument("--limit", type=count, default=20, help="Newest first; 0: all.")
 
     def perform(self, **options: Any) -> Any:
         newest = Run.objects.prefetch_related("steps").order_by("-created_at", "-pk")
