@@ -76,10 +76,12 @@ def test_three_lines_of_a_broadcast_roll_up():
         ["Row, row", "row your boat", "Row, row", "row your boat"],
         ["A rose is", "is what it is", "is it?"],
         ["la la la", "la la la", "la la la", "la la la"],
+        ["No", "No no", "No no no", "No no no no"],
+        ["Yes.", "Yes. I know.\nYes.", "Yes. Go.\nYes.", "Yes. Stop.\nYes."],
     ],
 )
 def test_a_real_repetition_stays(spoken):
-    assert said(srt(*spoken)) == spoken
+    assert said(srt(*spoken)) == [" ".join(text.split()) for text in spoken]
 
 
 def test_captions_that_do_not_follow_at_once_do_not_roll():
@@ -177,6 +179,13 @@ def test_a_number_that_is_said_is_no_number_of_a_cue():
         "8",
     ]
     assert said(srt("7", "8")) == ["7", "8"]
+
+
+@pytest.mark.parametrize(
+    "text", ["Meet me between\n10:30 - 11:45\nor never", "We open\n9:00 – 17:00", "3:2 2:1 at home"]
+)
+def test_hours_and_scores_that_are_said_are_no_times_of_a_cue(text):
+    assert said(srt(text, "World")) == [" ".join(text.split()), "World"]
 
 
 def test_a_text_that_belongs_to_no_cue_is_told():

@@ -4,6 +4,7 @@ import pytest
 from django.db.models import F
 
 from tests.conftest import ended, eventually
+from tests.openai_server import Fault
 from tests.rows import completed_video
 from videos import estimating, runs
 from videos.exceptions import ClaimLost
@@ -90,6 +91,27 @@ def test_what_was_paid_before_a_worker_died_is_not_asked_again(
 
     texts = [text for call in openai.embedded() for text in call.inputs]
     assert len(texts) == len(set(texts))
+
+
+def test_paying_again_goes_on_where_it_was_broken_off(talk, worker, openai, settings):
+    settings.CHRONOS_EMBEDDING_MAX_INPUTS = 3
+    video = ended(talk())
+    before = len(openai.embedded())
+    failed = []
+
+    def fail_once(call):
+        asked = len(openai.embedded()) - before
+        return Fault(500, times=1) if asked == 2 and not failed and not failed.append(1) else None
+
+    openai.take_fault = fail_once
+    try:
+        video.reprocess(from_stage="embed")
+        ended(video)
+    finally:
+        del openai.take_fault
+
+    assert failed and video.status == "completed", video.error
+    assert len(openai.embedded()) == 2 * before + 1, "each was paid once more, and one failed"
 
 
 def test_vectors_of_zero_are_named(talk, worker, openai, monkeypatch):

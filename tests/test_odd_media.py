@@ -190,7 +190,7 @@ def test_a_track_that_is_left_out_is_named(upload, worker, openai, minute):
     assert "track 1 (fr, aac)" in video.warnings[0]["message"]
 
 
-def test_a_comment_on_the_programme_is_not_mixed_into_it(upload, worker, openai, minute):
+def test_a_comment_on_the_program_is_not_mixed_into_it(upload, worker, openai, minute):
     folder, starts = minute
     here, _ = in_turns(folder)
     path = tracks(
@@ -266,3 +266,18 @@ def test_a_file_of_codecs_that_nobody_knows_says_so(upload, worker, minute):
 
     assert video.error_code == "unreadable_media"
     assert "AAC" in video.error
+
+
+def test_a_title_cannot_speak_for_the_decoder(upload, worker, openai, minute):
+    """ffmpeg prints a file's own words, and we read long ones in several pieces."""
+    folder, starts = minute
+    forged = "[Parsed_ashowinfo_3 @ 0x1] n:0 pts:90000000 nb_samples:1 Invalid data found "
+    title = "\r".join(["A" * 200, "B" * 150, "C" * 126 + forged])
+    path = tracks(
+        folder, "title.mkv", folder / "whole.wav", options=("-metadata", f"title={title}")
+    )
+
+    video, found = heard(upload, openai, path)
+
+    assert is_whole(found, starts)
+    assert codes(video) == []

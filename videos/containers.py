@@ -33,9 +33,9 @@ _NO_FRAME = "Header missing"
 _WITHOUT_SIZE = "Ignoring maximum wav data size"
 _CORRUPT = "corrupt"
 _SHOWN_FRAME = re.compile(
-    r"\[Parsed_ashowinfo_\d+ @ 0x[0-9a-f]+\] n:\d+ pts:(-?\d{1,15}|NOPTS) .*nb_samples:(\d{1,9}) "
+    r"\[Parsed_ashowinfo_\d+ @ 0x[0-9a-f]+\] n:\d+ pts:(-?\d{1,15}|NOPTS) .*nb_samples:(\d{1,5}) "
 )
-#: What a track is beside the programme itself (ffmpeg, dispositions).
+#: What a track is beside the program itself (ffmpeg, dispositions).
 _ASIDE = re.compile(r"\((?:comment|visual impaired|descriptions|karaoke|lyrics)\)")
 _TAG = re.compile(r" \((\w{1,8}) / 0x")
 _LAYOUT = re.compile(r"\d+ Hz, ([^,\n]{1,40})")
@@ -63,7 +63,7 @@ class Track:
     has_clock: bool = True
     #: Such as "stereo"; empty where the file does not say.
     layout: str = ""
-    #: Whether it is a comment on the programme, or a description of its pictures.
+    #: Whether it is a comment on the program, or a description of its pictures.
     is_aside: bool = False
     is_decodable: bool = True
 
@@ -117,9 +117,9 @@ class Probe:
                 f"The audio is in a format that cannot be decoded here ({codecs}). Export the "
                 "video again, with AAC for example."
             )
-        programme = [track for track in decodable if not track.is_aside] or decodable
-        in_language = [track for track in programme if language and track.language == language]
-        likely = in_language or programme
+        main = [track for track in decodable if not track.is_aside] or decodable
+        in_language = [track for track in main if language and track.language == language]
+        likely = in_language or main
         first = next((track for track in likely if track.is_default), likely[0])
         heard = tuple(
             track

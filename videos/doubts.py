@@ -21,8 +21,8 @@ VOICELESS = "voiceless"
 PAST_END = "past the end"
 #: What a viewer is told of each.
 MEANINGS = {
-    UNSURE: "The recogniser was unsure here.",
-    REPEATED: "The recogniser repeated itself here.",
+    UNSURE: "The recognizer was unsure here.",
+    REPEATED: "The recognizer repeated itself here.",
     SILENT: "There is text here, but hardly any sound.",
     TOO_FAST: "There are more words here than anybody says in the time.",
     VOICELESS: "There is text here, but nobody seems to speak.",

@@ -34,6 +34,7 @@ from videos.exceptions import (
     ChronosError,
     DecoderLost,
     Misconfigured,
+    TooLong,
 )
 from videos.local.turns import turn
 from videos.splitting import SAMPLE_RATE
@@ -48,6 +49,7 @@ _MEMORY_BYTES = 2 * 1024**3
 _PROBE_CPU_S = 10
 #: A disk that does not answer costs no CPU time.
 _PROBE_WITHIN_S = 60.0
+_READ_WITHIN_S = 900.0
 _ENCODE_CPU_S = 600
 #: More than this, ffmpeg does not say of a file with a hundred tracks.
 _HEADER_BYTES = 512 * 1024
@@ -129,6 +131,14 @@ def probe(path: Path) -> Probe:
     return replace(found, tracks=tracks)
 
 
+def too_long() -> TooLong:
+    """Return the error of media that lasts longer than CHRONOS_MAX_DURATION_S."""
+    return TooLong(
+        f"The media lasts longer than {conf().max_duration_s / 3600:g} h. Cut it, or have the "
+        "operator raise CHRONOS_MAX_DURATION_S."
+    )
+
+
 @cache
 def _decodable_codecs() -> frozenset[str]:
     """Return the names of the audio codecs that this ffmpeg can decode."""
@@ -142,18 +152,23 @@ def _decodable_codecs() -> frozenset[str]:
 
 
 def pictures_end_ms(path: Path, cpu_s: int) -> int:
-    """Return when the last picture of a file begins; 0 if it cannot be told."""
+    """Return when the last picture of a file begins; 0 if it cannot be told.
+
+    It reads all of the file: call it in the turn of a decoding that has ended.
+    """
     program = [
-        *_input(path, "-an", "-sn", "-dn", "-v", "error"),
+        *_input(path, "-an", "-sn", "-dn", "-v", "quiet"),
         *("-map", "0:v:0", "-c", "copy", "-f", "null", "-progress", "pipe:1", "-"),
     ]
-    with _probes:
-        process = _start(path, program, cpu_s)
-        try:
-            assert process.stdout is not None
-            said = deque(process.stdout, maxlen=_STDERR_LINES)
-        finally:
-            _end(process)
+    process = _start(path, program, cpu_s)
+    limit = threading.Timer(_READ_WITHIN_S, _kill, [process])
+    limit.start()
+    try:
+        assert process.stdout is not None
+        said = deque(process.stdout, maxlen=_STDERR_LINES)
+    finally:
+        limit.cancel()
+        _end(process)
     found = re.findall(rb"^out_time_us=(\d{1,15})", b"".join(said), re.MULTILINE)
     return int(found[-1]) // 1000 if found else 0
 
@@ -224,6 +239,8 @@ class Decoding:
         at = 0
         for start, samples in self._stretches():
             begin = at if start is None else start
+            if begin > conf().max_duration_s * SAMPLE_RATE:
+                raise too_long()
             for silent in range(at, begin, _BLOCK_SAMPLES):
                 yield np.zeros(min(begin - silent, _BLOCK_SAMPLES), np.int16)
             at = max(at, begin)
@@ -276,8 +293,12 @@ class Decoding:
     def _listen(self) -> None:
         stderr: IO[bytes] | None = self._process.stderr
         assert stderr is not None
+        is_begin = True
         while line := stderr.readline(_STDERR_LINE_BYTES):
+            was_begin, is_begin = is_begin, line.endswith(b"\n")
             said = line.decode(errors="replace")
+            if not was_begin:
+                continue  # The rest of a long line holds what the file says of itself.
             if frame := read_frame(said):
                 self._frames.put(frame if self._has_clock else replace(frame, start=None))
             else:

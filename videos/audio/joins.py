@@ -10,6 +10,8 @@ from pathlib import Path
 _FLAC = (b"fLaC\x00\x00\x00\x22", b"fLaC\x80\x00\x00\x22")
 _RIFF_HEADER_BYTES = 12
 _FORMS = (b"WAVE", b"AVI ")
+#: An AVI of a terabyte has a chunk each gigabyte.
+_MAX_CHUNKS = 1_000
 
 
 def holds_another_file(path: Path) -> bool:
@@ -29,7 +31,9 @@ def holds_another_file(path: Path) -> bool:
 
 def _has_second_riff(content: mmap.mmap) -> bool:
     at = 0
-    while at + _RIFF_HEADER_BYTES <= len(content):
+    for _ in range(_MAX_CHUNKS):
+        if at + _RIFF_HEADER_BYTES > len(content):
+            return False
         if content[at : at + 4] != b"RIFF":
             return False
         if at and content[at + 8 : at + _RIFF_HEADER_BYTES] in _FORMS:

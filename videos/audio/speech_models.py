@@ -6,6 +6,7 @@ worker's own processors, and cost nothing else.
 
 from __future__ import annotations
 
+import logging
 import os
 from functools import cache
 from importlib.util import find_spec
@@ -17,8 +18,11 @@ import numpy.typing as npt
 
 from videos.audio.mixing import Samples
 from videos.audio.word_times import by_letters
+from videos.exceptions import Misconfigured
 from videos.splitting import SAMPLE_RATE, Interval
 from videos.stitching import Word
+
+logger = logging.getLogger(__name__)
 
 #: The model's own window; longer audio is not aligned.
 MAX_ALIGNED_S = 30.0
@@ -33,9 +37,15 @@ _LOOKED_THROUGH = 60 * SAMPLE_RATE
 _MIN_SILENCE_MS = 500
 
 
+@cache
 def are_installed() -> bool:
     """Whether there is anything here that can listen."""
-    return find_spec("faster_whisper") is not None
+    try:
+        import faster_whisper  # noqa: F401
+    except (ImportError, OSError) as error:
+        logger.warning("Nothing is listened to on this worker: %s", error)
+        return False
+    return True
 
 
 def default_alignment_model() -> Path | None:
@@ -74,14 +84,20 @@ class Aligner:
     def __init__(self, folder: Path) -> None:
         from faster_whisper import WhisperModel
 
-        self._model: Any = WhisperModel(
-            str(folder),
-            device="cpu",
-            compute_type="int8",
-            cpu_threads=1,
-            num_workers=os.cpu_count() or 1,
-            local_files_only=True,
-        )
+        try:
+            self._model: Any = WhisperModel(
+                str(folder),
+                device="cpu",
+                compute_type="int8",
+                cpu_threads=1,
+                num_workers=os.cpu_count() or 1,
+                local_files_only=True,
+            )
+        except (RuntimeError, ValueError, OSError) as error:
+            raise Misconfigured(
+                f"The model that aligns words cannot be loaded from {folder}: {error}. Correct "
+                "CHRONOS_ALIGNMENT_MODEL, or set CHRONOS_LISTENING=false, then reprocess the video."
+            ) from error
 
     def align(self, samples: Samples, text: str, language: str) -> list[Word]:
         """Return the words of a text with their times in up to 30 s of 16 kHz mono samples.

@@ -44,18 +44,22 @@ def spread(text: str, speech: Sequence[Interval]) -> list[Word]:
 
 
 def by_letters(text: str, pieces: Sequence[Word]) -> list[Word]:
-    """Give the words of a text the times of pieces (a model's tokens) that spell the same text."""
+    """Give the words of a text the times of pieces (a model's tokens) that spell the same text.
+
+    None are returned if they do not.
+    """
     starts: list[float] = []
     ends: list[float] = []
     for start, end, piece in pieces:
         letters = sum(not letter.isspace() for letter in piece)
         starts += [start] * letters
         ends += [end] * letters
+    words = words_of(text)
+    if sum(map(len, words)) != len(starts):
+        return []
     timed, at = [], 0
-    for word in words_of(text):
+    for word in words:
         last = at + len(word) - 1
-        if last >= len(starts):
-            break
         timed.append((starts[at], ends[last], word))
         at = last + 1
     return timed

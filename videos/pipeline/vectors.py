@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from django.db import connection
+from django.db.models import Q
 from pgvector import HalfVector
 
 from videos.conf import conf
@@ -78,16 +79,20 @@ def replace(
     chunk_ids: Sequence[UUID],
     space: Space,
     encoded: bytes,
-    text_hashes: Collection[str] | None = None,
+    targets: Collection[tuple[UUID, int | None]] | None = None,
 ) -> None:
     """Store encoded rows as all that chunks have in a space; call it inside `guard`.
 
-    With `text_hashes`, the rows replace those of these texts alone.
+    With `targets`, the rows replace those of these chunks and passages (first segments) alone.
     """
     old = Embedding.objects.filter(
         chunk__in=chunk_ids, model=space.model, dimensions=space.dimensions
     )
-    (old if text_hashes is None else old.filter(text_hash__in=text_hashes)).delete()
+    if targets is not None:
+        whole = [chunk_id for chunk_id, segment_index in targets if segment_index is None]
+        passages = [segment_index for _, segment_index in targets if segment_index is not None]
+        old = old.filter(Q(segment_index=None, chunk__in=whole) | Q(segment_index__in=passages))
+    old.delete()
     statement = f"COPY {Embedding._meta.db_table} ({_COLUMNS}) FROM STDIN (FORMAT BINARY)"
     with connection.cursor() as cursor, connection.wrap_database_errors:
         with cursor.copy(statement) as copy:

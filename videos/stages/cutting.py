@@ -15,7 +15,7 @@ from videos.audio.joins import holds_another_file
 from videos.audio.mixing import Samples
 from videos.conf import conf
 from videos.containers import Probe, Track
-from videos.exceptions import TimedOut, TooLong, UnreadableMedia
+from videos.exceptions import TimedOut, UnreadableMedia
 from videos.splitting import SAMPLE_RATE, Limits, Part, Splitter, levels_db
 from videos.stages.listening import AudioEnd, CutPart, Listening
 
@@ -209,9 +209,5 @@ def _write_upload(folder: Path, part: Part, upload: Samples) -> Path | None:
 
 
 def _check_duration(samples: int) -> None:
-    limit = conf().max_duration_s
-    if samples > limit * SAMPLE_RATE:
-        raise TooLong(
-            f"The media lasts longer than {limit / 3600:g} h. Cut it, or have the operator raise "
-            "CHRONOS_MAX_DURATION_S."
-        )
+    if samples > conf().max_duration_s * SAMPLE_RATE:
+        raise media.too_long()

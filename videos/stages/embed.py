@@ -204,7 +204,7 @@ def _targets(chunk: Chunk, segments: list[Segment]) -> list[_Target]:
 
 def _embed_batch(claim: Claim, api: openai.OpenAI, batch: _Batch, space: Space) -> None:
     with steps.step(claim, batch.key(space)) as step:
-        known: Vectors = {} if _pays_again(claim) else _known_vectors(claim, batch, space)
+        known: Vectors = {} if _pays_again(claim) else _known_vectors(claim, batch.targets, space)
         by_text = {target.text_hash: target for target in batch.targets}
         unknown = [target for text, target in by_text.items() if text not in known]
         if not unknown:
@@ -239,6 +239,13 @@ def _call(
         asked = left[:most]
         is_last = len(asked) == len(left)
         with nullcontext(step) if is_last else _step_of_some(claim, batch, asked, space) as its:
+            if its.state == Step.State.DONE:
+                # By an attempt of before: it may hold another number of texts.
+                assert its.result is not None, "it was finished with how many it holds"
+                asked = left[: its.result["texts"]]
+                vectors |= _known_vectors(claim, asked, space)
+                left = left[len(asked) :]
+                continue
             try:
                 call, embedded = calls.perform(
                     claim,
@@ -251,8 +258,8 @@ def _call(
                     [target.text for target in asked],
                     dimensions=space.dimensions,
                 )
-            except Rejected:
-                if len(asked) == 1:
+            except Rejected as error:
+                if len(asked) == 1 or not _says_too_many(error):
                     raise
                 most, is_learned = len(asked) // 2, True
                 continue
@@ -267,6 +274,11 @@ def _call(
                 _store(claim, call, its, batch, some, vectors, space, embedded)
     if is_learned:
         input_limits.remember(space.model, most)
+
+
+def _says_too_many(error: Rejected) -> bool:
+    """Whether a refusal may be about the number of texts (text-embeddings-inference, Infinity)."""
+    return error.http_status in (413, 422) or "batch" in str(error).lower()
 
 
 def _step_of_some(
@@ -287,13 +299,13 @@ def _store(
     embedded: embedding.Embedded,
 ) -> None:
     """Store some targets' vectors, or those of the whole batch, and finish the step."""
-    hashes = None if some is None else {target.text_hash for target in some}
+    targets = None if some is None else [(each.chunk.pk, each.segment_index) for each in some]
     with calls.booked_if_lost(call, tokens=embedded.tokens):
         encoded = _encoded(batch.targets if some is None else some, vectors, space)
 
     def store(settled: calls.Settled) -> None:
-        replace(batch.chunk_ids, space, encoded, hashes)
-        steps.finish(settled.run, step)
+        replace(batch.chunk_ids, space, encoded, targets)
+        steps.finish(settled.run, step, None if some is None else {"texts": len(some)})
 
     calls.settle(claim, call, store, tokens=embedded.tokens)
 
@@ -313,10 +325,10 @@ def _pays_again(claim: Claim) -> bool:
     return bool(claim.run.data.get("embed_again") or claim.run.data.get("force"))
 
 
-def _known_vectors(claim: Claim, batch: _Batch, space: Space) -> dict[str, HalfVector]:
+def _known_vectors(claim: Claim, targets: Sequence[_Target], space: Space) -> dict[str, HalfVector]:
     """Return the vectors that texts of this creator have already, by the texts' hashes."""
     rows = Embedding.objects.filter(
-        text_hash__in={target.text_hash for target in batch.targets},
+        text_hash__in={target.text_hash for target in targets},
         model=space.model,
         dimensions=space.dimensions,
         chunk__revision__video__creator=claim.run.creator_id,

@@ -27,6 +27,7 @@ from videos.stitching import on_video_clock
 
 #: Less than this in a part is more often a noise than speech that was missed.
 _LEAST_SPEECH_MS = 5_000
+_SENT_BACK_FOR = "embed_once_more_for"
 
 
 def finish(claim: Claim) -> None:
@@ -38,6 +39,8 @@ def finish(claim: Claim) -> None:
     assert revision is not None and revision.transcript is not None and video is not None
     if _is_embedded_for_another(claim.run, revision):
         with claim.guard() as run:
+            data = run.data | {_SENT_BACK_FOR: str(configured_space())}
+            Run.objects.filter(pk=run.pk).update(data=data)
             runs.advance(run, "embed")
             after_commit(transport.enqueue, [run])
         return
@@ -65,6 +68,8 @@ def _is_embedded_for_another(run: Run, revision: Revision) -> bool:
     done = run.steps.filter(stage="embed", state=Step.State.DONE)
     return (
         run.data.get("chunk_ids") is None
+        # Workers of two settings must not pass it to and fro.
+        and run.data.get(_SENT_BACK_FOR) != str(configured_space())
         and _vectors(revision).count() < revision.chunks.count()
         and done.exists()
         and not done.filter(key__endswith=f", {configured_space()}").exists()

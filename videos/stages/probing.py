@@ -112,6 +112,7 @@ def _write_first_speech(claim: Claim, source: MediaFile, path: Path) -> bool:
     """Write a few seconds from where speech begins; return whether there is any."""
     with media.decode(source.path, _CPU_S, *source.tracks, check=claim.check) as decoding:
         for samples in _windows(decoding):
+            claim.check()
             begins_ms = _first_speech_ms(samples)
             if begins_ms is not None:
                 first = begins_ms * SAMPLE_RATE // 1000

@@ -219,19 +219,22 @@ class Recognising:
             "language": heard.language,
             "segments": [segment.as_json() for segment in segments],
         }
-        voiced = None
+        first = self._part_row(sent).get() if hearing.again else None
+        # Of two hearings, both are measured by the same.
+        voiced = first.result.get("voiced") if first and first.result else None
         trust = _trust(hearing.part, segments, voiced)
-        if trust < doubts.LEAST_COVERAGE:
+        if first is None and trust < doubts.LEAST_COVERAGE:
             # Music and noise are no speech that was missed, nor is text for them any.
             voiced = review.voice_in_file(hearing.part, hearing.path)
-            if voiced is not None:
-                result["voiced"] = voiced
-                trust = _trust(hearing.part, segments, voiced)
+            trust = _trust(hearing.part, segments, voiced)
+        if voiced is not None:
+            result["voiced"] = voiced
         is_final = hearing.again or trust >= doubts.LEAST_COVERAGE
 
         def store(settled: calls.Settled) -> None:
-            if hearing.again:
-                settled.used = self._is_better(sent, trust)
+            if first is not None:
+                before = _trust(hearing.part, first.heard, voiced)
+                settled.used = trust > before
             if settled.used:
                 self._part_row(sent).update(result=result)
             self._part_row(sent).update(again=not is_final)
@@ -244,12 +247,6 @@ class Recognising:
             hearing.path.unlink(missing_ok=True)
         else:
             self._ready.append(replace(hearing, again=True))
-
-    def _is_better(self, sent: _Sent, trust: float) -> bool:
-        """Whether a second hearing understood more than the first, which is stored."""
-        first = self._part_row(sent).get()
-        assert first.result is not None, "a second hearing follows a first"
-        return trust > _trust(sent.hearing.part, first.heard, first.result.get("voiced"))
 
     def _part_row(self, sent: _Sent) -> QuerySet[AudioPart]:
         part = sent.hearing.part

@@ -6,6 +6,7 @@ compared with where there is a voice. It costs processor time of the worker's, a
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
@@ -22,6 +23,8 @@ from videos.models import AudioPart, Transcript
 from videos.splitting import Interval, Part
 from videos.stages.cutting import read_upload
 from videos.stitching import ALIGNED, CUT, Clock, HeardSegment, on_video_clock, spoken_intervals
+
+logger = logging.getLogger(__name__)
 
 
 def is_possible() -> bool:
@@ -43,7 +46,11 @@ def voice_in_file(part: Part, path: Path) -> list[Interval] | None:
     if not is_possible() or path.suffix != ".flac":
         return None
     samples, _ = soundfile.read(path, dtype="int16")
-    return voice_in(part, samples)
+    try:
+        return voice_in(part, samples)
+    except Exception:  # Whatever a model raises: the answer is paid, and is to be stored.
+        logger.exception("The worker cannot listen for voices.")
+        return None
 
 
 def review(claim: Claim, transcript: Transcript, audio: Callable[[], Path]) -> None:

@@ -6,6 +6,7 @@ service, and the stage's own thread does all the writing.
 
 from __future__ import annotations
 
+import logging
 import queue
 from collections import Counter
 from contextlib import AbstractContextManager, nullcontext, suppress
@@ -29,6 +30,8 @@ from videos.stages.listening import AudioEnd, CutPart, Listening
 from videos.stages.material import Gathering, Material
 from videos.stages.recognising import Recognising
 from videos.stitching import stitch
+
+logger = logging.getLogger(__name__)
 
 _DEADLINE_S = 1800.0
 _DEADLINE_PER_MEDIA_S = 2.0
@@ -252,7 +255,13 @@ class _Transcribing:
         return sources.fetch_audio(self._transcript, self._folder, self._claim)
 
     def _store_segments(self) -> None:
-        review.review(self._claim, self._transcript, self._whole_audio)
+        try:
+            review.review(self._claim, self._transcript, self._whole_audio)
+        except soundfile.SoundFileError as error:
+            logger.warning(
+                "%s is not listened to: its audio cannot be read: %s", self._video, error
+            )
+            self._distrust_kept_audio()
         rows = list(self._transcript.parts.all())
         heard = stitch((row.part, row.heard) for row in rows)
         speech = [(start, end) for row in rows for start, end in row.spoken]

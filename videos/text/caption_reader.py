@@ -20,7 +20,7 @@ from videos.text.storable import without_control
 _TIME = r"(-?)(?:(\d{1,4}):)?(\d{1,2}):(\d{1,2})(?:\s?([.,:])\s?(\d{1,9}))?"
 #: An arrow as it was meant: "-->", "->", "—>", "→", "--&gt;", a dash, or nothing but spaces.
 _ARROW = r"(?:\s*(?:[-–—−=~]{0,3}\s?(?:>|&gt;)|→|[-–—−]{1,3})\s*|\s+)"
-_TIMING = re.compile(rf"\s*{_TIME}{_ARROW}{_TIME}(?:\s.*)?$")
+_TIMING = re.compile(rf"\s*{_TIME}({_ARROW}){_TIME}(?:\s.*)?$")
 #: What begins or ends like a line of times, and is none.
 _BROKEN_TIMING = re.compile(r"\s*-?\d+\s*[:.,]\s*\d.*(?:-->|->|—>|→)|.*-->\s*-?\d+\s*[:.,]\s*\d")
 _NUMBER = re.compile(r"\s*\d{1,9}\s*$")
@@ -39,6 +39,9 @@ _ROLLING_GAP_S = 0.25
 #: So many cues in a row that begin with what the one before ended with are no coincidence.
 _LEAST_ROLLING = 3
 _MOST_ROLLING_LINES = 4
+_LEAST_CARRIED = 5
+#: A refrain of one word has fewer different letters.
+_LEAST_LETTERS = 8
 
 #: A file with fewer bytes beyond ASCII, of those that are letters, is of a Latin script.
 _MOST_LATIN = 0.25
@@ -184,7 +187,7 @@ def _blocks(lines: Sequence[str], repairs: list[Repair], *, is_vtt: bool) -> Ite
     count = 0
     ended = is_ignored = is_after_gap = is_numbered = False
     for number, line in enumerate(lines, start=1):
-        timing = _TIMING.match(line)
+        timing = _timing(line)
         is_broken = timing is None and not is_ignored and _BROKEN_TIMING.match(line) is not None
         if timing is None and not is_broken:
             is_empty = not line if is_vtt else not line.strip()
@@ -219,9 +222,19 @@ def _blocks(lines: Sequence[str], repairs: list[Repair], *, is_vtt: bool) -> Ite
         yield block
 
 
+def _timing(line: str) -> re.Match[str] | None:
+    """Return a line's times, if it is one of times: opening hours and scores in a text are not."""
+    timing = _TIMING.match(line)
+    if timing is None or ">" in timing[7] or "→" in timing[7] or "&gt;" in timing[7]:
+        return timing
+    start, end = timing.groups()[:6], timing.groups()[7:]
+    are_exact = all(hours or fraction for _, hours, _, _, _, fraction in (start, end))
+    return timing if are_exact else None
+
+
 def _is_identifier(lines: Sequence[str], number: int) -> bool:
     """Whether a line of WebVTT is the name of the cue whose times follow it."""
-    return number < len(lines) and _TIMING.match(lines[number]) is not None
+    return number < len(lines) and _timing(lines[number]) is not None
 
 
 def _without_number(block: _Block) -> _Block:
@@ -233,7 +246,7 @@ def _without_number(block: _Block) -> _Block:
 
 
 def _times(timing: re.Match[str], number: int, repairs: list[Repair]) -> tuple[float, float]:
-    start, end = _seconds(timing.groups()[:6]), _seconds(timing.groups()[6:])
+    start, end = _seconds(timing.groups()[:6]), _seconds(timing.groups()[7:])
     if start < 0 or end < 0:
         repairs.append(Repair("a time is negative; it was taken for 0", number))
     return max(start, 0.0), max(end, 0.0)
@@ -344,9 +357,12 @@ def _rolling(timed: Sequence[tuple[Caption, list[str]]], carried: Sequence[int])
     first = growing = 0
     for position in range(len(timed) + 1):
         if position < len(timed) and carried[position]:
-            growing += carried[position] < len(timed[position][0].text.split())
+            words = timed[position][0].text.split()
+            kept = sum(map(len, words[: carried[position]]))
+            growing += carried[position] < len(words) and kept >= _LEAST_CARRIED
             continue
-        if growing >= _LEAST_ROLLING:
+        letters = {letter for cue, _ in timed[first:position] for letter in cue.text.lower()}
+        if growing >= _LEAST_ROLLING and len(letters) >= _LEAST_LETTERS:
             rolls[first:position] = [True] * (position - first)
         first, growing = position, 0
     return rolls
