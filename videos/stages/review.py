@@ -59,10 +59,11 @@ def review(claim: Claim, transcript: Transcript, audio: Callable[[], Path]) -> N
     Each part is stored by itself, so that a run which goes on does only the rest. `audio` fetches
     the whole audio; it is called only where there is something to do.
     """
-    if not is_possible():
+    if not conf().listening:
         return
     rows = [row for row in transcript.parts.exclude(speech=[]) if _is_open(row)]
-    if not rows:
+    # Only a worker that has something to listen to loads the models' libraries: 100 MB.
+    if not rows or not is_possible():
         return
     with soundfile.SoundFile(audio()) as whole:
         for row in rows:
