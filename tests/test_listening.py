@@ -157,10 +157,10 @@ def test_ninety_minutes_are_as_exact(upload, worker, openai, tmp_path, settings,
     segments = list(Segment.objects.filter(transcript__video=video).order_by("index"))
     assert video.transcripts.get().parts.count() > 12
     assert [w for s in segments for w in s.text.split()] == [f"w{n}" for n in range(len(starts))]
+    times = [word[0] for segment in segments for word in segment.words]
+    off = sorted(abs(at - start) for at, start in zip(times, starts, strict=True))
     if model == "whisper-1":
-        times = [word[0] for segment in segments for word in segment.words]
-        assert max(abs(at - start) for at, start in zip(times, starts, strict=True)) < 0.02
+        assert off[-1] < 0.02
     else:
-        for segment in segments:
-            for word in segment.text.split():
-                assert segment.start - 0.1 <= starts[int(word[1:])] <= segment.end
+        assert off[len(off) // 2] < 0.3
+        assert off[-1] < 3
