@@ -56,7 +56,7 @@ _HEADER_BYTES = 512 * 1024
 #: PCM samples handed on at a time: 5 seconds; and by ffmpeg's filters: the fewer hand-overs
 #: between its threads, the less time it takes (docs/figures.md), and so many are lost where the
 #: format changes.
-_BLOCK_SAMPLES = SAMPLE_RATE * 5
+BLOCK_SAMPLES = SAMPLE_RATE * 5
 _FRAMES = f"asetnsamples={SAMPLE_RATE // 10}:p=0,ashowinfo"
 #: Some seconds of PCM: the more fit, the less often ffmpeg and we wait for each other.
 _PIPE_BYTES = 512 * 1024
@@ -225,11 +225,11 @@ class Decoding:
         for samples in self._on_the_clock():
             block.append(samples)
             length += len(samples)
-            if length >= _BLOCK_SAMPLES:
+            if length >= BLOCK_SAMPLES:
                 whole = np.concatenate(block)
-                rest = length % _BLOCK_SAMPLES
-                for begin in range(0, length - rest, _BLOCK_SAMPLES):
-                    yield whole[begin : begin + _BLOCK_SAMPLES]
+                rest = length % BLOCK_SAMPLES
+                for begin in range(0, length - rest, BLOCK_SAMPLES):
+                    yield whole[begin : begin + BLOCK_SAMPLES]
                 block, length = [whole[length - rest :]], rest
         if length:
             yield np.concatenate(block)
@@ -241,8 +241,8 @@ class Decoding:
             begin = at if start is None else start
             if begin > conf().max_duration_s * SAMPLE_RATE:
                 raise too_long()
-            for silent in range(at, begin, _BLOCK_SAMPLES):
-                yield np.zeros(min(begin - silent, _BLOCK_SAMPLES), np.int16)
+            for silent in range(at, begin, BLOCK_SAMPLES):
+                yield np.zeros(min(begin - silent, BLOCK_SAMPLES), np.int16)
             at = max(at, begin)
             later = samples[at - begin :]
             at += len(later)

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from faster_whisper import WhisperModel
 from faster_whisper.transcribe import Segment
 
-from videos.audio.mixing import Samples
+from videos.audio.mixing import Samples, floats
 from videos.local.turns import turn
 from videos.splitting import SAMPLE_RATE, Limits, Splitter, levels_db
 
@@ -114,7 +114,7 @@ def _windows(samples: Samples) -> Iterator[tuple[float, npt.NDArray[np.float32]]
     for part in [*splitter.feed(levels_db(samples)), *splitter.finish(end_ms)]:
         if part.speech:
             window = samples[part.start_ms * per_ms : part.end_ms * per_ms]
-            yield part.start_ms / 1000, window.astype(np.float32) / np.float32(32_768)
+            yield part.start_ms / 1000, floats(window)
 
 
 def _later(segment: Segment, by_s: float, number: int) -> Segment:

@@ -32,5 +32,10 @@ def mono(stereo: Samples) -> Samples:
     return mixed
 
 
+def floats(samples: Samples) -> npt.NDArray[np.float32]:
+    """Return samples as models take them, from -1 to 1."""
+    return samples.astype(np.float32) / np.float32(32_768)
+
+
 def _energy(samples: npt.NDArray[np.float32]) -> float:
     return float(np.dot(samples, samples))

@@ -14,9 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from videos.audio.mixing import Samples
+from videos.audio.mixing import Samples, floats
 from videos.audio.word_times import by_letters
 from videos.exceptions import Misconfigured
 from videos.splitting import SAMPLE_RATE, Interval
@@ -67,7 +66,7 @@ def voiced(samples: Samples) -> list[Interval]:
         ((begin + entry["start"]) // per_ms, (begin + entry["end"]) // per_ms)
         for begin in range(0, len(samples), _LOOKED_THROUGH)
         for entry in get_speech_timestamps(
-            _floats(samples[begin : begin + _LOOKED_THROUGH]), options
+            floats(samples[begin : begin + _LOOKED_THROUGH]), options
         )
     ]
 
@@ -105,6 +104,7 @@ class Aligner:
         None are returned where the model cannot tell: another language, another text, more of
         either than it takes at once.
         """
+        from faster_whisper.audio import pad_or_trim
         from faster_whisper.tokenizer import Tokenizer
 
         code = language.split("-")[0].lower() or "en"
@@ -119,22 +119,12 @@ class Aligner:
         tokens = tokenizer.encode(f" {text.strip()}")
         if not 0 < len(tokens) <= _MAX_TOKENS:
             return []
-        features = self._model.feature_extractor(_floats(samples))
+        features = self._model.feature_extractor(floats(samples))
         frames = features.shape[-1] - 1
         (found,) = self._model.find_alignment(
-            tokenizer, [tokens], self._model.encode(_window(features)), frames
+            tokenizer, [tokens], self._model.encode(pad_or_trim(features)), frames
         )
         if not found or np.mean([each["probability"] for each in found]) < _MIN_PROBABILITY:
             return []
         pieces = [(float(each["start"]), float(each["end"]), each["word"]) for each in found]
         return by_letters(text, pieces)
-
-
-def _window(features: Any) -> Any:
-    from faster_whisper.audio import pad_or_trim
-
-    return pad_or_trim(features)
-
-
-def _floats(samples: Samples) -> npt.NDArray[np.float32]:
-    return samples.astype(np.float32) / np.float32(32_768)

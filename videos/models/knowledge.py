@@ -15,7 +15,7 @@ from uuid6 import uuid7
 from videos import doubts
 from videos.models.fields import StoredCharField, StoredTextField
 from videos.splitting import Interval, Part
-from videos.stitching import GIVEN, HeardSegment
+from videos.stitching import GIVEN, HeardSegment, on_video_clock
 
 
 class Transcript(models.Model):
@@ -105,6 +105,11 @@ class AudioPart(models.Model):
     def spoken(self) -> list[Interval]:
         """Its speech, without what turned out to have no voice."""
         return doubts.common(self.speech, self.voiced)
+
+    @property
+    def coverage(self) -> float:
+        """Which share of what is spoken was heard, 0 to 1."""
+        return doubts.coverage(self.spoken, on_video_clock(self.part, self.heard))
 
 
 class Segment(models.Model):

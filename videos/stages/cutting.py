@@ -20,7 +20,6 @@ from videos.splitting import SAMPLE_RATE, Limits, Part, Splitter, levels_db
 from videos.stages.listening import AudioEnd, CutPart, Listening
 
 _SAMPLES_PER_MS = SAMPLE_RATE // 1000
-_BLOCK_SAMPLES = SAMPLE_RATE * 5
 #: ffmpeg decodes audio at several hundred times real time (docs/figures.md).
 _DECODE_CPU_PER_MEDIA_S = 0.2
 _DECODE_CPU_S = 120
@@ -103,7 +102,7 @@ def cut_kept(
     def produce(listening: Listening) -> AudioEnd:
         cutter = _Cutter(listening, folder, limits, committed)
         with soundfile.SoundFile(audio) as whole:
-            for block in whole.blocks(_BLOCK_SAMPLES, dtype="int16"):
+            for block in whole.blocks(media.BLOCK_SAMPLES, dtype="int16"):
                 cutter.feed(block)
         cutter.finish()
         return AudioEnd(cutter.heard_ms, truncated)

@@ -23,7 +23,6 @@ from videos.models import (
 from videos.pipeline.vectors import configured_space, serving_space
 from videos.splitting import Interval
 from videos.stages.segments import warning
-from videos.stitching import on_video_clock
 
 #: Less than this in a part is more often a noise than speech that was missed.
 _LEAST_SPEECH_MS = 5_000
@@ -70,9 +69,10 @@ def _is_embedded_for_another(run: Run, revision: Revision) -> bool:
         run.data.get("chunk_ids") is None
         # Workers of two settings must not pass it to and fro.
         and run.data.get(_SENT_BACK_FOR) != str(configured_space())
-        and _vectors(revision).count() < revision.chunks.count()
-        and done.exists()
+        # The cheapest question first: of most runs it is the only one.
         and not done.filter(key__endswith=f", {configured_space()}").exists()
+        and done.exists()
+        and _vectors(revision).count() < revision.chunks.count()
     )
 
 
@@ -182,9 +182,8 @@ def _hardly_heard(transcript: Transcript) -> list[Interval]:
     found: list[Interval] = []
     for row in transcript.parts.exclude(speech=[]).order_by("start_ms"):
         assert row.result is not None, "_check_complete has looked"
-        covered = doubts.coverage(row.spoken, on_video_clock(row.part, row.heard))
         speech_ms = sum(end - start for start, end in row.spoken)
-        if covered < doubts.LEAST_COVERAGE and speech_ms >= _LEAST_SPEECH_MS:
+        if row.coverage < doubts.LEAST_COVERAGE and speech_ms >= _LEAST_SPEECH_MS:
             start_ms = found.pop()[0] if found and found[-1][1] == row.start_ms else row.start_ms
             found.append((start_ms, row.end_ms))
     return found

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ from videos.conf import conf
 from videos.models import AudioPart, Transcript
 from videos.splitting import Interval, Part
 from videos.stages.cutting import read_upload
-from videos.stitching import ALIGNED, CUT, Clock, HeardSegment, on_video_clock, spoken_intervals
+from videos.stitching import ALIGNED, CUT, Clock, HeardSegment, spoken_intervals
 
 logger = logging.getLogger(__name__)
 
@@ -69,7 +68,7 @@ def review(claim: Claim, transcript: Transcript, audio: Callable[[], Path]) -> N
         for row in rows:
             claim.check()
             upload = read_upload(whole, row.part)
-            result = _Reviewed(row, upload, transcript.asked.get("language", "")).result
+            result = _reviewed(row, upload, transcript.asked.get("language", ""))
             with claim.guard():
                 AudioPart.objects.filter(pk=row.pk).update(result=result)
 
@@ -78,42 +77,31 @@ def _is_open(row: AudioPart) -> bool:
     assert row.result is not None, "all parts are recognized before any is reviewed"
     if row.result.get("reviewed"):
         return False
+    is_sure = all(segment.vouched for segment in row.heard)
+    return not is_sure or row.coverage < doubts.LEAST_COVERAGE
+
+
+def _reviewed(row: AudioPart, upload: Samples, language: str) -> dict[str, Any]:
+    """Return the result of a part once it was listened to."""
+    assert row.result is not None
+    result = {**row.result, "reviewed": True}
+    if aligned := _aligned(row, upload, language or result["language"]):
+        result["segments"] = [segment.as_json() for segment in aligned]
+    elif "voiced" not in result:
+        result["voiced"] = voice_in(row.part, upload)
+    return result
+
+
+def _aligned(row: AudioPart, upload: Samples, language: str) -> list[HeardSegment]:
+    """Return the segments with the times of their words, or none if they cannot be had."""
     heard = row.heard
-    unheard = doubts.coverage(row.spoken, on_video_clock(row.part, heard)) < doubts.LEAST_COVERAGE
-    return unheard or not all(segment.vouched for segment in heard)
-
-
-class _Reviewed:
-    """The result of a part once it was listened to."""
-
-    def __init__(self, row: AudioPart, upload: Samples, language: str) -> None:
-        self._row = row
-        self._upload = upload
-        assert row.result is not None
-        self._result: dict[str, Any] = row.result
-        self._language = language or self._result["language"]
-
-    @property
-    def result(self) -> dict[str, Any]:
-        aligned = self._aligned
-        result = {**self._result, "reviewed": True}
-        if aligned:
-            return {**result, "segments": [segment.as_json() for segment in aligned]}
-        if "voiced" not in result:
-            result["voiced"] = voice_in(self._row.part, self._upload)
-        return result
-
-    @cached_property
-    def _aligned(self) -> list[HeardSegment]:
-        """The segments with the times of their words, or none if they cannot be had."""
-        heard = self._row.heard
-        folder = _alignment_model()
-        if folder is None or not any(segment.timing == CUT for segment in heard):
-            return []
-        text = " ".join(segment.text for segment in heard)
-        words = speech_models.aligner(folder).align(self._upload, text, self._language)
-        speech = spoken_intervals(self._row.part)
-        return word_times.sentences(word_times.inside_speech(words, speech), ALIGNED)
+    folder = _alignment_model()
+    if folder is None or not any(segment.timing == CUT for segment in heard):
+        return []
+    text = " ".join(segment.text for segment in heard)
+    words = speech_models.aligner(folder).align(upload, text, language)
+    speech = spoken_intervals(row.part)
+    return word_times.sentences(word_times.inside_speech(words, speech), ALIGNED)
 
 
 def _alignment_model() -> Path | None:
