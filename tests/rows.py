@@ -8,7 +8,6 @@ from django.utils import timezone
 from pgvector import HalfVector
 
 from tests.openai_server import embed_words
-from videos import chunking
 from videos.conf import conf
 from videos.models import (
     Call,
@@ -24,6 +23,7 @@ from videos.models import (
     Worker,
 )
 from videos.stages.chunk import chunk_rows
+from videos.text import chunking
 from videos.text.search_vector import search_vector
 
 SEGMENT_S = 5.0

@@ -4,8 +4,8 @@ from itertools import pairwise
 
 import pytest
 
-from videos.captions import BadCaptions
 from videos.text.caption_reader import decode, read
+from videos.text.captions import BadCaptions
 
 
 def said(text):

@@ -8,7 +8,8 @@ import webvtt
 from hypothesis import given
 from hypothesis import strategies as st
 
-from videos.captions import (
+from videos.text import caption_reader
+from videos.text.captions import (
     MOST_COLUMNS,
     BadCaptions,
     Caption,
@@ -17,7 +18,6 @@ from videos.captions import (
     as_vtt,
     laid_out,
 )
-from videos.text import caption_reader
 
 
 def read(text):

@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from videos.chunking import MAX_WORDS, MIN_WORDS, chunk, passages
-from videos.counting import count_words, estimate_tokens
 from videos.stitching import HeardSegment
+from videos.text.chunking import MAX_WORDS, MIN_WORDS, chunk, passages
+from videos.text.counting import count_words, estimate_tokens
 
 SENTENCES = {
     "English": "The quick brown fox jumps over the lazy dog near the river bank.",

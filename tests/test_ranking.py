@@ -2,7 +2,7 @@
 
 import pytest
 
-from videos.ranking import fuse
+from videos.text.ranking import fuse
 
 
 def test_what_both_rankings_like_comes_first():

@@ -8,7 +8,6 @@ from typing import Any
 
 from django.db.models import Prefetch, QuerySet
 
-from videos import captions
 from videos.models import (
     ACTIVE_STATES,
     Chunk,
@@ -19,6 +18,7 @@ from videos.models import (
     Step,
     Video,
 )
+from videos.text import captions
 
 #: Below this share of progress an estimate of the time left would be a guess.
 _LEAST_PROGRESS = 0.02

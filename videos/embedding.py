@@ -15,8 +15,8 @@ import openai
 
 from videos import services
 from videos.conf import conf
-from videos.counting import estimate_tokens
 from videos.exceptions import AbsurdResponse, BadResponse, ChronosError, Misconfigured
+from videos.text.counting import estimate_tokens
 
 #: OpenAI's limits, with a margin for our estimate of tokens.
 MAX_INPUTS = 2_048

@@ -19,10 +19,10 @@ from django.db.models import QuerySet
 from pgvector import HalfVector
 
 from videos import calls, embedding
-from videos.counting import estimate_tokens
 from videos.exceptions import ChronosError
 from videos.models import Call, Chunk, Segment, ServingModel, Video
-from videos.ranking import best_segment, fuse
+from videos.text.counting import estimate_tokens
+from videos.text.ranking import best_segment, fuse
 from videos.text.search_vector import (
     BARE,
     BARE_CONFIG,

@@ -13,10 +13,11 @@ from uuid import UUID
 
 import openai
 
-from videos import doubts, languages, services
+from videos import doubts, services
 from videos.conf import conf
 from videos.exceptions import AbsurdResponse, BadResponse
 from videos.stitching import HeardSegment, Word
+from videos.text import languages
 from videos.text.storable import without_control
 
 #: Whisper's own limits for a segment to be doubted (openai/whisper, transcribe.py).

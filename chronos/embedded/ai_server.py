@@ -37,9 +37,10 @@ from django.views.decorators.http import require_GET, require_POST
 
 from chronos.embedded.client import LOCAL_DIMENSIONS, LOCAL_EMBEDDING_MODEL
 from chronos.embedded.recognizer import Recognizer
-from videos import languages, media
+from videos import media
 from videos.exceptions import ChronosError
 from videos.splitting import SAMPLE_RATE
+from videos.text import languages
 
 _MAX_UPLOAD_BYTES = 26_214_400
 _MAX_INPUTS = 2_048

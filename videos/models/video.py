@@ -14,10 +14,10 @@ from django.db import models, transaction
 from django.db.models.functions import Now
 from uuid6 import uuid7
 
-from videos.captions import BadCaptions
 from videos.models.fields import StoredTextField
 from videos.models.work import MAX_ERROR_CHARACTERS
 from videos.text import caption_reader
+from videos.text.captions import BadCaptions
 
 if TYPE_CHECKING:
     from videos.models.work import Run

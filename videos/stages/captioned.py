@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from videos import captions, doubts, media, runs, sources, statuses, steps
+from videos import doubts, media, runs, sources, statuses, steps
 from videos.claims import Claim
 from videos.exceptions import UnreadableCaptions
 from videos.models import Revision, Transcript, Video
 from videos.models.video import MOST_CAPTION_BYTES
 from videos.stages import segments
 from videos.stitching import HeardSegment
-from videos.text import caption_reader
+from videos.text import caption_reader, captions
 
 _TOLERANCE_MS = 2_000
 

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 
 from django.db.models.functions import Now
 
-from videos import chunking, runs, steps
-from videos.chunking import ChunkText
+from videos import runs, steps
 from videos.claims import Claim
-from videos.languages import text_config
 from videos.models import Chunk, Revision
+from videos.text import chunking
+from videos.text.chunking import ChunkText
+from videos.text.languages import text_config
 from videos.text.search_vector import search_vector
 
 _CHUNKS_PER_STATEMENT = 500

@@ -18,9 +18,8 @@ from uuid import UUID
 import openai
 from pgvector import HalfVector
 
-from videos import admission, calls, chunking, embedding, runs, statuses, steps
+from videos import admission, calls, embedding, runs, statuses, steps
 from videos.claims import Claim
-from videos.counting import estimate_tokens
 from videos.durable.database import is_lost
 from videos.embedding import MAX_INPUT_TOKENS, MAX_INPUTS, MAX_REQUEST_TOKENS
 from videos.exceptions import ChronosError, Rejected
@@ -37,6 +36,8 @@ from videos.pipeline.vectors import (
     writers,
 )
 from videos.retries import EMBEDDING_RETRIES
+from videos.text import chunking
+from videos.text.counting import estimate_tokens
 
 logger = logging.getLogger(__name__)
 

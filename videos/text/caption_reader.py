@@ -13,7 +13,7 @@ from itertools import pairwise
 
 import charset_normalizer
 
-from videos.captions import TAG, BadCaptions, Caption
+from videos.text.captions import TAG, BadCaptions, Caption
 from videos.text.storable import without_control
 
 #: Hours may be left out; the fraction, too, or it follows a colon. SMPTE counts frames there.

@@ -15,8 +15,8 @@ from itertools import accumulate, pairwise
 
 import regex
 
-from videos.captions import Cue
-from videos.counting import count_words, estimate_tokens, milliwords, weights
+from videos.text.captions import Cue
+from videos.text.counting import count_words, estimate_tokens, milliwords, weights
 
 MIN_WORDS = 500
 MAX_WORDS = 1000
