@@ -9,7 +9,8 @@ import pytest
 from uuid6 import uuid7
 
 from tests.conftest import ended, eventually, worker_environment
-from videos import events, isolation, scratch, sweeping, workers
+from videos import events, isolation, sweeping, workers
+from videos.local import workdirs
 from videos.models import Run, Worker
 from videos.workers import WorkerHeartbeat
 
@@ -81,8 +82,8 @@ def test_folders_of_killed_processes_are_swept(tmp_path, monkeypatch):
     assert killed.returncode == -signal.SIGKILL
     assert len(list(Path(tmp_path).iterdir())) == 1
 
-    with scratch.folder() as mine:
-        assert scratch.sweep() == 1
+    with workdirs.folder() as mine:
+        assert workdirs.sweep() == 1
         assert mine.exists()
 
     assert not list(Path(tmp_path).iterdir())

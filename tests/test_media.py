@@ -12,14 +12,14 @@ from pathlib import Path
 import pytest
 
 from tests.media import make_video, run_ffmpeg
-from videos import launcher, media
+from videos import media
 from videos.exceptions import Misconfigured, RunCancelled, UnreadableMedia
-from videos.local import confinement, turns
+from videos.local import confinement, sandbox, turns
 
 
 def launch(limits, *program):
     return subprocess.run(
-        launcher.command(program, **limits),
+        sandbox.command(program, **limits),
         capture_output=True,
         text=True,
         timeout=30,
@@ -159,7 +159,7 @@ def test_no_more_headers_are_read_at_once_than_there_are_cores(tmp_path, monkeyp
 def test_a_child_dies_with_its_parent(tmp_path):
     parent = (
         "import subprocess, sys\n"
-        "from videos.launcher import command\n"
+        "from videos.local.sandbox import command\n"
         "child = subprocess.Popen(command(['sleep', '60']))\n"
         "print(child.pid, flush=True)\n"
         "sys.stdin.read()"
@@ -263,7 +263,7 @@ def test_a_decoder_that_cannot_be_started_is_no_fault_of_the_file(tmp_path, monk
 
 
 def test_a_lower_limit_that_holds_already_stays():
-    asked = launcher.command(["true"], cpu_s=5_000)
+    asked = sandbox.command(["true"], cpu_s=5_000)
     program = f"ulimit -t 4000; exec {shlex.join(asked)}"
 
     assert subprocess.run(["sh", "-c", program], timeout=30).returncode == 0

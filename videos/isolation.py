@@ -19,9 +19,10 @@ from django.db import connections, transaction
 from django.db.models.functions import Now
 from dramatiq.middleware import SkipMessage
 
-from videos import launcher, runs, transport
+from videos import runs, transport
 from videos.commits import after_commit
 from videos.exceptions import WorkerLost
+from videos.local import sandbox
 from videos.models import Run
 
 logger = logging.getLogger(__name__)
@@ -81,7 +82,7 @@ def stop() -> None:
 
 def _run_child(arguments: list[str]) -> int:
     program = [sys.executable, "-m", "django", "perform_stage", *arguments]
-    child = subprocess.Popen(launcher.command(program), stdin=subprocess.DEVNULL)
+    child = subprocess.Popen(sandbox.command(program), stdin=subprocess.DEVNULL)
     with _children_lock:
         _children.add(child)
     if _stopping.is_set():

@@ -1,6 +1,6 @@
 """ffmpeg: what is in a media file, and its audio as PCM. Untrusted files end here.
 
-ffmpeg runs in a child process, started through `launcher`: limited in CPU time, memory and
+ffmpeg runs in a child process, started through `local.sandbox`: limited in CPU time, memory and
 file size, and where the kernel knows how, without network, sockets, our environment, and any
 file but the one.
 """
@@ -26,7 +26,6 @@ from typing import IO
 import imageio_ffmpeg
 import numpy as np
 
-from videos import launcher
 from videos.audio.mixing import Samples, mono
 from videos.conf import conf
 from videos.containers import Frame, Probe, Track, is_damaged, read_frame, read_header
@@ -36,6 +35,7 @@ from videos.exceptions import (
     Misconfigured,
     TooLong,
 )
+from videos.local import sandbox
 from videos.local.turns import turn
 from videos.splitting import SAMPLE_RATE
 
@@ -74,7 +74,7 @@ _AUDIO_ALONE = ("-vn", "-sn", "-dn")
 _PICTURES_TO_NOWHERE = ("-map", "0:v", "-c", "copy", "-f", "null", "-")
 #: How ffmpeg ends when the file had no part in it: killed by `_PROBE_WITHIN_S` or by the kernel
 #: for want of memory, or never started.
-_NO_WORD_ON_THE_FILE = (-signal.SIGKILL, launcher.NOT_STARTED)
+_NO_WORD_ON_THE_FILE = (-signal.SIGKILL, sandbox.NOT_STARTED)
 
 
 @cache
@@ -94,7 +94,7 @@ def ffmpeg_path() -> str:
 
 def can_leave_network() -> bool:
     """Tell, by a child process, whether the kernel lets ffmpeg have no network at all."""
-    tried = [sys.executable, "-I", "-S", launcher.__file__, launcher.PROBE]
+    tried = [sys.executable, "-I", "-S", sandbox.__file__, sandbox.PROBE]
     return subprocess.run(tried, check=False).returncode == 0
 
 
@@ -188,7 +188,7 @@ def _header(stderr: IO[bytes]) -> bytearray:
 
 
 def _lost(code: int, said: str) -> ChronosError:
-    if code == launcher.NOT_STARTED:
+    if code == sandbox.NOT_STARTED:
         return Misconfigured(f"ffmpeg cannot be started: {said.strip()[-_STDERR_LINE_BYTES:]}.")
     return DecoderLost(
         "ffmpeg was ended before it had read the file's header: the disk did not answer, or the "
@@ -278,8 +278,8 @@ class Decoding:
         """
         self._process.wait()
         self._listener.join()
-        if self._process.returncode == launcher.NOT_STARTED:
-            raise _lost(launcher.NOT_STARTED, "".join(self._said))
+        if self._process.returncode == sandbox.NOT_STARTED:
+            raise _lost(sandbox.NOT_STARTED, "".join(self._said))
         return self._process.returncode != 0 or is_damaged(self._said)
 
     def was_killed(self) -> bool:
@@ -383,7 +383,7 @@ def _start(path: Path, program: list[str], cpu_s: int) -> subprocess.Popen[bytes
 
 def _sandboxed(program: list[str], cpu_s: int, *readable: Path) -> list[str]:
     """Return the command that runs ffmpeg under limits; it may write nothing but its pipes."""
-    return launcher.command(
+    return sandbox.command(
         program,
         cpu_s=cpu_s,
         memory_bytes=_MEMORY_BYTES,

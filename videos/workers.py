@@ -17,10 +17,11 @@ from django.db.models.functions import Now
 from django.db.utils import Error as DatabaseError
 from uuid6 import uuid7
 
-from videos import claims, runs, scratch, sweeping, transport
+from videos import claims, runs, sweeping, transport
 from videos.conf import conf
 from videos.durable.database import is_lost
 from videos.exceptions import Signal
+from videos.local import workdirs
 from videos.models import Worker
 
 if TYPE_CHECKING:
@@ -217,5 +218,5 @@ class Pulse:
 
 
 def _sweep() -> None:
-    scratch.sweep()
+    workdirs.sweep()
     sweeping.sweep()

@@ -20,7 +20,7 @@ import redis
 
 from chronos.embedded import speech_models
 from chronos.embedded.folders import private_folder
-from videos import launcher
+from videos.local import sandbox
 
 _READY_WITHIN_S = 30
 _STOPPED_WITHIN_S = 20
@@ -124,7 +124,7 @@ class Program(ABC):
         return ()
 
     def _launched(self, command: list[str]) -> list[str]:
-        return launcher.command(command, death_signal=self.stop_signal.name)
+        return sandbox.command(command, death_signal=self.stop_signal.name)
 
     def _log(self) -> IO[bytes]:
         return (private_folder(self.data / "logs") / f"{self.name}.log").open("ab")

@@ -2,7 +2,7 @@
 
 Landlock (Linux 5.13 and newer, docs.kernel.org/userspace-api/landlock.html) leaves it the files
 it is given to read, and no file to write or delete; seccomp leaves it no sockets, and no way into
-other processes. It imports nothing but the standard library, and little of that: the launcher
+other processes. It imports nothing but the standard library, and little of that: the sandbox
 does so in a process of its own.
 """
 

@@ -14,8 +14,8 @@ from uuid import UUID
 from django.db import close_old_connections
 from tqdm import tqdm
 
-from videos import launcher
 from videos.durable.capacity import live_slots
+from videos.local import sandbox
 from videos.models import Run, Video
 
 _LOOK_S = 0.2
@@ -38,7 +38,7 @@ def start_worker(processes: int, threads: int, log: IO[Any] | int) -> subprocess
 def spawn(command: Sequence[str], log: IO[Any] | int) -> subprocess.Popen[bytes]:
     """Start a child in a session of its own, so that Ctrl-C reaches us alone."""
     return subprocess.Popen(
-        launcher.command(command, death_signal="SIGTERM"),
+        sandbox.command(command, death_signal="SIGTERM"),
         stdin=subprocess.DEVNULL,
         stdout=log,
         stderr=log,

@@ -17,10 +17,11 @@ import soundfile
 from django.db.models import Q
 from django.db.models.functions import Now
 
-from videos import doubts, runs, scratch, sources, statuses, steps
+from videos import doubts, runs, sources, statuses, steps
 from videos.claims import CHECK_S, Claim
 from videos.conf import conf
 from videos.exceptions import ChronosError, MissingFile, SameContent
+from videos.local import workdirs
 from videos.models import AudioPart, Revision, Step, Transcript, Video
 from videos.splitting import Limits, Part
 from videos.stages import review, same_content, segments
@@ -43,7 +44,7 @@ def transcribe(claim: Claim) -> None:
     """Make the run's transcript complete, and pass the run on to `chunk`."""
     video, revision = claim.run.video, claim.run.revision
     assert video is not None and revision is not None
-    with scratch.folder() as folder:
+    with workdirs.folder() as folder:
         if video.captions:
             take_captions(claim, video, revision, folder)
         else:

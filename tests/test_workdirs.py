@@ -10,7 +10,7 @@ import time
 import pytest
 
 from tests.conftest import PROJECT
-from videos import scratch
+from videos.local import workdirs
 
 _FOLDERS = 1_000
 
@@ -22,7 +22,7 @@ def _own_temporary_folder(tmp_path, monkeypatch):
 
 def sweep_until(stop):
     while not stop.is_set():
-        scratch.sweep()
+        workdirs.sweep()
 
 
 def test_a_folder_that_is_being_made_is_never_swept_away():
@@ -32,7 +32,7 @@ def test_a_folder_that_is_being_made_is_never_swept_away():
     sweeper.start()
     lost = 0
     for _ in range(_FOLDERS):
-        with scratch.folder() as folder:
+        with workdirs.folder() as folder:
             lost += not folder.exists()
     stop.set()
     sweeper.join()
@@ -54,7 +54,7 @@ def test_a_folder_whose_process_was_killed_is_swept_away(tmp_path):
         check=False,
     )
 
-    assert scratch.sweep() == 1
+    assert workdirs.sweep() == 1
     assert list(tmp_path.iterdir()) == []
 
 
@@ -62,9 +62,9 @@ def test_a_folder_that_was_half_deleted_is_swept_away(tmp_path):
     half = tmp_path / "chronos-work-half"
     (half / "parts").mkdir(parents=True)
 
-    assert scratch.sweep() == 0  # Somebody may be at it.
+    assert workdirs.sweep() == 0  # Somebody may be at it.
 
     long_ago = time.time() - 60
     os.utime(half, (long_ago, long_ago))
-    assert scratch.sweep() == 1
+    assert workdirs.sweep() == 1
     assert list(tmp_path.iterdir()) == []

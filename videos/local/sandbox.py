@@ -1,6 +1,6 @@
 """Start a program with less trust than our own, and never let it outlive us.
 
-`python -I launcher.py LIMITS -- PROGRAM ARG…`, as `command` puts it together. LIMITS is JSON:
+`python -I sandbox.py LIMITS -- PROGRAM ARG…`, as `command` puts it together. LIMITS is JSON:
 {"cpu_s", "memory_bytes", "file_bytes", "no_network", "readable", "death_signal", "parent"}. They
 are set here, in a process of its own, because a `preexec_fn` may deadlock in a threaded worker. It
 imports nothing but the standard library, and little of that.
@@ -74,7 +74,7 @@ def main(arguments: list[str]) -> None:
             os.execvp(program[0], program)
         found = shutil.which(program[0]) or program[0]
         # Beside this file, which is run as a script and has no package around it.
-        sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "local"))
+        sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
         confine = importlib.import_module("confinement").confine
         confine(found, limits["readable"])
         libraries = {k: v for k, v in os.environ.items() if k == "LD_LIBRARY_PATH"}
