@@ -26,7 +26,7 @@ MIB = 1024**2
 
 def ffmpeg(source: Path, *output: object, pictures: bool = False) -> Callable[[], None]:
     """Return a call of ffmpeg alone."""
-    from videos.media import ffmpeg_path
+    from videos.audio.ffmpeg import ffmpeg_path
 
     left_out = () if pictures else ("-vn", "-sn", "-dn")
     program = [ffmpeg_path(), "-nostdin", "-y", "-v", "info", "-threads", "1", *left_out]
@@ -38,7 +38,7 @@ def our_pass(source: Path, codec: str) -> Callable[[], None]:
     """Return our own pass, without calls of a service."""
     from django.test import override_settings
 
-    from videos.splitting import Limits
+    from videos.audio.splitting import Limits
     from videos.stages.cutting import MediaFile, cut_media
     from videos.stages.listening import AudioEnd
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from videos.splitting import Limits
+from videos.audio.splitting import Limits
 
 _NO_LIMIT_MS = 10**9
 

@@ -26,7 +26,7 @@ RATE = 16_000
 
 
 def read(path: Path) -> Any:
-    from videos.media import ffmpeg_path
+    from videos.audio.ffmpeg import ffmpeg_path
 
     command = [ffmpeg_path(), "-v", "error", "-i", path, "-ac", "1", "-ar", str(RATE)]
     raw = subprocess.run([*command, "-f", "s16le", "-"], capture_output=True, check=True).stdout

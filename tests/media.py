@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
-from videos.media import ffmpeg_path
+from videos.audio.ffmpeg import ffmpeg_path
 
 
 def run_ffmpeg(*arguments: object) -> None:

@@ -16,7 +16,7 @@ import pytest
 from chronos.embedded import speech_models
 from tests.conftest import PROJECT
 from tests.media import run_ffmpeg
-from videos.media import ffmpeg_path
+from videos.audio.ffmpeg import ffmpeg_path
 
 KEY = "the key of this server"
 MODEL = "chronos-local-stt"

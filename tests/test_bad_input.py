@@ -4,7 +4,7 @@ import pytest
 
 from tests.conftest import ended
 from tests.media import make_audio, make_mute, make_silence, make_video, run_ffmpeg
-from videos import media
+from videos.audio import ffmpeg
 from videos.models import Call, Run, Step, Video
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -172,7 +172,7 @@ def test_a_guess_of_ffmpeg_does_not_make_a_file_too_long(upload, worker, setting
     run_ffmpeg("-f", "lavfi", "-i", "anoisesrc=d=20:r=44100", "-ac", 2, "-b:a", "256k", loud)
     talk = tmp_path / "talk.aac"
     talk.write_bytes(quiet.read_bytes() + loud.read_bytes())
-    guess = media.probe(talk)
+    guess = ffmpeg.probe(talk)
     assert guess.is_estimated
     assert guess.duration_ms > 60_000
 

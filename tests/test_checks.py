@@ -6,7 +6,8 @@ from django.core.checks import run_checks
 from django.db import connection
 
 from tests.rows import completed_video
-from videos import checks, media
+from videos import checks
+from videos.audio import ffmpeg
 from videos.models import ServingModel
 
 pytestmark = pytest.mark.django_db
@@ -49,7 +50,7 @@ def test_a_broker_without_our_middleware_is_an_error(monkeypatch):
 
 
 def test_a_kernel_without_network_namespaces_is_told_to_who_deploys(monkeypatch):
-    monkeypatch.setattr(media, "can_leave_network", lambda: False)
+    monkeypatch.setattr(ffmpeg, "can_leave_network", lambda: False)
 
     ours = {message.id for message in run_checks(include_deployment_checks=True)}
 

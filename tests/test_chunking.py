@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from videos.stitching import HeardSegment
+from videos.audio.stitching import HeardSegment
 from videos.text.chunking import MAX_WORDS, MIN_WORDS, chunk, passages
 from videos.text.counting import count_words, estimate_tokens
 

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from videos import splitting
-from videos.splitting import (
+from videos.audio import splitting
+from videos.audio.splitting import (
     FRAME_MS,
     MAX_PART_MS,
     MIN_PART_MS,

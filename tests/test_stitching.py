@@ -3,8 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from videos.splitting import Part
-from videos.stitching import HeardSegment, on_video_clock, spoken_intervals, stitch
+from videos.audio.splitting import Part
+from videos.audio.stitching import HeardSegment, on_video_clock, spoken_intervals, stitch
 
 
 def part(start_ms, end_ms, *speech):

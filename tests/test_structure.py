@@ -20,10 +20,12 @@ ROOMS = {
     "ground": {"videos", "videos.exceptions", "videos.conf"},
     "local": {"videos.local"},
     "text": {"videos.text"},
+    "audio": {"videos.audio"},
 }
 PURE = (
     *("text.captions", "text.chunking", "text.counting", "text.ranking"),
-    *("splitting", "stitching", "retries", "doubts", "capabilities", "containers"),
+    *("audio.splitting", "audio.stitching", "audio.confidence", "audio.ffmpeg_output"),
+    *("retries", "capabilities"),
 )
 
 

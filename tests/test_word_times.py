@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from videos.audio.stitching import ALIGNED
 from videos.audio.word_times import by_letters, inside_speech, sentences, spread, words_of
-from videos.stitching import ALIGNED
 
 speech = st.lists(st.tuples(st.integers(0, 5_000), st.integers(1, 5_000)), min_size=1).map(
     lambda gaps: [

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from videos.splitting import MAX_PART_MS
+from videos.audio.splitting import MAX_PART_MS
 
 #: A model without times gets short clips, cut in pauses: their bounds are the times.
 UNTIMED_MS = 30_000

@@ -10,7 +10,8 @@ from django.apps import AppConfig
 from django.core.checks import CheckMessage, Error, Info, Tags, Warning, register
 from django.db import connections
 
-from videos import capabilities, media
+from videos import capabilities
+from videos.audio import ffmpeg
 from videos.conf import conf
 from videos.local import confinement
 from videos.middleware import Durability
@@ -99,7 +100,7 @@ def check_sandbox(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[Che
                 id="videos.I002",
             )
         )
-    if not media.can_start():
+    if not ffmpeg.can_start():
         messages.append(
             Error(
                 "ffmpeg cannot be started in its sandbox.",
@@ -108,7 +109,7 @@ def check_sandbox(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[Che
                 id="videos.E005",
             )
         )
-    if media.can_leave_network():
+    if ffmpeg.can_leave_network():
         return messages
     return [
         *messages,

@@ -13,10 +13,11 @@ from uuid import UUID
 
 import openai
 
-from videos import doubts, services
+from videos import services
+from videos.audio import confidence
+from videos.audio.stitching import HeardSegment, Word
 from videos.conf import conf
 from videos.exceptions import AbsurdResponse, BadResponse
-from videos.stitching import HeardSegment, Word
 from videos.text import languages
 from videos.text.storable import without_control
 
@@ -190,7 +191,7 @@ def _segment(entry: Any) -> HeardSegment:
         end,
         without_control(text),
         speaker=without_control(speaker)[:100] if isinstance(speaker, str) else "",
-        doubt=doubts.UNSURE if _is_unsure(entry) else "",
+        doubt=confidence.UNSURE if _is_unsure(entry) else "",
         vouched=_is_sure(entry),
     )
 

@@ -37,9 +37,9 @@ from django.views.decorators.http import require_GET, require_POST
 
 from chronos.embedded.client import LOCAL_DIMENSIONS, LOCAL_EMBEDDING_MODEL
 from chronos.embedded.recognizer import Recognizer
-from videos import media
+from videos.audio import ffmpeg
+from videos.audio.splitting import SAMPLE_RATE
 from videos.exceptions import ChronosError
-from videos.splitting import SAMPLE_RATE
 from videos.text import languages
 
 _MAX_UPLOAD_BYTES = 26_214_400
@@ -257,8 +257,8 @@ def _check_model(model: object, known: str) -> None:
 
 
 def _decode(path: Path) -> Any:
-    tracks = media.probe(path).choose("").heard
-    with media.decode(path, _DECODE_CPU_S, *tracks) as decoding:
+    tracks = ffmpeg.probe(path).choose("").heard
+    with ffmpeg.decode(path, _DECODE_CPU_S, *tracks) as decoding:
         blocks = list(decoding.blocks())
     return np.concatenate(blocks) if blocks else np.empty(0, np.int16)
 

@@ -15,8 +15,8 @@ from faster_whisper import WhisperModel
 from faster_whisper.transcribe import Segment
 
 from videos.audio.mixing import Samples, floats
+from videos.audio.splitting import SAMPLE_RATE, Limits, Splitter, levels_db
 from videos.local.turns import turn
-from videos.splitting import SAMPLE_RATE, Limits, Splitter, levels_db
 
 #: What Silero's VAD takes for silence or music is left out before Whisper can invent words for
 #: it. Shorter pauses stay inside: Whisper hears sentences by them.

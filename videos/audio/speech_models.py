@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 
 from videos.audio.mixing import Samples, floats
+from videos.audio.splitting import SAMPLE_RATE, Interval
+from videos.audio.stitching import Word
 from videos.audio.word_times import by_letters
 from videos.exceptions import Misconfigured
-from videos.splitting import SAMPLE_RATE, Interval
-from videos.stitching import Word
 
 logger = logging.getLogger(__name__)
 

@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 
-from videos.splitting import Interval
-from videos.stitching import Clock, HeardSegment, Word
+from videos.audio.splitting import Interval
+from videos.audio.stitching import Clock, HeardSegment, Word
 
 #: A word ends where a space does, and where a sentence of a script without spaces does.
 _WORD = re.compile(r"[^\s。！？]+[。！？]*|[。！？]+")

@@ -12,10 +12,10 @@ from django.db.models.functions import Now
 from pgvector.django import HalfVectorField
 from uuid6 import uuid7
 
-from videos import doubts
+from videos.audio import confidence
+from videos.audio.splitting import Interval, Part
+from videos.audio.stitching import GIVEN, HeardSegment, on_video_clock
 from videos.models.fields import StoredCharField, StoredTextField
-from videos.splitting import Interval, Part
-from videos.stitching import GIVEN, HeardSegment, on_video_clock
 
 
 class Transcript(models.Model):
@@ -104,12 +104,12 @@ class AudioPart(models.Model):
     @property
     def spoken(self) -> list[Interval]:
         """Its speech, without what turned out to have no voice."""
-        return doubts.common(self.speech, self.voiced)
+        return confidence.common(self.speech, self.voiced)
 
     @property
     def coverage(self) -> float:
         """Which share of what is spoken was heard, 0 to 1."""
-        return doubts.coverage(self.spoken, on_video_clock(self.part, self.heard))
+        return confidence.coverage(self.spoken, on_video_clock(self.part, self.heard))
 
 
 class Segment(models.Model):
@@ -125,7 +125,7 @@ class Segment(models.Model):
     end = models.FloatField()
     text = StoredTextField()
     speaker = StoredCharField(max_length=100, blank=True)
-    #: Why the text should not be trusted without a look (`doubts`); empty: no reason.
+    #: Why the text should not be trusted without a look (`audio.confidence`); empty: no reason.
     doubt = models.CharField(max_length=16, blank=True)
     #: How its times came (`stitching`): "given", "aligned" or "cut".
     timing = models.CharField(max_length=8, default=GIVEN, db_default=GIVEN)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from videos import doubts, media, runs, sources, statuses, steps
+from videos import runs, sources, statuses, steps
+from videos.audio import confidence, ffmpeg
+from videos.audio.stitching import HeardSegment
 from videos.claims import Claim
 from videos.exceptions import UnreadableCaptions
 from videos.models import Revision, Transcript, Video
 from videos.models.video import MOST_CAPTION_BYTES
 from videos.stages import segments
-from videos.stitching import HeardSegment
 from videos.text import caption_reader, captions
 
 _TOLERANCE_MS = 2_000
@@ -25,7 +26,7 @@ def take_captions(claim: Claim, video: Video, revision: Revision, folder: Path) 
     """
     with steps.step(claim, "captions") as step:
         source, _ = sources.fetch(video, folder, claim)
-        found = media.probe(source)
+        found = ffmpeg.probe(source)
         cues, repairs = _read(video)
         last_ms = max(round(cue.end * 1000) for cue in cues)
         duration_ms = found.announced_ms or max(found.duration_ms or 0, last_ms)
@@ -54,7 +55,7 @@ def take_captions(claim: Claim, video: Video, revision: Revision, folder: Path) 
 def _doubt(cue: captions.Caption, announced_ms: int | None) -> str:
     """Doubt what comes after the end that the media announces; that may be an estimate."""
     is_past = announced_ms and cue.start * 1000 > announced_ms + _TOLERANCE_MS
-    return doubts.PAST_END if is_past else ""
+    return confidence.PAST_END if is_past else ""
 
 
 def _read(video: Video) -> tuple[list[captions.Caption], list[caption_reader.Repair]]:

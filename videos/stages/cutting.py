@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from videos import media
+from videos.audio import ffmpeg
+from videos.audio.ffmpeg_output import Probe, Track
 from videos.audio.joins import holds_another_file
 from videos.audio.mixing import Samples
+from videos.audio.splitting import SAMPLE_RATE, Limits, Part, Splitter, levels_db
 from videos.conf import conf
-from videos.containers import Probe, Track
 from videos.exceptions import TimedOut, UnreadableMedia
-from videos.splitting import SAMPLE_RATE, Limits, Part, Splitter, levels_db
 from videos.stages.listening import AudioEnd, CutPart, Listening
 
 _SAMPLES_PER_MS = SAMPLE_RATE // 1000
@@ -45,7 +45,7 @@ class MediaFile:
         Raises:
             FileFault: if there is nothing that can be heard.
         """
-        probe = media.probe(path)
+        probe = ffmpeg.probe(path)
         return cls(path, probe, probe.choose(language).heard)
 
     def is_cut_off(self, end_ms: int, cpu_s: int) -> bool:
@@ -54,7 +54,7 @@ class MediaFile:
         if announced_ms is not None and _is_early(end_ms, announced_ms):
             # Films go on without a sound; a file that was cut off does not.
             is_silent = self.probe.has_pictures and not _is_early(
-                media.pictures_end_ms(self.path, cpu_s), announced_ms
+                ffmpeg.pictures_end_ms(self.path, cpu_s), announced_ms
             )
             return not is_silent
         return holds_another_file(self.path)
@@ -68,7 +68,7 @@ def cut_media(
     def produce(listening: Listening) -> AudioEnd:
         cpu_s = _DECODE_CPU_S + int(conf().max_duration_s * _DECODE_CPU_PER_MEDIA_S)
         with (
-            media.decode(source.path, cpu_s, *source.tracks, check=listening.check) as decoding,
+            ffmpeg.decode(source.path, cpu_s, *source.tracks, check=listening.check) as decoding,
             _whole(folder) as whole,
         ):
             listening.interrupt_with(decoding.kill)
@@ -102,7 +102,7 @@ def cut_kept(
     def produce(listening: Listening) -> AudioEnd:
         cutter = _Cutter(listening, folder, limits, committed)
         with soundfile.SoundFile(audio) as whole:
-            for block in whole.blocks(media.BLOCK_SAMPLES, dtype="int16"):
+            for block in whole.blocks(ffmpeg.BLOCK_SAMPLES, dtype="int16"):
                 cutter.feed(block)
         cutter.finish()
         return AudioEnd(cutter.heard_ms, truncated)
@@ -200,7 +200,7 @@ def _write_upload(folder: Path, part: Part, upload: Samples) -> Path | None:
     name = f"{part.start_ms}-{part.end_ms}"
     if conf().upload_codec == "opus":
         path = folder / f"{name}.ogg"
-        path.write_bytes(media.encode_opus(upload))
+        path.write_bytes(ffmpeg.encode_opus(upload))
     else:
         path = folder / f"{name}.flac"
         soundfile.write(path, upload, SAMPLE_RATE, subtype="PCM_16", format="FLAC")
@@ -209,4 +209,4 @@ def _write_upload(folder: Path, part: Part, upload: Samples) -> Path | None:
 
 def _check_duration(samples: int) -> None:
     if samples > conf().max_duration_s * SAMPLE_RATE:
-        raise media.too_long()
+        raise ffmpeg.too_long()

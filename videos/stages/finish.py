@@ -6,7 +6,9 @@ from typing import Any
 
 from django.db.models import FloatField, Func, QuerySet
 
-from videos import doubts, events, locks, runs, sources, statuses, steps, transport
+from videos import events, locks, runs, sources, statuses, steps, transport
+from videos.audio import confidence
+from videos.audio.splitting import Interval
 from videos.claims import Claim
 from videos.commits import after_commit
 from videos.exceptions import ChronosError
@@ -21,7 +23,6 @@ from videos.models import (
     Video,
 )
 from videos.pipeline.vectors import configured_space, serving_space
-from videos.splitting import Interval
 from videos.stages.segments import warning
 
 #: Less than this in a part is more often a noise than speech that was missed.
@@ -123,7 +124,7 @@ def _warnings(transcript: Transcript) -> list[dict[str, Any]]:
     warnings = list(transcript.warnings)
     if not transcript.segments.exists():
         warnings.append(warning("no_speech", "No words were found, so the transcript is empty."))
-    if transcript.coverage is not None and transcript.coverage < doubts.LEAST_COVERAGE:
+    if transcript.coverage is not None and transcript.coverage < confidence.LEAST_COVERAGE:
         warnings.append(
             warning(
                 "low_coverage",
@@ -151,7 +152,7 @@ def _warnings(transcript: Transcript) -> list[dict[str, Any]]:
         warnings.append(
             warning(
                 "suspicious_text",
-                doubts.MEANINGS[segment.doubt],
+                confidence.MEANINGS[segment.doubt],
                 segment.start,
                 segment.end,
             )
@@ -183,7 +184,7 @@ def _hardly_heard(transcript: Transcript) -> list[Interval]:
     for row in transcript.parts.exclude(speech=[]).order_by("start_ms"):
         assert row.result is not None, "_check_complete has looked"
         speech_ms = sum(end - start for start, end in row.spoken)
-        if row.coverage < doubts.LEAST_COVERAGE and speech_ms >= _LEAST_SPEECH_MS:
+        if row.coverage < confidence.LEAST_COVERAGE and speech_ms >= _LEAST_SPEECH_MS:
             start_ms = found.pop()[0] if found and found[-1][1] == row.start_ms else row.start_ms
             found.append((start_ms, row.end_ms))
     return found

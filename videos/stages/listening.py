@@ -11,7 +11,7 @@ from pathlib import Path
 import soundfile
 
 from videos import sources
-from videos.splitting import Part
+from videos.audio.splitting import Part
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from videos import sources, statuses
+from videos.audio.splitting import Limits
 from videos.capabilities import Capability
 from videos.claims import Claim
 from videos.conf import conf
 from videos.exceptions import TooLong
 from videos.models import Glossary, Revision, Run, Transcript, Video
-from videos.splitting import Limits
 from videos.stages import probing, recognising, same_content, segments
 from videos.stages.cutting import MediaFile
 

@@ -10,13 +10,14 @@ import numpy as np
 import numpy.typing as npt
 import soundfile
 
-from videos import calls, capabilities, media, steps, transcription
+from videos import calls, capabilities, steps, transcription
+from videos.audio import ffmpeg
+from videos.audio.splitting import SAMPLE_RATE, Limits, Splitter, levels_db
 from videos.capabilities import Capability
 from videos.claims import Claim
 from videos.conf import conf
 from videos.exceptions import Rejected
 from videos.models import Call, ProbedModel, Step
-from videos.splitting import SAMPLE_RATE, Limits, Splitter, levels_db
 from videos.stages.cutting import MediaFile
 from videos.transcription import Heard
 
@@ -110,7 +111,7 @@ def _capability(candidate: Capability, heard: Heard) -> Capability:
 
 def _write_first_speech(claim: Claim, source: MediaFile, path: Path) -> bool:
     """Write a few seconds from where speech begins; return whether there is any."""
-    with media.decode(source.path, _CPU_S, *source.tracks, check=claim.check) as decoding:
+    with ffmpeg.decode(source.path, _CPU_S, *source.tracks, check=claim.check) as decoding:
         for samples in _windows(decoding):
             claim.check()
             begins_ms = _first_speech_ms(samples)
@@ -121,7 +122,7 @@ def _write_first_speech(claim: Claim, source: MediaFile, path: Path) -> bool:
     return False
 
 
-def _windows(decoding: media.Decoding) -> Iterator[npt.NDArray[np.int16]]:
+def _windows(decoding: ffmpeg.Decoding) -> Iterator[npt.NDArray[np.int16]]:
     """Yield the samples of about two minutes at a time."""
     blocks: list[npt.NDArray[np.int16]] = []
     for block in decoding.blocks():

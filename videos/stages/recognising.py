@@ -18,17 +18,17 @@ from typing import Any
 from django.db.models import QuerySet
 from openai import OpenAI
 
-from videos import calls, capabilities, doubts, services, steps, transcription
-from videos.audio import word_times
+from videos import calls, capabilities, services, steps, transcription
+from videos.audio import confidence, word_times
+from videos.audio.splitting import Interval, Part
+from videos.audio.stitching import CUT, HeardSegment, on_video_clock, spoken_intervals
 from videos.capabilities import Capability
 from videos.claims import Claim, start_call
 from videos.conf import conf
 from videos.exceptions import ChronosError, ClaimLost
 from videos.models import AudioPart, Call, Run, Step, Transcript
-from videos.splitting import Interval, Part
 from videos.stages import review
 from videos.stages.listening import CutPart
-from videos.stitching import CUT, HeardSegment, on_video_clock, spoken_intervals
 from videos.transcription import Heard
 
 #: What a second of audio is taken for in the budget of tokens. The audio models are billed by
@@ -223,13 +223,13 @@ class Recognising:
         # Of two hearings, both are measured by the same.
         voiced = first.result.get("voiced") if first and first.result else None
         trust = _trust(hearing.part, segments, voiced)
-        if first is None and trust < doubts.LEAST_COVERAGE:
+        if first is None and trust < confidence.LEAST_COVERAGE:
             # Music and noise are no speech that was missed, nor is text for them any.
             voiced = review.voice_in_file(hearing.part, hearing.path)
             trust = _trust(hearing.part, segments, voiced)
         if voiced is not None:
             result["voiced"] = voiced
-        is_final = hearing.again or trust >= doubts.LEAST_COVERAGE
+        is_final = hearing.again or trust >= confidence.LEAST_COVERAGE
 
         def store(settled: calls.Settled) -> None:
             if first is not None:
@@ -268,5 +268,5 @@ def _with_times(heard: Heard, part: Part) -> list[HeardSegment]:
 def _trust(
     part: Part, segments: Sequence[HeardSegment], voiced: Sequence[Interval] | None
 ) -> float:
-    spoken = part.speech if voiced is None else doubts.common(part.speech, voiced)
-    return doubts.trust(spoken, on_video_clock(part, segments), voiced)
+    spoken = part.speech if voiced is None else confidence.common(part.speech, voiced)
+    return confidence.trust(spoken, on_video_clock(part, segments), voiced)

@@ -13,15 +13,14 @@ from typing import Any
 
 import soundfile
 
-from videos import doubts
-from videos.audio import speech_models, word_times
+from videos.audio import confidence, speech_models, word_times
 from videos.audio.mixing import Samples
+from videos.audio.splitting import Interval, Part
+from videos.audio.stitching import ALIGNED, CUT, Clock, HeardSegment, spoken_intervals
 from videos.claims import Claim
 from videos.conf import conf
 from videos.models import AudioPart, Transcript
-from videos.splitting import Interval, Part
 from videos.stages.cutting import read_upload
-from videos.stitching import ALIGNED, CUT, Clock, HeardSegment, spoken_intervals
 
 logger = logging.getLogger(__name__)
 
@@ -78,7 +77,7 @@ def _is_open(row: AudioPart) -> bool:
     if row.result.get("reviewed"):
         return False
     is_sure = all(segment.vouched for segment in row.heard)
-    return not is_sure or row.coverage < doubts.LEAST_COVERAGE
+    return not is_sure or row.coverage < confidence.LEAST_COVERAGE
 
 
 def _reviewed(row: AudioPart, upload: Samples, language: str) -> dict[str, Any]:

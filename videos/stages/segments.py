@@ -8,8 +8,8 @@ from typing import Any
 from django.db.models.functions import Now
 
 from videos import events
+from videos.audio.stitching import HeardSegment
 from videos.models import Run, Segment, Transcript
-from videos.stitching import HeardSegment
 
 _ROWS_PER_STATEMENT = 1_000
 

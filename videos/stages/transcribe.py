@@ -17,20 +17,21 @@ import soundfile
 from django.db.models import Q
 from django.db.models.functions import Now
 
-from videos import doubts, runs, sources, statuses, steps
+from videos import runs, sources, statuses, steps
+from videos.audio import confidence
+from videos.audio.splitting import Limits, Part
+from videos.audio.stitching import stitch
 from videos.claims import CHECK_S, Claim
 from videos.conf import conf
 from videos.exceptions import ChronosError, MissingFile, SameContent
 from videos.local import workdirs
 from videos.models import AudioPart, Revision, Step, Transcript, Video
-from videos.splitting import Limits, Part
 from videos.stages import review, same_content, segments
 from videos.stages.captioned import take_captions
 from videos.stages.cutting import cut_again, cut_kept, cut_media, nothing_to_cut
 from videos.stages.listening import AudioEnd, CutPart, Listening
 from videos.stages.material import Gathering, Material
 from videos.stages.recognising import Recognising
-from videos.stitching import stitch
 
 logger = logging.getLogger(__name__)
 
@@ -267,8 +268,8 @@ class _Transcribing:
         heard = stitch((row.part, row.heard) for row in rows)
         speech = [(start, end) for row in rows for start, end in row.spoken]
         voiced = [(start, end) for row in rows for start, end in row.voiced]
-        doubted = doubts.doubted([*chain(*(row.speech for row in rows))], heard, voiced)
-        coverage = doubts.coverage(speech, heard)
+        doubted = confidence.doubted([*chain(*(row.speech for row in rows))], heard, voiced)
+        coverage = confidence.coverage(speech, heard)
         with self._claim.guard() as run:
             segments.store(
                 run,

@@ -2,7 +2,7 @@
 
 import pytest
 
-from videos.containers import is_damaged, read_header
+from videos.audio.ffmpeg_output import is_damaged, read_header
 
 BROADCAST = """Input #0, mpegts, from 'news.ts':
   Metadata:

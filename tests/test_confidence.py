@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from videos import doubts
-from videos.stitching import HeardSegment
+from videos.audio import confidence
+from videos.audio.stitching import HeardSegment
 
 
 @pytest.mark.parametrize(
@@ -21,11 +21,11 @@ from videos.stitching import HeardSegment
 def test_coverage_is_the_share_of_speech_that_was_transcribed(speech, segments, share):
     heard = [HeardSegment(start, end, "text") for start, end in segments]
 
-    assert doubts.coverage(speech, heard) == pytest.approx(share, abs=0.01)
+    assert confidence.coverage(speech, heard) == pytest.approx(share, abs=0.01)
 
 
 def doubt_of(segments, speech=((0, 100_000),)):
-    return [segment.doubt for segment in doubts.doubted(list(speech), segments)]
+    return [segment.doubt for segment in confidence.doubted(list(speech), segments)]
 
 
 def test_ordinary_speech_is_not_doubted():
@@ -59,14 +59,14 @@ def test_more_words_than_anybody_says_are_doubted():
 
 
 def test_what_the_service_doubts_itself_stays_doubted():
-    assert doubt_of([HeardSegment(0, 5, "Hm.", doubt=doubts.UNSURE)]) == ["unsure"]
+    assert doubt_of([HeardSegment(0, 5, "Hm.", doubt=confidence.UNSURE)]) == ["unsure"]
 
 
 def test_doubtful_text_earns_no_trust():
     loop = [HeardSegment(n, n + 1, "Thank you.") for n in range(10)]
 
-    assert doubts.coverage([(0, 10_000)], loop) == 1
-    assert doubts.trust([(0, 10_000)], loop) == 0
+    assert confidence.coverage([(0, 10_000)], loop) == 1
+    assert confidence.trust([(0, 10_000)], loop) == 0
 
 
 TAMIL = (
@@ -96,4 +96,4 @@ def test_coverage_is_what_counting_every_second_gives(speech, segments):
     said = [HeardSegment(start, end, "text") for start, end in segments]
 
     share = len(spoken & heard) / len(spoken) if spoken else 1.0
-    assert doubts.coverage(intervals, said) == pytest.approx(share)
+    assert confidence.coverage(intervals, said) == pytest.approx(share)

@@ -26,9 +26,10 @@ from typing import IO
 import imageio_ffmpeg
 import numpy as np
 
+from videos.audio.ffmpeg_output import Frame, Probe, Track, is_damaged, read_frame, read_header
 from videos.audio.mixing import Samples, mono
+from videos.audio.splitting import SAMPLE_RATE
 from videos.conf import conf
-from videos.containers import Frame, Probe, Track, is_damaged, read_frame, read_header
 from videos.exceptions import (
     ChronosError,
     DecoderLost,
@@ -37,7 +38,6 @@ from videos.exceptions import (
 )
 from videos.local import sandbox
 from videos.local.turns import turn
-from videos.splitting import SAMPLE_RATE
 
 #: The containers that are read. Formats that name other files (playlists, concat, image
 #: sequences, …) are not among them.

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from itertools import accumulate
 
-from videos.splitting import Interval
-from videos.stitching import HeardSegment
+from videos.audio.splitting import Interval
+from videos.audio.stitching import HeardSegment
 
 UNSURE = "unsure"
 REPEATED = "repeated"

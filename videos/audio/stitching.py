@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from videos.splitting import Interval, Part
+from videos.audio.splitting import Interval, Part
 
 #: A word as it was heard: start and end in seconds, text.
 Word = tuple[float, float, str]
@@ -23,7 +23,7 @@ class HeardSegment:
     end: float
     text: str
     speaker: str = ""
-    #: Why the text should not be trusted without a look (`doubts`); empty: no reason.
+    #: Why the text should not be trusted without a look (`audio.confidence`); empty: no reason.
     doubt: str = ""
     #: Its words, where their times are known.
     words: Sequence[Word] = ()

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.media import make_video, run_ffmpeg
-from videos import media
+from videos.audio import ffmpeg
 from videos.exceptions import Misconfigured, RunCancelled, UnreadableMedia
 from videos.local import confinement, sandbox, turns
 
@@ -47,7 +47,7 @@ def test_the_child_cannot_write_files_beyond_its_limit(tmp_path):
 
 
 @pytest.mark.skipif(
-    not media.can_leave_network(),
+    not ffmpeg.can_leave_network(),
     reason="the kernel allows no network namespace",
 )
 def test_the_child_has_no_network():
@@ -125,12 +125,12 @@ def test_a_confined_child_signals_nobody():
 
 
 def test_ffmpeg_starts_in_its_sandbox():
-    assert media.can_start()
+    assert ffmpeg.can_start()
 
 
 def test_no_more_headers_are_read_at_once_than_there_are_cores(tmp_path, monkeypatch):
     at_once, most = [0], [0]
-    start, end = media._start, media._end
+    start, end = ffmpeg._start, ffmpeg._end
     guard = threading.Lock()
 
     def started(*arguments):
@@ -144,10 +144,10 @@ def test_no_more_headers_are_read_at_once_than_there_are_cores(tmp_path, monkeyp
         with guard:
             at_once[0] -= 1
 
-    monkeypatch.setattr(media, "_start", started)
-    monkeypatch.setattr(media, "_end", ended)
+    monkeypatch.setattr(ffmpeg, "_start", started)
+    monkeypatch.setattr(ffmpeg, "_end", ended)
     clip = make_video(tmp_path / "clip.mp4")
-    threads = [threading.Thread(target=media.probe, args=[clip]) for _ in range(12)]
+    threads = [threading.Thread(target=ffmpeg.probe, args=[clip]) for _ in range(12)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -180,7 +180,7 @@ def test_a_child_dies_with_its_parent(tmp_path):
 
 
 def test_probing_tells_duration_and_codec(tmp_path):
-    found = media.probe(make_video(tmp_path / "clip.mp4", 4))
+    found = ffmpeg.probe(make_video(tmp_path / "clip.mp4", 4))
 
     assert found.duration_ms == pytest.approx(4000, abs=100)
     assert [track.codec for track in found.tracks] == ["aac"]
@@ -192,7 +192,7 @@ def test_a_track_is_found_whatever_its_language_is_called(tmp_path):
     clip = make_video(tmp_path / "clip.mp4", 4)
     run_ffmpeg("-i", clip, *("-map", "0:v", "-map", "0:a", "-map", "0:a"), *named, both)
 
-    found = media.probe(both)
+    found = ffmpeg.probe(both)
 
     assert [(track.index, track.language) for track in found.tracks] == [(1, "en"), (2, "de")]
     assert [track.index for track in found.choose("de").heard] == [2]
@@ -200,10 +200,10 @@ def test_a_track_is_found_whatever_its_language_is_called(tmp_path):
 
 @pytest.mark.parametrize("program", ["/no/such/ffmpeg", "/"])
 def test_an_ffmpeg_that_cannot_be_started_is_no_fault_of_the_file(tmp_path, monkeypatch, program):
-    monkeypatch.setattr(media, "ffmpeg_path", lambda: program)
+    monkeypatch.setattr(ffmpeg, "ffmpeg_path", lambda: program)
 
     with pytest.raises(Misconfigured, match="ffmpeg cannot be started"):
-        media.probe(tmp_path / "clip.mp4")
+        ffmpeg.probe(tmp_path / "clip.mp4")
 
 
 def test_a_playlist_is_refused_by_its_format(tmp_path):
@@ -211,12 +211,12 @@ def test_a_playlist_is_refused_by_its_format(tmp_path):
     evil.write_text("#EXTM3U\n#EXT-X-TARGETDURATION:5\n#EXTINF:1,\nhttp://127.0.0.1:9/x.ts\n")
 
     with pytest.raises(UnreadableMedia, match="playlist"):
-        media.probe(evil)
+        ffmpeg.probe(evil)
 
 
 def test_decoding_ends_ffmpeg_when_the_block_ends(tmp_path):
     clip = make_video(tmp_path / "clip.mp4", 30)
-    with media.decode(clip, 60, media.probe(clip).choose("").heard[0]) as decoding:
+    with ffmpeg.decode(clip, 60, ffmpeg.probe(clip).choose("").heard[0]) as decoding:
         next(decoding.blocks())
 
     assert decoding._process.poll() is not None
@@ -224,17 +224,17 @@ def test_decoding_ends_ffmpeg_when_the_block_ends(tmp_path):
 
 def test_no_more_decode_at_once_than_there_are_cores(tmp_path, monkeypatch):
     clip = make_video(tmp_path / "clip.mp4", 4)
-    track = media.probe(clip).choose("").heard[0]
-    monkeypatch.setattr(media, "_decoders", threading.BoundedSemaphore(1))
+    track = ffmpeg.probe(clip).choose("").heard[0]
+    monkeypatch.setattr(ffmpeg, "_decoders", threading.BoundedSemaphore(1))
     monkeypatch.setattr(turns, "_CHECK_S", 0.01)
 
     def is_cancelled():
         raise RunCancelled
 
-    with media.decode(clip, 60, track):
-        with pytest.raises(RunCancelled), media.decode(clip, 60, track, check=is_cancelled):
+    with ffmpeg.decode(clip, 60, track):
+        with pytest.raises(RunCancelled), ffmpeg.decode(clip, 60, track, check=is_cancelled):
             pass
-    with media.decode(clip, 60, track, check=is_cancelled) as decoding:
+    with ffmpeg.decode(clip, 60, track, check=is_cancelled) as decoding:
         assert sum(map(len, decoding.blocks())) == pytest.approx(4 * 16_000, abs=500)
 
 
@@ -248,15 +248,15 @@ def test_a_file_that_says_much_of_itself_is_read(tmp_path):
     )
     assert song.stat().st_size > 1_000_000
 
-    assert [track.codec for track in media.probe(song).tracks] == ["mp3"]
+    assert [track.codec for track in ffmpeg.probe(song).tracks] == ["mp3"]
 
 
 def test_a_decoder_that_cannot_be_started_is_no_fault_of_the_file(tmp_path, monkeypatch):
     clip = make_video(tmp_path / "clip.mp4", 2)
-    track = media.probe(clip).choose("").heard[0]
-    monkeypatch.setattr(media, "ffmpeg_path", lambda: "/no/such/ffmpeg")
+    track = ffmpeg.probe(clip).choose("").heard[0]
+    monkeypatch.setattr(ffmpeg, "ffmpeg_path", lambda: "/no/such/ffmpeg")
 
-    with media.decode(clip, 60, track) as decoding:
+    with ffmpeg.decode(clip, 60, track) as decoding:
         assert list(decoding.blocks()) == []
         with pytest.raises(Misconfigured, match="ffmpeg cannot be started"):
             decoding.is_broken()
