@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from videos.capabilities import CANDIDATES, WHISPER, Capability, asked, known
+from videos.ai.capabilities import CANDIDATES, WHISPER, Capability, asked, known
 
 TOLD = {"language": "de", "prompt": "Ein Kurs.", "glossary": ["pgvector", "Dramatiq"]}
 

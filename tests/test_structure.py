@@ -25,7 +25,7 @@ ROOMS = {
 PURE = (
     *("text.captions", "text.chunking", "text.counting", "text.ranking"),
     *("audio.splitting", "audio.stitching", "audio.confidence", "audio.ffmpeg_output"),
-    *("retries", "capabilities"),
+    *("retries", "ai.capabilities"),
 )
 
 

@@ -2,8 +2,8 @@
 
 import pytest
 
+from videos.ai.transcription import read_answer
 from videos.exceptions import BadResponse
-from videos.transcription import read_answer
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,8 @@ from typing import Any, Protocol, TypeVar
 
 from django.db import connection, transaction
 
-from videos import breaker, budget, ledger, services
+from videos import breaker, budget, ledger
+from videos.ai import openai_client
 from videos.claims import Claim, start_call
 from videos.commits import after_commit
 from videos.conf import conf
@@ -89,7 +90,7 @@ def perform(
             within_s, ask, *args, model=model, call_id=call.pk, within_s=within_s, **kwargs
         )
     except TimeoutError:
-        raise fail(call, services.overdue(service)) from None
+        raise fail(call, openai_client.overdue(service)) from None
     except (Exception, Signal) as error:
         raise fail(call, error) from None
 
@@ -115,7 +116,7 @@ def perform_query(
     try:
         answered = asked.result(within_s)
     except TimeoutError:
-        raise _apart(fail, call, services.overdue(service)) from None
+        raise _apart(fail, call, openai_client.overdue(service)) from None
     except Exception as error:
         raise _apart(fail, call, error) from None
     _apart(answer, call, used=False, **answered.measured)

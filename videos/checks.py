@@ -10,7 +10,7 @@ from django.apps import AppConfig
 from django.core.checks import CheckMessage, Error, Info, Tags, Warning, register
 from django.db import connections
 
-from videos import capabilities
+from videos.ai import capabilities
 from videos.audio import ffmpeg
 from videos.conf import conf
 from videos.local import confinement

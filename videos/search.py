@@ -18,7 +18,8 @@ from django.db.backends.utils import CursorWrapper
 from django.db.models import QuerySet
 from pgvector import HalfVector
 
-from videos import calls, embedding
+from videos import calls
+from videos.ai import embedding
 from videos.exceptions import ChronosError
 from videos.models import Call, Chunk, Segment, ServingModel, Video
 from videos.text.counting import estimate_tokens

@@ -35,7 +35,7 @@ class Transcript(models.Model):
     track_count = models.PositiveSmallIntegerField(default=1)
     #: The model that was asked, or CAPTIONS where a person wrote them.
     model = models.CharField(max_length=100)
-    #: What it can do, as `capabilities.Capability` says; a resumed run asks for the same.
+    #: What it can do, as `ai.capabilities.Capability` says; a resumed run asks for the same.
     capability = models.JSONField(default=dict)
     #: What the model was told: {"language", "prompt", "glossary"}.
     asked = models.JSONField(default=dict)
@@ -293,7 +293,7 @@ class ProbedModel(models.Model):
     #: The server, or "" for OpenAI's own.
     base_url = models.CharField(max_length=500, blank=True)
     model = models.CharField(max_length=100)
-    #: A `capabilities.Capability` as JSON; of an embedding model, {"max_inputs"}.
+    #: An `ai.capabilities.Capability` as JSON; of an embedding model, {"max_inputs"}.
     capability = models.JSONField()
     probed_at = models.DateTimeField(db_default=Now(), editable=False)
 

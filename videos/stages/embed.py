@@ -18,10 +18,11 @@ from uuid import UUID
 import openai
 from pgvector import HalfVector
 
-from videos import admission, calls, embedding, runs, statuses, steps
+from videos import admission, calls, runs, statuses, steps
+from videos.ai import embedding
+from videos.ai.embedding import MAX_INPUT_TOKENS, MAX_INPUTS, MAX_REQUEST_TOKENS
 from videos.claims import Claim
 from videos.durable.database import is_lost
-from videos.embedding import MAX_INPUT_TOKENS, MAX_INPUTS, MAX_REQUEST_TOKENS
 from videos.exceptions import ChronosError, Rejected
 from videos.local.turns import turn
 from videos.models import Call, Chunk, Embedding, Segment, Step

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from videos import sources, statuses
+from videos.ai.capabilities import Capability
 from videos.audio.splitting import Limits
-from videos.capabilities import Capability
 from videos.claims import Claim
 from videos.conf import conf
 from videos.exceptions import TooLong

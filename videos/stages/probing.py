@@ -10,16 +10,17 @@ import numpy as np
 import numpy.typing as npt
 import soundfile
 
-from videos import calls, capabilities, steps, transcription
+from videos import calls, steps
+from videos.ai import capabilities, transcription
+from videos.ai.capabilities import Capability
+from videos.ai.transcription import Heard
 from videos.audio import ffmpeg
 from videos.audio.splitting import SAMPLE_RATE, Limits, Splitter, levels_db
-from videos.capabilities import Capability
 from videos.claims import Claim
 from videos.conf import conf
 from videos.exceptions import Rejected
 from videos.models import Call, ProbedModel, Step
 from videos.stages.cutting import MediaFile
-from videos.transcription import Heard
 
 #: The first speech is looked for in so much of a recording at a time; so much of it is sent.
 _SEARCHED_S = 120

@@ -18,18 +18,19 @@ from typing import Any
 from django.db.models import QuerySet
 from openai import OpenAI
 
-from videos import calls, capabilities, services, steps, transcription
+from videos import calls, steps
+from videos.ai import capabilities, openai_client, transcription
+from videos.ai.capabilities import Capability
+from videos.ai.transcription import Heard
 from videos.audio import confidence, word_times
 from videos.audio.splitting import Interval, Part
 from videos.audio.stitching import CUT, HeardSegment, on_video_clock, spoken_intervals
-from videos.capabilities import Capability
 from videos.claims import Claim, start_call
 from videos.conf import conf
 from videos.exceptions import ChronosError, ClaimLost
 from videos.models import AudioPart, Call, Run, Step, Transcript
 from videos.stages import review
 from videos.stages.listening import CutPart
-from videos.transcription import Heard
 
 #: What a second of audio is taken for in the budget of tokens. The audio models are billed by
 #: tokens; until an answer tells, a minute counts as 1,000.
@@ -168,7 +169,9 @@ class Recognising:
         for future, sent in list(self._under_way.items()):
             if not future.done() and time.monotonic() > sent.deadline:
                 del self._under_way[future]
-                self._note_failure(sent, calls.fail(sent.call, services.overdue(sent.call.service)))
+                self._note_failure(
+                    sent, calls.fail(sent.call, openai_client.overdue(sent.call.service))
+                )
         for future in [future for future in self._under_way if future.done()]:
             sent = self._under_way[future]
             error = future.exception()

@@ -13,7 +13,7 @@ from uuid import UUID
 
 import openai
 
-from videos import services
+from videos.ai import openai_client
 from videos.audio import confidence
 from videos.audio.stitching import HeardSegment, Word
 from videos.conf import conf
@@ -55,7 +55,7 @@ class Heard:
 
 def client() -> openai.OpenAI:
     """Return a client of the transcription service."""
-    return services.client(conf().transcription_base_url, conf().transcription_api_key)
+    return openai_client.client(conf().transcription_base_url, conf().transcription_api_key)
 
 
 def transcribe(
@@ -74,7 +74,7 @@ def transcribe(
     answer has to be whole after `within_s` seconds.
 
     Raises:
-        ServiceFault, ConfigurationFault: as `services` translates the service's errors.
+        ServiceFault, ConfigurationFault: as `openai_client` translates the service's errors.
     """
     settings = conf()
     deadline = time.monotonic() + within_s
@@ -82,7 +82,7 @@ def transcribe(
     try:
         with (
             path.open("rb") as audio,
-            services.translated(
+            openai_client.translated(
                 "transcription",
                 settings.transcription_base_url,
                 settings.transcription_api_key,
@@ -90,11 +90,11 @@ def transcribe(
             api.audio.transcriptions.with_streaming_response.create(
                 file=(path.name, audio, _CONTENT_TYPES[path.suffix]),
                 model=model,
-                extra_headers=services.request_id(call_id),
+                extra_headers=openai_client.request_id(call_id),
                 **parameters,
             ) as response,
         ):
-            body = services.read_json(response, "transcription", deadline)
+            body = openai_client.read_json(response, "transcription", deadline)
         return read_answer(body, duration_s)
     except BadResponse as error:
         error.measured = _measured(body, duration_s)
@@ -132,8 +132,8 @@ def _measured(body: Any, duration_s: float) -> dict[str, Any]:
     body = body if isinstance(body, dict) else {}
     usage = body.get("usage")
     usage = usage if isinstance(usage, dict) else {}
-    seconds = services.amount(usage.get("seconds"), body.get("duration"), duration_s)
-    tokens = services.amount(usage.get("total_tokens"))
+    seconds = openai_client.amount(usage.get("seconds"), body.get("duration"), duration_s)
+    tokens = openai_client.amount(usage.get("total_tokens"))
     return {
         "audio_seconds": min(seconds, float(math.ceil(duration_s))),
         "tokens": int(min(tokens, math.ceil(duration_s) * _MAX_TOKENS_PER_S)),
@@ -147,7 +147,11 @@ def _words(listed: Any) -> list[Word]:
         if not isinstance(entry, dict):
             continue
         start, end, text = entry.get("start"), entry.get("end"), entry.get("word")
-        if isinstance(text, str) and services.is_number(start) and services.is_number(end):
+        if (
+            isinstance(text, str)
+            and openai_client.is_number(start)
+            and openai_client.is_number(end)
+        ):
             words.append((float(start), float(end), without_control(text).strip()))
     return words
 
@@ -181,7 +185,7 @@ def _segment(entry: Any) -> HeardSegment:
         ) from None
     except (KeyError, TypeError, ValueError):
         raise BadResponse("A segment of the transcription has no start, end or text.") from None
-    if not (services.is_number(start) and services.is_number(end)):
+    if not (openai_client.is_number(start) and openai_client.is_number(end)):
         raise AbsurdResponse("A segment of the transcription has times that no recording has.")
     if not isinstance(text, str):
         raise BadResponse("A segment of the transcription has a text that is none.")
@@ -208,13 +212,13 @@ def _is_unsure(entry: dict[str, Any]) -> bool:
 def _is_sure(entry: dict[str, Any]) -> bool:
     """Whether the service itself says that this was said, and that it was speech."""
     probability, silent = entry.get("avg_logprob"), entry.get("no_speech_prob")
-    if not (services.is_number(probability) and services.is_number(silent)):
+    if not (openai_client.is_number(probability) and openai_client.is_number(silent)):
         return False
     return probability > _SURE_LOGPROB and silent < _SURE_NO_SPEECH
 
 
 def _number(value: Any) -> float:
-    return float(value) if services.is_number(value) else 0.0
+    return float(value) if openai_client.is_number(value) else 0.0
 
 
 def _first(listed: Any) -> Any:

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import openai
 
-from videos import services
+from videos.ai import openai_client
 from videos.conf import conf
 from videos.exceptions import AbsurdResponse, BadResponse, ChronosError, Misconfigured
 from videos.text.counting import estimate_tokens
@@ -46,7 +46,7 @@ class Embedded:
 
 def client() -> openai.OpenAI:
     """Return a client of the embedding service."""
-    return services.client(conf().embedding_base_url, conf().embedding_api_key)
+    return openai_client.client(conf().embedding_base_url, conf().embedding_api_key)
 
 
 def embed(
@@ -63,7 +63,7 @@ def embed(
     The answer has to be whole after `within_s` seconds.
 
     Raises:
-        ServiceFault, ConfigurationFault: as `services` translates the service's errors.
+        ServiceFault, ConfigurationFault: as `openai_client` translates the service's errors.
     """
     settings = conf()
     deadline = time.monotonic() + within_s
@@ -74,18 +74,18 @@ def embed(
     body: Any = None
     try:
         with (
-            services.translated(
+            openai_client.translated(
                 "embedding", settings.embedding_base_url, settings.embedding_api_key
             ),
             api.embeddings.with_streaming_response.create(
                 model=model,
                 input=sent,
                 encoding_format="base64",
-                extra_headers=services.request_id(call_id),
+                extra_headers=openai_client.request_id(call_id),
                 **asked,
             ) as response,
         ):
-            body = services.read_json(response, "embedding", deadline)
+            body = openai_client.read_json(response, "embedding", deadline)
         return Embedded(_vectors(body, len(texts), model, dimensions), _tokens(body, sent))
     except ChronosError as error:
         if error.was_paid:
@@ -141,7 +141,7 @@ def _vector(embedding: Any) -> Any:
 def _tokens(body: Any, sent: Sequence[str]) -> int:
     """Return what an answer says it used: no token has less than a byte, each text a few more."""
     usage = body.get("usage") if isinstance(body, dict) else None
-    counted = services.amount(usage.get("total_tokens") if isinstance(usage, dict) else None)
+    counted = openai_client.amount(usage.get("total_tokens") if isinstance(usage, dict) else None)
     return int(min(counted, sum(len(text.encode()) + _EXTRA_TOKENS for text in sent)))
 
 

@@ -79,7 +79,7 @@ def test_what_a_useless_answer_cost_is_booked_within_what_was_sent(
 
 
 def test_an_answer_without_end_is_not_kept_in_memory(upload, worker, openai, monkeypatch):
-    monkeypatch.setattr("videos.services._MAX_BODY_BYTES", 1_000)
+    monkeypatch.setattr("videos.ai.openai_client._MAX_BODY_BYTES", 1_000)
     openai.faults.append(
         Fault(status=200, path="transcriptions", body=b" " * 100_000 + b"{}", times=9)
     )

@@ -1,0 +1,1 @@
+"""Transcription and embedding services: what they can do, how they are called."""
