@@ -20,11 +20,12 @@ from django.db import transaction
 from django.db.models import Count, F, Min, OuterRef, Q, QuerySet, Subquery, Window
 from django.db.models.functions import Now, RowNumber
 
-from videos import locks, transport
 from videos import runs as lifecycle
-from videos.commits import after_commit
+from videos import transport
 from videos.conf import conf
+from videos.durable import transactions
 from videos.durable.capacity import Capacity
+from videos.durable.transactions import after_commit
 from videos.exceptions import Yielded
 from videos.models import Run
 
@@ -45,7 +46,7 @@ def release() -> int:
     if getattr(_deferred, "is_on", False):
         return 0
     with transaction.atomic():
-        locks.hold(locks.RELEASE)
+        transactions.hold(transactions.ADMISSION)
         capacity = Capacity()
         released = _release_default(capacity) + _release_bulk(capacity)
         if released:

@@ -9,17 +9,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import timedelta
 
-from django.db import connection
 from django.db.models import DurationField, ExpressionWrapper, F
 from django.db.models.functions import Greatest, Now
 
 from videos.conf import conf
+from videos.durable import transactions
 from videos.exceptions import BudgetSpent, OverBudget
 from videos.models import Call
 
 _WINDOW_S = 60.0
-#: First key of the advisory locks, one for each service; any number nothing else uses.
-_LOCK = 0x6368726E
 
 
 def affordable(service: str, tokens: Sequence[int]) -> int:
@@ -56,9 +54,8 @@ def affordable(service: str, tokens: Sequence[int]) -> int:
 
 def _recent(service: str) -> list[tuple[float, int]]:
     """Return (seconds until it leaves the window, tokens) of each recent call, oldest first."""
-    with connection.cursor() as cursor:
-        number = list(Call.Service.values).index(service)
-        cursor.execute("SELECT pg_advisory_xact_lock(%s, %s)", [_LOCK, number])
+    number = list(Call.Service.values).index(service)
+    transactions.hold(transactions.RATE_LIMIT, number)
     window = timedelta(seconds=_WINDOW_S)
     calls = Call.objects.filter(service=service, sent_at__gt=Now() - window).order_by("sent_at")
     leaves_in = ExpressionWrapper(F("sent_at") + window - Now(), DurationField())

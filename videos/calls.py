@@ -15,9 +15,8 @@ from django.db import connection, transaction
 from videos import breaker, budget, ledger
 from videos.ai import openai_client
 from videos.claims import Claim, start_call
-from videos.commits import after_commit
 from videos.conf import conf
-from videos.durable.database import DATABASE_ERRORS, is_lost
+from videos.durable.transactions import DATABASE_ERRORS, after_commit, is_lost
 from videos.exceptions import ChronosError, Signal
 from videos.models import Call, Run, Step
 from videos.text.storable import error_message

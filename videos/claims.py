@@ -21,10 +21,10 @@ from django.db import transaction
 from django.db.models import F, Q
 from django.db.models.functions import Coalesce, Now
 
-from videos import locks, runs
+from videos import runs
 from videos.conf import conf
-from videos.durable import set_aside
-from videos.durable.database import is_lost
+from videos.durable import set_aside, transactions
+from videos.durable.transactions import is_lost
 from videos.exceptions import ClaimLost, HandedOver, RunCancelled, TimedOut
 from videos.models import Run, SetAside
 from videos.registry import registry
@@ -126,7 +126,7 @@ class Claim:
             RunCancelled: if somebody asked for that, unless the guard is there to do it.
         """
         with transaction.atomic():
-            locks.bound_silence()
+            transactions.bound_silence()
             run = runs.locked(self.run, skip=skip, token=self.token, state=Run.State.RUNNING)
             if run is None:
                 raise ClaimLost(f"run {self.run.pk} has another owner")

@@ -9,7 +9,7 @@ from django.db.models.functions import Now
 
 from videos import admission, runs
 from videos.durable import set_aside
-from videos.durable.database import is_lost
+from videos.durable.transactions import is_lost
 from videos.exceptions import Misconfigured
 from videos.models import Event, Run, SetAside
 from videos.registry import Function, registry

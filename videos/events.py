@@ -27,7 +27,7 @@ from django.db import IntegrityError, transaction
 from django.dispatch import Signal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from videos.commits import after_commit
+from videos.durable.transactions import after_commit
 from videos.exceptions import EventRefused, UnknownChunk, UnknownVideo
 from videos.models import Chunk, Event, Video
 from videos.registry import WHOLE, Function, Stage, check_callee, check_function, registry

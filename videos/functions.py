@@ -14,7 +14,7 @@ from dramatiq.middleware import SkipMessage
 from videos import admission, claims, events, isolation, runs, statuses, steps, transport
 from videos.claims import Claim
 from videos.durable import set_aside
-from videos.durable.database import DATABASE_ERRORS, is_lost
+from videos.durable.transactions import DATABASE_ERRORS, is_lost
 from videos.exceptions import (
     ChronosError,
     CircuitOpen,

@@ -20,7 +20,7 @@ from django.db.models.functions import Now
 from dramatiq.middleware import SkipMessage
 
 from videos import runs, transport
-from videos.commits import after_commit
+from videos.durable.transactions import after_commit
 from videos.exceptions import WorkerLost
 from videos.local import sandbox
 from videos.models import Run

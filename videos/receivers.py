@@ -8,8 +8,8 @@ from django.db.models.signals import post_delete, post_save, pre_delete
 from django.dispatch import receiver
 
 from videos import admission, events
-from videos.commits import after_commit
 from videos.dispatching import dispatch
+from videos.durable.transactions import after_commit
 from videos.events import event_recorded
 from videos.models import Event, Transcript, Video
 from videos.pipeline.deletion import delete_later

@@ -13,7 +13,7 @@ from django.db.models.functions import Least, Now, Power
 
 from videos import ledger, statuses
 from videos.durable import set_aside
-from videos.durable.database import is_lost
+from videos.durable.transactions import is_lost
 from videos.models import ACTIVE_STATES, Run, SetAside, Step, Video
 from videos.registry import Function, registry
 

@@ -13,12 +13,11 @@ from django.db import Error, connection, transaction
 from django.db.models import Q, QuerySet, Value
 from django.db.models.functions import Now
 
-from videos import admission, dispatching, ledger, locks, runs, transport
-from videos.commits import after_commit
+from videos import admission, dispatching, ledger, runs, transport
 from videos.conf import conf
-from videos.durable import set_aside
+from videos.durable import set_aside, transactions
 from videos.durable.capacity import Capacity
-from videos.durable.database import is_lost
+from videos.durable.transactions import after_commit, is_lost
 from videos.exceptions import Misconfigured, WorkerLost
 from videos.models import Event, Run, SetAside, Worker
 from videos.registry import registry
@@ -66,7 +65,7 @@ def _sweep(look: Callable[[], set[str]]) -> Swept:
     swept = Swept()
     stuck: list[Run] = []
     with transaction.atomic():
-        if not locks.try_hold(locks.SWEEP):
+        if not transactions.try_hold(transactions.SWEEP):
             return swept
         found = look()
         if not found:

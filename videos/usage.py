@@ -19,7 +19,7 @@ from django.db import IntegrityError, transaction
 from django.db.models import Count, Q, QuerySet, Sum
 from django.db.models.functions import TruncMonth
 
-from videos import locks
+from videos.durable import transactions
 from videos.models import Call, MonthlyUsage
 
 _UTC = ZoneInfo("UTC")
@@ -163,7 +163,7 @@ def _keep(rows: list[dict[str, Any]], since: date | None, until: date | None) ->
         # A creator who was deleted just now: the next who asks keeps the month without.
         with suppress(IntegrityError), transaction.atomic():
             # Of two that ask at once, the second finds the month kept.
-            locks.hold(locks.USAGE)
+            transactions.hold(transactions.USAGE)
             if not MonthlyUsage.objects.filter(month=month).exists():
                 MonthlyUsage.objects.bulk_create(
                     MonthlyUsage(

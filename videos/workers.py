@@ -19,7 +19,7 @@ from uuid6 import uuid7
 
 from videos import claims, runs, sweeping, transport
 from videos.conf import conf
-from videos.durable.database import is_lost
+from videos.durable.transactions import is_lost
 from videos.exceptions import Signal
 from videos.local import workdirs
 from videos.models import Worker

@@ -13,7 +13,7 @@ from django.db.models import Exists, F, OuterRef, Q, QuerySet, Value
 from django.db.models.functions import Now
 
 from videos.durable.backoff import next_attempt_at
-from videos.durable.database import is_lost
+from videos.durable.transactions import is_lost
 from videos.models import Event, Run, SetAside
 from videos.text.storable import error_message
 

@@ -13,8 +13,8 @@ from django.db import transaction
 from django.db.models import F, Q, QuerySet
 from django.db.models.functions import Now
 
-from videos.commits import after_commit
 from videos.durable.backoff import next_attempt_at
+from videos.durable.transactions import after_commit
 from videos.models import StorageDeletion, Transcript, Video
 from videos.text.storable import error_message
 

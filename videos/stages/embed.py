@@ -22,7 +22,7 @@ from videos import admission, calls, runs, statuses, steps
 from videos.ai import embedding
 from videos.ai.embedding import MAX_INPUT_TOKENS, MAX_INPUTS, MAX_REQUEST_TOKENS
 from videos.claims import Claim
-from videos.durable.database import is_lost
+from videos.durable.transactions import is_lost
 from videos.exceptions import ChronosError, Rejected
 from videos.local.turns import turn
 from videos.models import Call, Chunk, Embedding, Segment, Step

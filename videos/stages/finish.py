@@ -6,11 +6,12 @@ from typing import Any
 
 from django.db.models import FloatField, Func, QuerySet
 
-from videos import events, locks, runs, sources, statuses, steps, transport
+from videos import events, runs, sources, statuses, steps, transport
 from videos.audio import confidence
 from videos.audio.splitting import Interval
 from videos.claims import Claim
-from videos.commits import after_commit
+from videos.durable import transactions
+from videos.durable.transactions import after_commit
 from videos.exceptions import ChronosError
 from videos.models import (
     Call,
@@ -199,7 +200,7 @@ def _serve_configured_model() -> None:
     if serving_space() == space:
         return
     # Of two runs that finish at once, the second must see what the first has put in force.
-    locks.hold(locks.SERVING)
+    transactions.hold(transactions.SERVING)
     ended = (Video.Status.FAILED, Video.Status.CANCELLED)
     others = Revision.objects.exclude(
         embedding_model=space.model, embedding_dimensions=space.dimensions

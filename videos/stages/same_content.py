@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.db import connection
 from django.db.models import QuerySet
 from django.db.models.functions import Now
 
-from videos.commits import after_commit
+from videos.durable import transactions
+from videos.durable.transactions import after_commit
 from videos.exceptions import SameContent
 from videos.models import ACTIVE_STATES, AudioPart, Run, Transcript
 from videos.stages import segments
@@ -29,10 +29,7 @@ _TAKEN_OVER = (
 
 def take_turn(source_hash: str, creator_id: Any) -> None:
     """Let others who begin with the same bytes wait until this transaction ends."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [f"{creator_id} {source_hash}"]
-        )
+    transactions.hold_text(f"{creator_id} {source_hash}")
 
 
 def find(transcript: Transcript, creator_id: Any) -> Transcript | None:
