@@ -6,7 +6,7 @@ import pytest
 from django.db import connection
 from django.utils import timezone
 
-from videos import admission
+from videos.durable import admission
 from videos.exceptions import Yielded
 from videos.models import Run, Worker
 

@@ -7,7 +7,7 @@ from django.utils import timezone
 
 from tests.conftest import ended, eventually
 from tests.openai_server import Fault
-from videos import breaker
+from videos.durable.paid import breaker
 from videos.exceptions import CircuitOpen
 from videos.models import Breaker, Call, Run
 

@@ -6,7 +6,7 @@ import pytest
 from django.db import connection, transaction
 
 from tests.conftest import ended, eventually
-from videos import budget
+from videos.durable.paid import rate_limits
 from videos.exceptions import BudgetSpent, OverBudget
 from videos.models import Call, Run
 
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 def book(tokens):
     with transaction.atomic():
-        count = budget.affordable("embedding", tokens)
+        count = rate_limits.affordable("embedding", tokens)
         Call.objects.bulk_create(
             Call(service="embedding", model="m", reserved_tokens=each) for each in tokens[:count]
         )

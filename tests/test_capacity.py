@@ -6,11 +6,11 @@ import pytest
 from django.utils import timezone
 
 from tests.conftest import eventually
-from videos import admission
+from videos.durable import admission
 from videos.durable.capacity import Capacity
+from videos.durable.registry import WHOLE
+from videos.durable.sweep import sweep
 from videos.models import Run, Worker
-from videos.registry import WHOLE
-from videos.sweeping import sweep
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

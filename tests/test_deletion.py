@@ -7,8 +7,8 @@ import pytest
 from django.core.files.storage import FileSystemStorage
 
 from tests.conftest import ended, eventually
+from videos.durable.sweep import sweep
 from videos.models import StorageDeletion, Video
-from videos.sweeping import sweep
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -5,10 +5,10 @@ from django.core import serializers
 from django.db import transaction
 
 from videos import events
-from videos.dispatching import dispatch
+from videos.durable.dispatch import dispatch
+from videos.durable.registry import registry
 from videos.exceptions import EventRefused
 from videos.models import Event, Run, Video
-from videos.registry import registry
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -13,11 +13,12 @@ from django.db.backends.sqlite3.base import DatabaseWrapper
 from django.db.utils import ConnectionHandler
 
 from tests.conftest import eventually
-from videos import claims, events, workers
+from videos import events
+from videos.durable import claims, workers
+from videos.durable.execution import RunContext
+from videos.durable.registry import registry
 from videos.exceptions import EventRefused, FunctionFault, HandedOver
-from videos.functions import RunContext
 from videos.models import Run, SetAside, Worker
-from videos.registry import registry
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -279,7 +280,7 @@ def test_deep_data_is_refused(start):
 
 def test_a_thread_that_hangs_past_its_deadline_is_no_free_slot(worker, start, monkeypatch):
     monkeypatch.setattr(claims, "_STUCK_S", 0.1)
-    monkeypatch.setattr("videos.workers.end_process", lambda: ended_processes.append(1))
+    monkeypatch.setattr("videos.durable.workers.end_process", lambda: ended_processes.append(1))
     ended_processes = []
     released = []
 

@@ -4,8 +4,8 @@ import pytest
 
 from tests.conftest import eventually
 from videos import events
+from videos.durable.registry import registry
 from videos.models import Run, Step, Worker
-from videos.registry import registry
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -6,8 +6,8 @@ from django.db import DataError, connection
 from tests.conftest import ended, eventually
 from tests.media import make_audio, run_ffmpeg
 from tests.openai_server import Fault, hear_numbers
-from videos import steps
 from videos.audio import splitting
+from videos.durable import steps
 from videos.exceptions import HandedOver
 from videos.models import AudioPart, Call, Glossary, ProbedModel, Run, Segment, Step
 from videos.stages.transcribe import _Transcribing

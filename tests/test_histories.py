@@ -12,12 +12,13 @@ from django.utils import timezone
 from pgvector import HalfVector
 
 from tests.rows import completed_video, spoken_video
-from videos import admission, usage
+from videos import usage
 from videos.admin.work import error_codes
+from videos.durable import admission
+from videos.durable.sweep import sweep
 from videos.management.commands import status
 from videos.models import Call, Embedding, Event, Run, ServingModel, Video
 from videos.search import search
-from videos.sweeping import sweep
 
 #: ROWS=1000000 in the environment shows the same after years.
 ROWS = int(os.environ.get("ROWS", 60_000))

@@ -6,10 +6,11 @@ from django.db.models import F
 from tests.conftest import ended, eventually
 from tests.openai_server import Fault
 from tests.rows import completed_video
-from videos import estimating, runs
+from videos import estimating
+from videos.durable import runs
+from videos.durable.registry import registry
 from videos.exceptions import ClaimLost
 from videos.models import AudioPart, Call, Embedding, ProbedModel, Run, Step
-from videos.registry import registry
 from videos.stages import embed as stage
 from videos.stages import finish
 

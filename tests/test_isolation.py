@@ -9,10 +9,11 @@ import pytest
 from uuid6 import uuid7
 
 from tests.conftest import ended, eventually, worker_environment
-from videos import events, isolation, sweeping, workers
+from videos import events
+from videos.durable import quarantine, sweep, workers
+from videos.durable.workers import WorkerHeartbeat
 from videos.local import workdirs
 from videos.models import Run, Worker
-from videos.workers import WorkerHeartbeat
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -90,14 +91,14 @@ def test_folders_of_killed_processes_are_swept(tmp_path, monkeypatch):
 
 
 def test_a_sweep_that_finds_nothing_costs_one_look(django_assert_max_num_queries):
-    sweeping.sweep()
+    sweep.sweep()
     with django_assert_max_num_queries(4):
-        sweeping.sweep()
+        sweep.sweep()
 
 
 def test_a_message_that_comes_twice_starts_one_process():
-    run = Run.objects.create(function="f", stage="run", state="queued", deaths=isolation.DEATHS)
+    run = Run.objects.create(function="f", stage="run", state="queued", deaths=quarantine.DEATHS)
 
-    reserved = [isolation._reserve(run.pk, "run", uuid7()) for _ in range(2)]
+    reserved = [quarantine._reserve(run.pk, "run", uuid7()) for _ in range(2)]
 
     assert reserved == [True, False]

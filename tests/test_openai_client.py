@@ -10,7 +10,8 @@ from django.db import connection, transaction
 from tests.conftest import ended, eventually
 from tests.openai_server import Fault
 from tests.rows import completed_video
-from videos import admission, breaker, claims, workers
+from videos.durable import admission, claims, workers
+from videos.durable.paid import breaker
 from videos.exceptions import CircuitOpen, ServiceUnavailable
 from videos.models import Breaker, Call, Run, Video
 from videos.search import search

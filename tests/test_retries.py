@@ -2,7 +2,7 @@
 
 import pytest
 
-from videos.retries import retry_delay_s
+from videos.durable.retries import retry_delay_s
 
 
 @pytest.mark.parametrize(

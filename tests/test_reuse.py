@@ -10,7 +10,7 @@ from django.core.files.storage import FileSystemStorage
 
 from tests.conftest import ended
 from videos import sources
-from videos.claims import Claim
+from videos.durable.claims import Claim
 from videos.models import Call, Run
 from videos.stages import same_content
 

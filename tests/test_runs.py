@@ -8,10 +8,10 @@ from django.db import connection, transaction
 from django.utils import timezone
 
 from tests.conftest import eventually
-from videos import admission, claims, sweeping
+from videos.durable import admission, claims
+from videos.durable.sweep import sweep
 from videos.exceptions import ClaimLost, RunCancelled, TimedOut
 from videos.models import Call, Run, Step, Video, Worker
-from videos.sweeping import sweep
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -28,7 +28,7 @@ def database_started_at(monkeypatch):
     """Postgres has been up for an hour, unless a test says otherwise."""
 
     def started(at):
-        monkeypatch.setattr(sweeping, "_database_started_at", lambda: at)
+        monkeypatch.setattr("videos.durable.sweep._database_started_at", lambda: at)
 
     started(timezone.now() - timedelta(hours=1))
     return started

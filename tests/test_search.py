@@ -12,7 +12,7 @@ from pgvector import HalfVector
 from tests.conftest import eventually
 from tests.openai_server import Fault
 from tests.rows import completed_video, spoken_video
-from videos import budget
+from videos.durable.paid import rate_limits
 from videos.exceptions import CircuitOpen, ServiceUnavailable
 from videos.models import Breaker, Call, Embedding, Video
 from videos.search import search
@@ -204,7 +204,7 @@ def test_a_request_that_is_one_transaction_holds_no_budget(creator, openai, sett
     def book_meanwhile():
         eventually(lambda: Call.objects.filter(state="sent").exists())
         with transaction.atomic():
-            booked.append(budget.affordable("embedding", [1]))
+            booked.append(rate_limits.affordable("embedding", [1]))
         openai.gate.set()
         connection.close()
 

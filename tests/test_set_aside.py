@@ -8,11 +8,12 @@ from django.utils import timezone
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from videos import events, sweeping
+from videos import events
+from videos.durable import dispatch as dispatch_module
+from videos.durable.registry import WHOLE, Function, Stage, registry
+from videos.durable.sweep import sweep
 from videos.exceptions import MAX_WAIT_S, RateLimited
 from videos.models import Event, Run, SetAside, Worker
-from videos.registry import WHOLE, Function, Stage, registry
-from videos.sweeping import sweep
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -24,7 +25,7 @@ DATA = {"name": "Ada", "diary": "/dev/null"}
 @pytest.fixture(autouse=True)
 def _a_database_that_is_up_for_an_hour(monkeypatch):
     at = timezone.now() - timedelta(hours=1)
-    monkeypatch.setattr(sweeping, "_database_started_at", lambda: at)
+    monkeypatch.setattr("videos.durable.sweep._database_started_at", lambda: at)
 
 
 @pytest.fixture(autouse=True)
@@ -159,14 +160,14 @@ def test_a_subscriber_is_started_once_it_can(subscriber):
 def test_an_event_whose_dispatch_raises_holds_up_no_younger_one(monkeypatch):
     past = timezone.now() - timedelta(minutes=1)
     made = [Event.objects.create(name=GREETING, data=DATA, created_at=past) for _ in range(3)]
-    dispatch = sweeping.dispatching.dispatch
+    dispatch = dispatch_module.dispatch
 
     def dispatch_or_raise(event_id):
         if event_id == made[0].pk:
             raise KeyError("no such thing")
         return dispatch(event_id)
 
-    monkeypatch.setattr(sweeping.dispatching, "dispatch", dispatch_or_raise)
+    monkeypatch.setattr("videos.durable.dispatch.dispatch", dispatch_or_raise)
     waiting = Run.objects.create(function=GREET, stage=WHOLE, data=DATA)
 
     sweep()
@@ -226,7 +227,7 @@ def test_a_pause_of_the_sweep_begins_no_new_row_of_attempts(monkeypatch):
     def refuse(event_id):
         raise KeyError("still not")
 
-    monkeypatch.setattr(sweeping.dispatching, "dispatch", refuse)
+    monkeypatch.setattr("videos.durable.dispatch.dispatch", refuse)
     sweep()
     assert SetAside.objects.get().attempts == 10
     monkeypatch.undo()

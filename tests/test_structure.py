@@ -25,18 +25,19 @@ ROOMS = {
 PURE = (
     *("text.captions", "text.chunking", "text.counting", "text.ranking"),
     *("audio.splitting", "audio.stitching", "audio.confidence", "audio.ffmpeg_output"),
-    *("retries", "ai.capabilities"),
+    *("durable.retries", "ai.capabilities"),
 )
 
 
 #: Files that import each other in a circle. The list may only shrink.
 CIRCLE = """
-    admission breaker budget calls claims dispatching durable.capacity durable.set_aside events
-    functions isolation ledger models models.video pipeline.deletion pipeline.input_limits
-    pipeline.vectors pipelines registry runs sources stages.captioned stages.chunk stages.cutting
-    stages.embed stages.finish stages.listening stages.material stages.probing stages.recognising
-    stages.review stages.same_content stages.segments stages.transcribe statuses steps sweeping
-    transport workers
+    durable.admission durable.claims durable.dispatch durable.enqueue durable.execution
+    durable.paid_calls durable.quarantine durable.registry durable.runs durable.steps
+    durable.sweep durable.workers events models models.video pipeline.deletion
+    pipeline.input_limits pipeline.vectors pipelines sources stages.captioned stages.chunk
+    stages.cutting stages.embed stages.finish stages.listening stages.material stages.probing
+    stages.recognising stages.review stages.same_content stages.segments stages.transcribe
+    statuses
 """
 
 

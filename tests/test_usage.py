@@ -5,7 +5,7 @@ from datetime import UTC, date, datetime
 import pytest
 
 from videos import usage
-from videos.ledger import cost_usd
+from videos.durable.paid.ledger import cost_usd
 from videos.models import Call, MonthlyUsage
 from videos.usage import summary
 

@@ -12,7 +12,8 @@ from pgvector import HalfVector
 from tests.conftest import ended, eventually
 from tests.openai_server import Fault
 from tests.rows import completed_video
-from videos import claims, events
+from videos import events
+from videos.durable import claims
 from videos.exceptions import EventRefused, HandedOver, UnknownChunk
 from videos.local.turns import turn
 from videos.models import Call, Chunk, Embedding, Revision, Run, ServingModel, Video

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dramatiq
 
-from videos.admission import BULK
+from videos.durable.admission import BULK
 from videos.events import declare_actor
 from videos.pipelines import STAGES
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from django.db.models import Exists, F, OuterRef, QuerySet, Subquery, Sum
 
-from videos import ledger
 from videos.conf import conf
+from videos.durable.paid import ledger
 from videos.models import AudioPart, Chunk, Embedding, Revision, Video
 
 

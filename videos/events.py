@@ -27,16 +27,16 @@ from django.db import IntegrityError, transaction
 from django.dispatch import Signal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
+from videos.durable.registry import WHOLE, Function, Stage, check_callee, check_function, registry
+from videos.durable.retries import DEFAULT_RETRIES
 from videos.durable.transactions import after_commit
 from videos.exceptions import EventRefused, UnknownChunk, UnknownVideo
 from videos.models import Chunk, Event, Video
-from videos.registry import WHOLE, Function, Stage, check_callee, check_function, registry
-from videos.retries import DEFAULT_RETRIES
 from videos.text.storable import error_message, has_unstorable, json_problem
 
 if TYPE_CHECKING:
-    from videos.claims import Claim
-    from videos.functions import RunContext
+    from videos.durable.claims import Claim
+    from videos.durable.execution import RunContext
 
 #: Sent with `event` once the transaction that wrote it is committed.
 event_recorded = Signal()
@@ -172,7 +172,7 @@ def function(
 
 
 def _call(callee: Callable[[RunContext, Any], object], data_type: Any, claim: Claim) -> None:
-    from videos.functions import call
+    from videos.durable.execution import call
 
     call(callee, data_type, claim)
 
@@ -184,7 +184,7 @@ def declare_actor(name: str, stage: str, queue: str = "default") -> dramatiq.Act
     """
 
     def execute_stage(run_id: str) -> None:
-        from videos.functions import execute
+        from videos.durable.execution import execute
 
         execute(UUID(run_id), stage)
 

@@ -14,7 +14,7 @@ from dramatiq.errors import ActorNotFound
 from videos.brokers import WakingRedisBroker
 
 if TYPE_CHECKING:
-    from videos.workers import Pulse
+    from videos.durable.workers import Pulse
 
 logger = logging.getLogger(__name__)
 
@@ -41,7 +41,7 @@ class Durability(Middleware):
     def after_worker_boot(self, broker: Broker, worker: Worker) -> None:
         """Register the worker; start its heartbeat and its sweep."""
         # Brokers are made before the models are loaded, so this module must not need them.
-        from videos.workers import Pulse
+        from videos.durable.workers import Pulse
 
         queues = sorted(worker.consumer_whitelist or broker.get_declared_queues())
         self._pulse = Pulse(worker, queues, owns_process=self._owns_process)
@@ -52,7 +52,7 @@ class Durability(Middleware):
 
         Its consumers fetch nothing more: idle threads would take what was just handed over.
         """
-        from videos import claims, isolation, workers
+        from videos.durable import claims, quarantine, workers
 
         if self._owns_process:
             workers.end_within(workers.END_WITHIN_S, os.EX_TEMPFAIL)
@@ -63,12 +63,12 @@ class Durability(Middleware):
         else:
             for consumer in worker.consumers.values():
                 consumer.pause()
-        isolation.stop()
+        quarantine.stop()
         claims.hand_over()
 
     def after_worker_shutdown(self, broker: Broker, worker: Worker) -> None:
         """Stop the heartbeat and sign the worker off, once the last stage has ended."""
-        from videos import claims
+        from videos.durable import claims
 
         if self._pulse is not None:
             self._pulse.stop()
@@ -78,7 +78,7 @@ class Durability(Middleware):
 
     def after_nack(self, broker: Broker, message: MessageProxy) -> None:
         """Record a terminal failure on the run whose message died."""
-        from videos.functions import message_died
+        from videos.durable.execution import message_died
 
         run_id = _run_id(message)
         if run_id is None:

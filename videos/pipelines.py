@@ -17,12 +17,13 @@ from uuid import UUID
 
 from django.db import transaction
 
-from videos import admission, events, runs, statuses
-from videos.dispatching import dispatch
+from videos import events, statuses
+from videos.durable import admission, runs
+from videos.durable.dispatch import dispatch
+from videos.durable.registry import Chore, Function, Stage, registry
+from videos.durable.retries import EMBEDDING_RETRIES, TRANSCRIPTION_RETRIES
 from videos.models import ACTIVE_STATES, Event, Revision, Run, SetAside, Step, Video
 from videos.pipeline import deletion
-from videos.registry import Chore, Function, Stage, registry
-from videos.retries import EMBEDDING_RETRIES, TRANSCRIPTION_RETRIES
 from videos.stages.chunk import chunk
 from videos.stages.embed import embed
 from videos.stages.finish import finish

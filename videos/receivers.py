@@ -7,8 +7,9 @@ from typing import Any
 from django.db.models.signals import post_delete, post_save, pre_delete
 from django.dispatch import receiver
 
-from videos import admission, events
-from videos.dispatching import dispatch
+from videos import events
+from videos.durable import admission
+from videos.durable.dispatch import dispatch
 from videos.durable.transactions import after_commit
 from videos.events import event_recorded
 from videos.models import Event, Transcript, Video

@@ -18,8 +18,8 @@ from django.db.backends.utils import CursorWrapper
 from django.db.models import QuerySet
 from pgvector import HalfVector
 
-from videos import calls
 from videos.ai import embedding
+from videos.durable import paid_calls
 from videos.exceptions import ChronosError
 from videos.models import Call, Chunk, Segment, ServingModel, Video
 from videos.text.counting import estimate_tokens
@@ -128,7 +128,7 @@ def _query_vector(query: str, serving: ServingModel | None, mode: str) -> HalfVe
         return None
     api = embedding.client().with_options(timeout=_QUERY_TIMEOUT_S)
     try:
-        embedded = calls.perform_query(
+        embedded = paid_calls.perform_query(
             Call.Service.EMBEDDING,
             serving.model,
             estimate_tokens(query),

@@ -14,8 +14,8 @@ from uuid import UUID
 from django.core.files import File
 from django.core.files.storage import Storage
 
-from videos.claims import Claim
 from videos.conf import GIB, conf
+from videos.durable.claims import Claim
 from videos.exceptions import (
     ChronosError,
     DiskFull,

@@ -9,8 +9,8 @@ from django.db.models import F
 from django.db.models.functions import Greatest, Now
 
 from videos import events
+from videos.durable.models import MAX_ERROR_CHARACTERS
 from videos.models import Revision, Run, Video
-from videos.models.work import MAX_ERROR_CHARACTERS
 from videos.text.storable import storable
 
 #: What a video is while each stage works, and the share of the whole that is done before.

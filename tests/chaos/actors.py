@@ -6,7 +6,7 @@ import threading
 from dataclasses import dataclass
 
 from videos import events
-from videos.registry import WHOLE, Function, Stage, registry
+from videos.durable.registry import WHOLE, Function, Stage, registry
 
 UNSERVED_QUEUE = "nobody"
 

@@ -23,7 +23,7 @@ class ChaosConfig(AppConfig):
 
 
 def _log_claims(log: Path) -> None:
-    from videos import claims
+    from videos.durable import claims
 
     original = claims.Claim.__init__
 

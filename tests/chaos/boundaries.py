@@ -25,15 +25,21 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.utils import CursorWrapper
 from openai import DefaultHttpxClient
 
-from videos import claims
 from videos.brokers import WakingRedisBroker
+from videos.durable import claims
 
 VIDEOS = f"{os.sep}videos{os.sep}"
 #: Functions that do something for whoever calls them: their callers name the boundary.
 FRAMES = {
-    *("claims.guard", "transport.enqueue", "brokers.enqueue", "brokers.wake", "brokers.ack"),
+    *("claims.guard", "enqueue.enqueue", "brokers.enqueue", "brokers.wake", "brokers.ack"),
     *("admission.release", "admission._enqueue", "steps.finish", "steps.begin", "steps.step"),
-    *("breaker.note", "calls.fail", "calls.answer", "ledger.fail_call", "ledger.answer_call"),
+    *(
+        "breaker.note",
+        "paid_calls.fail",
+        "paid_calls.answer",
+        "ledger.fail_call",
+        "ledger.answer_call",
+    ),
     *("workers.run", "events.record", "events.execute_stage"),
 }
 WRITES = ("INSERT", "UPDATE", "DELETE")

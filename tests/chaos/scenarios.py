@@ -22,7 +22,7 @@ from tests.chaos.actors import UNSERVED_QUEUE
 from tests.chaos.lane import Lane
 from tests.chaos.service import hear_a_book
 from videos import events
-from videos.sweeping import sweep
+from videos.durable.sweep import sweep
 
 _STALL_S = 14
 _FULL_S = 6.0

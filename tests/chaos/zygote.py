@@ -104,7 +104,7 @@ def _work(folder: Path, skew_s: float) -> None:
     import dramatiq
 
     from tests.chaos.boundaries import Boundaries
-    from videos import claims
+    from videos.durable import claims
 
     claims._STUCK_S = _STUCK_S
     if skew_s:

@@ -18,10 +18,11 @@ from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString, mark_safe
 
-from videos import admission, estimating, pipelines
+from videos import estimating, pipelines
 from videos.admin.histories import CreatorFilter, HistoryAdmin, known_values
 from videos.admin.work import error_codes
 from videos.documents import chunk_documents, eta_s, serving_segments, with_runs
+from videos.durable import admission
 from videos.models import Call, Run, Video
 from videos.playback import stream
 from videos.sources import local_path

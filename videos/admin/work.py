@@ -12,9 +12,10 @@ from django.db.models import Q, QuerySet
 from django.db.models.functions import Now
 from django.http import HttpRequest
 
-from videos import ledger
 from videos.admin.histories import HistoryAdmin, known_values
 from videos.conf import conf
+from videos.durable.paid import ledger
+from videos.durable.registry import registry
 from videos.exceptions import ChronosError
 from videos.models import (
     Breaker,
@@ -29,7 +30,6 @@ from videos.models import (
     Video,
     Worker,
 )
-from videos.registry import registry
 
 #: Failed runs, videos or creators of which a search shows the rows.
 _FOUND = 1_000

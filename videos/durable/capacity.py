@@ -9,7 +9,7 @@ from uuid import UUID
 from django.db.models import Count, QuerySet, Sum
 from django.db.models.functions import Now
 
-from videos.models import Run, Worker
+from videos.durable.models import Run, Worker
 
 #: Released runs may be this many times the live worker slots, so that no slot idles.
 _RELEASED_PER_SLOT = 2

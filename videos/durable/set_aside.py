@@ -13,8 +13,8 @@ from django.db.models import Exists, F, OuterRef, Q, QuerySet, Value
 from django.db.models.functions import Now
 
 from videos.durable.backoff import next_attempt_at
+from videos.durable.models import Event, Run, SetAside
 from videos.durable.transactions import is_lost
-from videos.models import Event, Run, SetAside
 from videos.text.storable import error_message
 
 logger = logging.getLogger(__name__)

@@ -1,5 +1,7 @@
 """The tables of Chronos, by noun."""
 
+from videos.durable.models import ACTIVE_STATES, Event, Run, SetAside, Step, Worker
+from videos.durable.paid.models import Breaker, Call, MonthlyUsage
 from videos.models.knowledge import (
     AudioPart,
     Chunk,
@@ -11,9 +13,7 @@ from videos.models.knowledge import (
     ServingModel,
     Transcript,
 )
-from videos.models.ledger import Breaker, Call, MonthlyUsage
 from videos.models.video import StorageDeletion, Video
-from videos.models.work import ACTIVE_STATES, Event, Run, SetAside, Step, Worker
 
 __all__ = [
     "ACTIVE_STATES",

@@ -15,7 +15,7 @@ from uuid6 import uuid7
 from videos.audio import confidence
 from videos.audio.splitting import Interval, Part
 from videos.audio.stitching import GIVEN, HeardSegment, on_video_clock
-from videos.models.fields import StoredCharField, StoredTextField
+from videos.durable.fields import StoredCharField, StoredTextField
 
 
 class Transcript(models.Model):

@@ -14,13 +14,13 @@ from django.db import models, transaction
 from django.db.models.functions import Now
 from uuid6 import uuid7
 
-from videos.models.fields import StoredTextField
-from videos.models.work import MAX_ERROR_CHARACTERS
+from videos.durable.fields import StoredTextField
+from videos.durable.models import MAX_ERROR_CHARACTERS
 from videos.text import caption_reader
 from videos.text.captions import BadCaptions
 
 if TYPE_CHECKING:
-    from videos.models.work import Run
+    from videos.durable.models import Run
 
 _TITLE_MAX_LENGTH = 255
 MOST_CAPTION_BYTES = 10 * 1024**2

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from videos import runs, sources, statuses, steps
+from videos import sources, statuses
 from videos.audio import confidence, ffmpeg
 from videos.audio.stitching import HeardSegment
-from videos.claims import Claim
+from videos.durable import runs, steps
+from videos.durable.claims import Claim
 from videos.exceptions import UnreadableCaptions
 from videos.models import Revision, Transcript, Video
 from videos.models.video import MOST_CAPTION_BYTES

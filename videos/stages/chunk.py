@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from django.db.models.functions import Now
 
-from videos import runs, steps
-from videos.claims import Claim
+from videos.durable import runs, steps
+from videos.durable.claims import Claim
 from videos.models import Chunk, Revision
 from videos.text import chunking
 from videos.text.chunking import ChunkText

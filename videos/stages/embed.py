@@ -18,10 +18,12 @@ from uuid import UUID
 import openai
 from pgvector import HalfVector
 
-from videos import admission, calls, runs, statuses, steps
+from videos import statuses
 from videos.ai import embedding
 from videos.ai.embedding import MAX_INPUT_TOKENS, MAX_INPUTS, MAX_REQUEST_TOKENS
-from videos.claims import Claim
+from videos.durable import admission, paid_calls, runs, steps
+from videos.durable.claims import Claim
+from videos.durable.retries import EMBEDDING_RETRIES
 from videos.durable.transactions import is_lost
 from videos.exceptions import ChronosError, Rejected
 from videos.local.turns import turn
@@ -36,7 +38,6 @@ from videos.pipeline.vectors import (
     serving_space,
     writers,
 )
-from videos.retries import EMBEDDING_RETRIES
 from videos.text import chunking
 from videos.text.counting import estimate_tokens
 
@@ -249,7 +250,7 @@ def _call(
                 left = left[len(asked) :]
                 continue
             try:
-                call, embedded = calls.perform(
+                call, embedded = paid_calls.perform(
                     claim,
                     its,
                     Call.Service.EMBEDDING,
@@ -302,14 +303,14 @@ def _store(
 ) -> None:
     """Store some targets' vectors, or those of the whole batch, and finish the step."""
     targets = None if some is None else [(each.chunk.pk, each.segment_index) for each in some]
-    with calls.booked_if_lost(call, tokens=embedded.tokens):
+    with paid_calls.booked_if_lost(call, tokens=embedded.tokens):
         encoded = _encoded(batch.targets if some is None else some, vectors, space)
 
-    def store(settled: calls.Settled) -> None:
+    def store(settled: paid_calls.Settled) -> None:
         replace(batch.chunk_ids, space, encoded, targets)
         steps.finish(settled.run, step, None if some is None else {"texts": len(some)})
 
-    calls.settle(claim, call, store, tokens=embedded.tokens)
+    paid_calls.settle(claim, call, store, tokens=embedded.tokens)
 
 
 def _encoded(targets: Sequence[_Target], vectors: Vectors, space: Space) -> bytes:

@@ -6,11 +6,12 @@ from typing import Any
 
 from django.db.models import FloatField, Func, QuerySet
 
-from videos import events, runs, sources, statuses, steps, transport
+from videos import events, sources, statuses
 from videos.audio import confidence
 from videos.audio.splitting import Interval
-from videos.claims import Claim
-from videos.durable import transactions
+from videos.durable import runs, steps, transactions
+from videos.durable.claims import Claim
+from videos.durable.enqueue import enqueue
 from videos.durable.transactions import after_commit
 from videos.exceptions import ChronosError
 from videos.models import (
@@ -43,7 +44,7 @@ def finish(claim: Claim) -> None:
             data = run.data | {_SENT_BACK_FOR: str(configured_space())}
             Run.objects.filter(pk=run.pk).update(data=data)
             runs.advance(run, "embed")
-            after_commit(transport.enqueue, [run])
+            after_commit(enqueue, [run])
         return
     with steps.step(claim, "revision") as step:
         sources.drop_strays(claim, video)

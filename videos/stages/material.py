@@ -9,8 +9,8 @@ from typing import Any
 from videos import sources, statuses
 from videos.ai.capabilities import Capability
 from videos.audio.splitting import Limits
-from videos.claims import Claim
 from videos.conf import conf
+from videos.durable.claims import Claim
 from videos.exceptions import TooLong
 from videos.models import Glossary, Revision, Run, Transcript, Video
 from videos.stages import probing, recognising, same_content, segments

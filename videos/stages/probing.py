@@ -10,14 +10,14 @@ import numpy as np
 import numpy.typing as npt
 import soundfile
 
-from videos import calls, steps
 from videos.ai import capabilities, transcription
 from videos.ai.capabilities import Capability
 from videos.ai.transcription import Heard
 from videos.audio import ffmpeg
 from videos.audio.splitting import SAMPLE_RATE, Limits, Splitter, levels_db
-from videos.claims import Claim
 from videos.conf import conf
+from videos.durable import paid_calls, steps
+from videos.durable.claims import Claim
 from videos.exceptions import Rejected
 from videos.models import Call, ProbedModel, Step
 from videos.stages.cutting import MediaFile
@@ -65,7 +65,7 @@ def probe(claim: Claim, source: MediaFile, folder: Path, model: str) -> Capabili
 def _ask(claim: Claim, step: Step, path: Path, model: str, candidate: Capability) -> Capability:
     api = transcription.client()
     try:
-        call, heard = calls.perform(
+        call, heard = paid_calls.perform(
             claim,
             step,
             Call.Service.TRANSCRIPTION,
@@ -83,7 +83,7 @@ def _ask(claim: Claim, step: Step, path: Path, model: str, candidate: Capability
         api.close()
     found = _capability(candidate, heard)
 
-    def store(settled: calls.Settled) -> None:
+    def store(settled: paid_calls.Settled) -> None:
         if heard.segments:
             ProbedModel.objects.update_or_create(
                 base_url=conf().transcription_base_url or "",
@@ -92,7 +92,7 @@ def _ask(claim: Claim, step: Step, path: Path, model: str, candidate: Capability
             )
         steps.finish(settled.run, step, found.as_json())
 
-    calls.settle(claim, call, store, **heard.measured)
+    paid_calls.settle(claim, call, store, **heard.measured)
     return found
 
 

@@ -18,15 +18,15 @@ from typing import Any
 from django.db.models import QuerySet
 from openai import OpenAI
 
-from videos import calls, steps
 from videos.ai import capabilities, openai_client, transcription
 from videos.ai.capabilities import Capability
 from videos.ai.transcription import Heard
 from videos.audio import confidence, word_times
 from videos.audio.splitting import Interval, Part
 from videos.audio.stitching import CUT, HeardSegment, on_video_clock, spoken_intervals
-from videos.claims import Claim, start_call
 from videos.conf import conf
+from videos.durable import paid_calls, steps
+from videos.durable.claims import Claim, start_call
 from videos.exceptions import ChronosError, ClaimLost
 from videos.models import AudioPart, Call, Run, Step, Transcript
 from videos.stages import review
@@ -128,7 +128,7 @@ class Recognising:
         ordered = [rows[hearing.key] for hearing in batch]
         tokens = [math.ceil(hearing.seconds * _TOKENS_PER_S) for hearing in batch]
         try:
-            booked = calls.book(
+            booked = paid_calls.book(
                 self._claim, ordered, Call.Service.TRANSCRIPTION, self._transcript.model, tokens
             )
         except ChronosError as error:
@@ -170,7 +170,7 @@ class Recognising:
             if not future.done() and time.monotonic() > sent.deadline:
                 del self._under_way[future]
                 self._note_failure(
-                    sent, calls.fail(sent.call, openai_client.overdue(sent.call.service))
+                    sent, paid_calls.fail(sent.call, openai_client.overdue(sent.call.service))
                 )
         for future in [future for future in self._under_way if future.done()]:
             sent = self._under_way[future]
@@ -180,7 +180,7 @@ class Recognising:
             # An answer that could not be stored is left to `close`, which books it.
             del self._under_way[future]
             if isinstance(error, Exception):
-                self._note_failure(sent, calls.fail(sent.call, error))
+                self._note_failure(sent, paid_calls.fail(sent.call, error))
             elif error is not None:
                 raise error
 
@@ -209,10 +209,10 @@ class Recognising:
         for future, sent in self._under_way.items():
             error = future.exception() if future.done() else None
             if future.done() and error is None:
-                calls.answer(sent.call, used=False, **future.result().measured)
+                paid_calls.answer(sent.call, used=False, **future.result().measured)
             else:
                 unanswered = error if isinstance(error, Exception) else None
-                calls.fail(sent.call, unanswered or ClaimLost("The stage ended before it."))
+                paid_calls.fail(sent.call, unanswered or ClaimLost("The stage ended before it."))
         self._under_way.clear()
 
     def _store(self, sent: _Sent, heard: Heard) -> None:
@@ -234,7 +234,7 @@ class Recognising:
             result["voiced"] = voiced
         is_final = hearing.again or trust >= confidence.LEAST_COVERAGE
 
-        def store(settled: calls.Settled) -> None:
+        def store(settled: paid_calls.Settled) -> None:
             if first is not None:
                 before = _trust(hearing.part, first.heard, voiced)
                 settled.used = trust > before
@@ -245,7 +245,7 @@ class Recognising:
             if is_final:
                 self._stored(hearing.part)
 
-        calls.settle(self._claim, sent.call, store, **heard.measured)
+        paid_calls.settle(self._claim, sent.call, store, **heard.measured)
         if is_final:
             hearing.path.unlink(missing_ok=True)
         else:

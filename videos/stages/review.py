@@ -17,8 +17,8 @@ from videos.audio import confidence, speech_models, word_times
 from videos.audio.mixing import Samples
 from videos.audio.splitting import Interval, Part
 from videos.audio.stitching import ALIGNED, CUT, Clock, HeardSegment, spoken_intervals
-from videos.claims import Claim
 from videos.conf import conf
+from videos.durable.claims import Claim
 from videos.models import AudioPart, Transcript
 from videos.stages.cutting import read_upload
 

@@ -17,12 +17,13 @@ import soundfile
 from django.db.models import Q
 from django.db.models.functions import Now
 
-from videos import runs, sources, statuses, steps
+from videos import sources, statuses
 from videos.audio import confidence
 from videos.audio.splitting import Limits, Part
 from videos.audio.stitching import stitch
-from videos.claims import CHECK_S, Claim
 from videos.conf import conf
+from videos.durable import runs, steps
+from videos.durable.claims import CHECK_S, Claim
 from videos.exceptions import ChronosError, MissingFile, SameContent
 from videos.local import workdirs
 from videos.models import AudioPart, Revision, Step, Transcript, Video

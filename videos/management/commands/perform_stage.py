@@ -11,8 +11,8 @@ from uuid import UUID
 from django.core.management.base import BaseCommand, CommandParser
 from dramatiq.middleware import SkipMessage
 
-from videos import claims, functions, isolation
-from videos.workers import Heartbeat
+from videos.durable import claims, execution, quarantine
+from videos.durable.workers import Heartbeat
 
 
 class Command(BaseCommand):
@@ -30,9 +30,9 @@ class Command(BaseCommand):
         heartbeat = _Heartbeat()
         heartbeat.start()
         try:
-            functions.perform(options["run"], options["stage"], options["worker"])
+            execution.perform(options["run"], options["stage"], options["worker"])
         except SkipMessage:
-            sys.exit(isolation.SKIPPED)
+            sys.exit(quarantine.SKIPPED)
         finally:
             heartbeat.stop()
 
@@ -43,7 +43,7 @@ class _Heartbeat(Heartbeat):
     def beat(self) -> None:
         super().beat()
         if claims.stuck_threads():
-            os._exit(isolation.SKIPPED)
+            os._exit(quarantine.SKIPPED)
 
 
 def _hand_over(*_: object) -> None:

@@ -9,7 +9,8 @@ from typing import Any
 
 from django.core.management.base import CommandParser
 
-from videos import admission, estimating, pipelines
+from videos import estimating, pipelines
+from videos.durable import admission
 from videos.management.reporting import (
     Failed,
     ReportingCommand,

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
+from videos.durable.sweep import sweep
 from videos.management.reporting import ReportingCommand
-from videos.sweeping import sweep
 
 
 class Command(ReportingCommand):

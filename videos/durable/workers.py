@@ -17,12 +17,13 @@ from django.db.models.functions import Now
 from django.db.utils import Error as DatabaseError
 from uuid6 import uuid7
 
-from videos import claims, runs, sweeping, transport
 from videos.conf import conf
+from videos.durable import claims, runs, sweep
+from videos.durable.enqueue import enqueue
+from videos.durable.models import Worker
 from videos.durable.transactions import is_lost
 from videos.exceptions import Signal
 from videos.local import workdirs
-from videos.models import Worker
 
 if TYPE_CHECKING:
     import dramatiq
@@ -171,7 +172,7 @@ def _hand_over_all() -> None:
         try:
             with claim.guard(skip=True) as run:
                 handed = runs.lose_worker([run], deaths=0)
-            transport.enqueue(handed)
+            enqueue(handed)
         except (DatabaseError, Signal) as error:
             logger.warning("Run %s is left to the sweep: %s", claim.run.pk, error)
     connection.close()
@@ -219,4 +220,4 @@ class Pulse:
 
 def _sweep() -> None:
     workdirs.sweep()
-    sweeping.sweep()
+    sweep.sweep()

@@ -8,7 +8,7 @@ from django.db.models import Q
 from django.db.models.functions import Now
 from uuid6 import uuid7
 
-from videos.models.fields import StoredCharField, StoredTextField
+from videos.durable.fields import StoredCharField, StoredTextField
 
 #: Characters that are kept of a service's error.
 _MAX_ERROR_CHARACTERS = 1_000

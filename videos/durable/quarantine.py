@@ -19,11 +19,12 @@ from django.db import connections, transaction
 from django.db.models.functions import Now
 from dramatiq.middleware import SkipMessage
 
-from videos import runs, transport
+from videos.durable import runs
+from videos.durable.enqueue import enqueue
+from videos.durable.models import Run
 from videos.durable.transactions import after_commit
 from videos.exceptions import WorkerLost
 from videos.local import sandbox
-from videos.models import Run
 
 logger = logging.getLogger(__name__)
 
@@ -102,7 +103,7 @@ def _note_death(before: Run, stage: str, code: int) -> None:
             return
         if _stopping.is_set():
             handed = runs.lose_worker([run], deaths=0)
-            after_commit(transport.enqueue, handed)
+            after_commit(enqueue, handed)
             return
         how = f"by signal {signal.Signals(-code).name}" if code < 0 else f"with code {code}"
         logger.error("Run %s ended its own process %s in %s.", run.pk, how, stage)

@@ -11,8 +11,9 @@ from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.db.models.functions import Now
 
 from videos.conf import conf
+from videos.durable.models import Run, Step
+from videos.durable.paid.models import Call
 from videos.exceptions import ChronosError
-from videos.models import Call, Run, Step
 from videos.text.storable import error_message
 
 #: USD by model, as published by OpenAI: a minute of audio, or a million tokens.

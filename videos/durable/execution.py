@@ -11,10 +11,14 @@ from uuid import UUID
 from django.db import close_old_connections, transaction
 from dramatiq.middleware import SkipMessage
 
-from videos import admission, claims, events, isolation, runs, statuses, steps, transport
-from videos.claims import Claim
-from videos.durable import set_aside
+from videos import events, statuses
+from videos.durable import admission, claims, quarantine, runs, set_aside, steps
+from videos.durable.claims import Claim
+from videos.durable.enqueue import enqueue
+from videos.durable.models import Run, SetAside, Step
+from videos.durable.registry import Stage, registry
 from videos.durable.transactions import DATABASE_ERRORS, is_lost
+from videos.durable.workers import current_worker_id
 from videos.exceptions import (
     ChronosError,
     CircuitOpen,
@@ -24,10 +28,7 @@ from videos.exceptions import (
     RunCancelled,
     Yielded,
 )
-from videos.models import Run, SetAside, Step
-from videos.registry import Stage, registry
 from videos.text.storable import error_message, has_unstorable, json_problem
-from videos.workers import current_worker_id
 
 logger = logging.getLogger(__name__)
 
@@ -134,12 +135,12 @@ def execute(run_id: UUID, stage: str) -> None:
     """
     close_old_connections()
     try:
-        apart = isolation.is_needed(run_id)
+        apart = quarantine.is_needed(run_id)
     except DATABASE_ERRORS as error:
         raise SkipMessage(str(error)) from None
     if apart:
         try:
-            isolation.perform(run_id, stage, current_worker_id())
+            quarantine.perform(run_id, stage, current_worker_id())
         finally:
             _admit_next(run_id)
     else:
@@ -185,7 +186,7 @@ def _perform_or_end(claim: Claim) -> None:
     except HandedOver:
         with claim.guard(cancelling=True) as run:
             handed = [] if _is_cancelled(run) else runs.hand_over(run)
-        transport.enqueue(handed)
+        enqueue(handed)
         raise SkipMessage(f"run {claim.run.pk} was handed over") from None
     except Yielded:
         with claim.guard(cancelling=True) as run:

@@ -10,11 +10,11 @@ from typing import Any
 from django.db.models import F
 from django.db.models.functions import Coalesce, Now
 
-from videos.claims import Claim
 from videos.conf import conf
+from videos.durable.claims import Claim
+from videos.durable.models import Run, Step
+from videos.durable.retries import retry_delay_s
 from videos.exceptions import ChronosError, Signal
-from videos.models import Run, Step
-from videos.retries import retry_delay_s
 from videos.text.storable import error_message
 
 

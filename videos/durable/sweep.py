@@ -13,14 +13,15 @@ from django.db import Error, connection, transaction
 from django.db.models import Q, QuerySet, Value
 from django.db.models.functions import Now
 
-from videos import admission, dispatching, ledger, runs, transport
 from videos.conf import conf
-from videos.durable import set_aside, transactions
+from videos.durable import admission, dispatch, runs, set_aside, transactions
 from videos.durable.capacity import Capacity
+from videos.durable.enqueue import enqueue, sendable_stages
+from videos.durable.models import Event, Run, SetAside, Worker
+from videos.durable.paid import ledger
+from videos.durable.registry import registry
 from videos.durable.transactions import after_commit, is_lost
 from videos.exceptions import Misconfigured, WorkerLost
-from videos.models import Event, Run, SetAside, Worker
-from videos.registry import registry
 
 logger = logging.getLogger(__name__)
 
@@ -75,7 +76,7 @@ def _sweep(look: Callable[[], set[str]]) -> Swept:
                 with set_aside.apart(what), transaction.atomic():
                     stuck += repair() or []
         swept.requeued = len(stuck)
-        after_commit(transport.enqueue, stuck)
+        after_commit(enqueue, stuck)
     if "events" in found:
         with set_aside.apart("events"):
             swept.redispatched = _dispatch_forgotten()
@@ -168,7 +169,7 @@ def _dispatch_forgotten() -> int:
     ids = list(_forgotten().order_by("created_at").values_list("pk", flat=True)[:_MOST_AT_ONCE])
     for event_id in ids:
         try:
-            dispatching.dispatch(event_id)
+            dispatch.dispatch(event_id)
         except Exception as error:  # Whatever it is, the other events go on.
             if is_lost(error):
                 raise
@@ -179,7 +180,7 @@ def _dispatch_forgotten() -> int:
 def _start_again() -> int:
     """Try again to create the runs of functions that were set aside."""
     rows = list(_set_aside_functions().order_by("next_attempt_at")[:_MOST_AT_ONCE])
-    return sum(bool(dispatching.start_again(row)) for row in rows)
+    return sum(bool(dispatch.start_again(row)) for row in rows)
 
 
 def _look_after_leases() -> list[Run]:
@@ -221,7 +222,7 @@ def _end_unknown() -> None:
     """End the runs of functions or stages that no installed app has: nobody will execute them."""
     known = Q(pk__in=[])
     for function in registry.functions.values():
-        known |= Q(function=function.name, stage__in=transport.sendable_stages(function))
+        known |= Q(function=function.name, stage__in=sendable_stages(function))
     lost = _without_message().filter(requeues__gte=_MOST_REQUEUES_UNKNOWN)
     set_aside.each_run(lost.exclude(known), _end_if_unknown, most=_MOST_AT_ONCE)
 

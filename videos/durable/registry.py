@@ -8,15 +8,15 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from videos.durable.retries import DEFAULT_RETRIES
 from videos.exceptions import MAX_WAIT_S
-from videos.retries import DEFAULT_RETRIES
 from videos.text.storable import has_unstorable
 
 if TYPE_CHECKING:
     from django.db.models import QuerySet
 
-    from videos.claims import Claim
-    from videos.models import Event, Run
+    from videos.durable.claims import Claim
+    from videos.durable.models import Event, Run
 
 
 #: The stage of a function that has no stages of its own.

@@ -10,8 +10,8 @@ from dramatiq import Message
 from dramatiq.errors import BrokerError
 from redis.exceptions import RedisError
 
-from videos.models import Run
-from videos.registry import Function, registry
+from videos.durable.models import Run
+from videos.durable.registry import Function, registry
 
 logger = logging.getLogger(__name__)
 

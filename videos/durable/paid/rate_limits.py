@@ -14,8 +14,8 @@ from django.db.models.functions import Greatest, Now
 
 from videos.conf import conf
 from videos.durable import transactions
+from videos.durable.paid.models import Call
 from videos.exceptions import BudgetSpent, OverBudget
-from videos.models import Call
 
 _WINDOW_S = 60.0
 

@@ -7,12 +7,11 @@ from uuid import UUID
 from django.db import transaction
 from django.db.models.functions import Now
 
-from videos import admission, runs
-from videos.durable import set_aside
+from videos.durable import admission, runs, set_aside
+from videos.durable.models import Event, Run, SetAside
+from videos.durable.registry import Function, registry
 from videos.durable.transactions import is_lost
 from videos.exceptions import Misconfigured
-from videos.models import Event, Run, SetAside
-from videos.registry import Function, registry
 
 
 def dispatch(event_id: UUID) -> list[Run]:

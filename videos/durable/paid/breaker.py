@@ -14,8 +14,9 @@ from django.db.models import DurationField, ExpressionWrapper, F, Q
 from django.db.models.functions import Now
 
 from videos.conf import conf
+from videos.durable.models import Run
+from videos.durable.paid.models import Breaker
 from videos.exceptions import ChronosError, CircuitOpen, ServiceUnavailable
-from videos.models import Breaker, Run
 from videos.text.storable import error_message
 
 Failure = TypeVar("Failure", bound=BaseException)

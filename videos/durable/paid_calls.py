@@ -12,13 +12,14 @@ from typing import Any, Protocol, TypeVar
 
 from django.db import connection, transaction
 
-from videos import breaker, budget, ledger
 from videos.ai import openai_client
-from videos.claims import Claim, start_call
 from videos.conf import conf
+from videos.durable.claims import Claim, start_call
+from videos.durable.models import Run, Step
+from videos.durable.paid import breaker, ledger, rate_limits
+from videos.durable.paid.models import Call
 from videos.durable.transactions import DATABASE_ERRORS, after_commit, is_lost
 from videos.exceptions import ChronosError, Signal
-from videos.models import Call, Run, Step
 from videos.text.storable import error_message
 
 logger = logging.getLogger(__name__)
@@ -61,7 +62,7 @@ def book(
     """
     with claim.guard() as run:
         most = 1 if breaker.pass_call(service) else len(steps)
-        count = budget.affordable(service, tokens[:most])
+        count = rate_limits.affordable(service, tokens[:most])
         return ledger.send_calls(run, steps[:count], service, model, tokens)
 
 
@@ -125,7 +126,7 @@ def perform_query(
 def _book_query(service: str, model: str, tokens: int) -> Call:
     with transaction.atomic():
         breaker.pass_call(service)
-        budget.affordable(service, [tokens])
+        rate_limits.affordable(service, [tokens])
         return ledger.send_query(service, model, tokens)
 
 

@@ -20,14 +20,14 @@ from django.db import transaction
 from django.db.models import Count, F, Min, OuterRef, Q, QuerySet, Subquery, Window
 from django.db.models.functions import Now, RowNumber
 
-from videos import runs as lifecycle
-from videos import transport
 from videos.conf import conf
+from videos.durable import runs as lifecycle
 from videos.durable import transactions
 from videos.durable.capacity import Capacity
+from videos.durable.enqueue import enqueue
+from videos.durable.models import Run
 from videos.durable.transactions import after_commit
 from videos.exceptions import Yielded
-from videos.models import Run
 
 BULK = "bulk"
 _MINUTE = timedelta(seconds=60)
@@ -70,7 +70,7 @@ def released_once() -> Iterator[None]:
 
 def _enqueue(run_ids: Sequence[UUID]) -> None:
     rows = Run.objects.in_bulk(run_ids)
-    transport.enqueue(rows[run_id] for run_id in run_ids if run_id in rows)
+    enqueue(rows[run_id] for run_id in run_ids if run_id in rows)
 
 
 def make_way(run: Run) -> None:

@@ -21,13 +21,12 @@ from django.db import transaction
 from django.db.models import F, Q
 from django.db.models.functions import Coalesce, Now
 
-from videos import runs
 from videos.conf import conf
-from videos.durable import set_aside, transactions
+from videos.durable import runs, set_aside, transactions
+from videos.durable.models import Run, SetAside
+from videos.durable.registry import registry
 from videos.durable.transactions import is_lost
 from videos.exceptions import ClaimLost, HandedOver, RunCancelled, TimedOut
-from videos.models import Run, SetAside
-from videos.registry import registry
 
 #: Seconds between two looks of a waiting stage at its claim.
 CHECK_S = 0.5

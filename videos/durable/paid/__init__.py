@@ -1,0 +1,1 @@
+"""What is paid for: the ledger, prices, limits of calls, and circuit breakers."""
