@@ -1,18 +1,9 @@
-"""The tables of Chronos, by noun."""
+"""The tables of Chronos, by noun; those of the engine are defined in `videos.durable`."""
 
 from videos.durable.models import ACTIVE_STATES, Event, Run, SetAside, Step, Worker
 from videos.durable.paid.models import Breaker, Call, MonthlyUsage
-from videos.models.knowledge import (
-    AudioPart,
-    Chunk,
-    Embedding,
-    Glossary,
-    ProbedModel,
-    Revision,
-    Segment,
-    ServingModel,
-    Transcript,
-)
+from videos.models.search_index import Chunk, Embedding, Revision, ServingModel
+from videos.models.transcript import AudioPart, Glossary, ProbedModel, Segment, Transcript
 from videos.models.video import StorageDeletion, Video
 
 __all__ = [

@@ -1,15 +1,11 @@
-"""What a video is turned into: transcript, segments, chunks, embeddings."""
+"""What is said in a video: transcript, audio parts, segments; and what models are told of it."""
 
 from __future__ import annotations
 
 from django.conf import settings
-from django.contrib.postgres.indexes import GinIndex
-from django.contrib.postgres.search import SearchVectorField
 from django.db import models
-from django.db.backends.utils import names_digest
 from django.db.models import F, Q, Value
 from django.db.models.functions import Now
-from pgvector.django import HalfVectorField
 from uuid6 import uuid7
 
 from videos.audio import confidence
@@ -146,116 +142,6 @@ class Segment(models.Model):
     def suspicious(self) -> bool:
         """Whether there is a reason to doubt the text."""
         return bool(self.doubt)
-
-
-class Revision(models.Model):
-    """What one run made of a video; the video points to the one in force."""
-
-    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
-    video = models.ForeignKey("videos.Video", on_delete=models.CASCADE, related_name="revisions")
-    transcript = models.ForeignKey(
-        Transcript, null=True, on_delete=models.SET_NULL, related_name="revisions"
-    )
-    chunked_at = models.DateTimeField(null=True, blank=True)
-    #: The model in which all of its chunks had vectors when it was finished; empty: none yet.
-    embedding_model = models.CharField(max_length=100, blank=True, default="", db_default="")
-    embedding_dimensions = models.PositiveIntegerField(default=0, db_default=0)
-    created_at = models.DateTimeField(db_default=Now(), editable=False)
-
-    def __str__(self) -> str:
-        return f"revision of {self.video_id}"
-
-
-class Chunk(models.Model):
-    """500 to 1000 words of a transcript: what is embedded and found."""
-
-    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
-    # `chunk_index` begins with it.
-    revision = models.ForeignKey(
-        Revision, on_delete=models.CASCADE, related_name="chunks", db_index=False
-    )
-    index = models.PositiveIntegerField()
-    start = models.FloatField()
-    end = models.FloatField()
-    first_segment = models.PositiveIntegerField()
-    last_segment = models.PositiveIntegerField()
-    text = StoredTextField()
-    word_count = models.PositiveIntegerField()
-    token_count = models.PositiveIntegerField(help_text="An estimate, on the high side.")
-    #: sha256 of the text.
-    content_hash = models.CharField(max_length=64)
-    #: The text search configuration `search` was made with.
-    text_config = models.CharField(max_length=32, default="simple")
-    search = SearchVectorField(null=True)
-
-    class Meta:
-        ordering = ["index"]
-        constraints = [
-            models.UniqueConstraint(fields=["revision", "index"], name="chunk_index"),
-            models.CheckConstraint(condition=Q(end__gte=F("start")), name="chunk_forward"),
-        ]
-        indexes = [
-            GinIndex(fields=["search"], name="chunk_search"),
-            # A search asks which configurations there are, and must not read every chunk for it.
-            models.Index(fields=["text_config"], name="chunk_text_config"),
-        ]
-
-    def __str__(self) -> str:
-        return f"chunk {self.index}"
-
-
-class Embedding(models.Model):
-    """A vector of a chunk, or of the passage of it that begins at `segment_index`."""
-
-    # `embedding_of_target` begins with it.
-    chunk = models.ForeignKey(
-        Chunk, on_delete=models.CASCADE, related_name="embeddings", db_index=False
-    )
-    #: Null: the whole chunk. Else the first segment of a passage of about 25 words.
-    segment_index = models.PositiveIntegerField(null=True)
-    model = models.CharField(max_length=100)
-    dimensions = models.PositiveIntegerField()
-    vector = HalfVectorField()
-    #: sha256 of the text; the same text of the same creator is embedded once.
-    text_hash = models.CharField(max_length=64, default="")
-
-    class Meta:
-        indexes = [models.Index(fields=["text_hash"], name="embedding_text")]
-        constraints = [
-            models.UniqueConstraint(
-                fields=["chunk", "segment_index", "model", "dimensions"],
-                name="embedding_of_target",
-                nulls_distinct=False,
-            )
-        ]
-
-    def __str__(self) -> str:
-        return f"{self.model}, {self.dimensions} dimensions"
-
-    @property
-    def index_name(self) -> str:
-        """The name of the HNSW index of this model's vectors, which `index_embeddings` builds."""
-        return f"embedding_hnsw_{self.dimensions}_{names_digest(self.model, length=12)}"
-
-
-class ServingModel(models.Model):
-    """The one embedding model that searches compare with: a table of one row."""
-
-    id = models.PositiveSmallIntegerField(primary_key=True, default=1, editable=False)
-    model = models.CharField(max_length=100)
-    dimensions = models.PositiveIntegerField()
-    since = models.DateTimeField(auto_now=True)
-
-    class Meta:
-        constraints = [models.CheckConstraint(condition=Q(id=1), name="one_serving_model")]
-
-    def __str__(self) -> str:
-        return f"{self.model}, {self.dimensions} dimensions"
-
-    @property
-    def index_name(self) -> str:
-        """The name of the HNSW index of this model's vectors, which `index_embeddings` builds."""
-        return f"embedding_hnsw_{self.dimensions}_{names_digest(self.model, length=12)}"
 
 
 class Glossary(models.Model):
