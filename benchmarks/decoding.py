@@ -39,8 +39,8 @@ def our_pass(source: Path, codec: str) -> Callable[[], None]:
     from django.test import override_settings
 
     from videos.audio.splitting import Limits
-    from videos.stages.cutting import MediaFile, cut_media
-    from videos.stages.listening import AudioEnd
+    from videos.pipeline.transcribe.cutting import MediaFile, cut_media
+    from videos.pipeline.transcribe.producer import AudioEnd
 
     def cut() -> None:
         with (

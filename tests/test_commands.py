@@ -10,8 +10,8 @@ from django.db import connection
 from tests.conftest import PROJECT, ended, worker_environment
 from tests.media import make_audio
 from tests.rows import completed_video
-from videos.estimating import estimate
 from videos.models import Event, Revision, Run, Video
+from videos.pipeline.estimate import estimate
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -10,7 +10,7 @@ from videos.audio import splitting
 from videos.durable import steps
 from videos.exceptions import HandedOver
 from videos.models import AudioPart, Call, Glossary, ProbedModel, Run, Segment, Step
-from videos.stages.transcribe import _Transcribing
+from videos.pipeline.transcribe.stage import _Transcribing
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

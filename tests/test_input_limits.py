@@ -6,13 +6,12 @@ from django.db.models import F
 from tests.conftest import ended, eventually
 from tests.openai_server import Fault
 from tests.rows import completed_video
-from videos import estimating
 from videos.durable import runs
 from videos.durable.registry import registry
 from videos.exceptions import ClaimLost
 from videos.models import AudioPart, Call, Embedding, ProbedModel, Run, Step
-from videos.stages import embed as stage
-from videos.stages import finish
+from videos.pipeline import embed as stage
+from videos.pipeline import estimate, finish
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -159,10 +158,10 @@ def test_a_model_that_changes_before_the_end_is_embedded_in_as_well(
 def test_what_is_known_is_not_estimated_again(creator):
     video = completed_video(creator)
 
-    assert estimating.estimate([video], "embed").embedding_tokens > 0
-    assert estimating.estimate([video], "chunk").embedding_tokens == 0
-    assert estimating.estimate([video], "chunk", force=True).embedding_tokens > 0
-    assert estimating.estimate([video], "transcribe").audio_seconds == 60
+    assert estimate.estimate([video], "embed").embedding_tokens > 0
+    assert estimate.estimate([video], "chunk").embedding_tokens == 0
+    assert estimate.estimate([video], "chunk", force=True).embedding_tokens > 0
+    assert estimate.estimate([video], "transcribe").audio_seconds == 60
 
 
 def test_what_is_transcribed_already_is_not_estimated_again(creator):
@@ -175,4 +174,4 @@ def test_what_is_transcribed_already_is_not_estimated_again(creator):
             transcript=transcript, start_ms=start, end_ms=start + 20_000, result=done
         )
 
-    assert estimating.estimate([video], None).audio_seconds == pytest.approx(20)
+    assert estimate.estimate([video], None).audio_seconds == pytest.approx(20)

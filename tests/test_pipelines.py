@@ -10,7 +10,7 @@ from tests.conftest import ended, eventually
 from tests.media import make_audio
 from tests.openai_server import Fault
 from tests.rows import completed_video
-from videos import events, sources
+from videos import events
 from videos.exceptions import EventRefused
 from videos.models import (
     AudioPart,
@@ -24,8 +24,9 @@ from videos.models import (
     Transcript,
     Video,
 )
+from videos.pipeline import storage
+from videos.pipeline.transcribe import cutting
 from videos.search import search
-from videos.stages import cutting
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -217,7 +218,7 @@ def test_an_unknown_model_is_a_misconfiguration(upload, worker, openai, settings
 def test_a_video_deleted_while_processed_leaves_only_the_ledger(upload, worker, openai):
     openai.gate.clear()
     video = upload()
-    storage, name = video.file.storage, video.file.name
+    stored_in, name = video.file.storage, video.file.name
     eventually(lambda: Call.objects.filter(state="sent").exists())
 
     video.delete()
@@ -225,7 +226,7 @@ def test_a_video_deleted_while_processed_leaves_only_the_ledger(upload, worker, 
 
     eventually(lambda: Call.objects.get().state in ("answered", "unknown"))
     assert not Call.objects.get().used
-    assert not storage.exists(name)
+    assert not stored_in.exists(name)
     assert not Run.objects.exists()
     assert ended(upload()).status == "completed"
 
@@ -328,7 +329,7 @@ def test_a_full_disk_costs_no_call_that_is_out(
     upload, worker, openai, tmp_path, monkeypatch, settings
 ):
     settings.CHRONOS_DISK_WAIT_S = 0.1
-    full = [sources.disk_full()]
+    full = [storage.disk_full()]
     write = cutting._write_upload
     openai.gate.clear()
 
@@ -409,7 +410,7 @@ def test_a_cancel_does_not_wait_for_a_long_text(upload, worker, openai, monkeypa
         go_on.wait(30)
         return []
 
-    monkeypatch.setattr("videos.stages.chunk.chunking.chunk", chunk_for_ever)
+    monkeypatch.setattr("videos.pipeline.chunk.chunking.chunk", chunk_for_ever)
     video = upload()
     assert begun.wait(20)
 

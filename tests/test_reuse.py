@@ -9,10 +9,10 @@ from django.core.files.base import ContentFile
 from django.core.files.storage import FileSystemStorage
 
 from tests.conftest import ended
-from videos import sources
 from videos.durable.claims import Claim
 from videos.models import Call, Run
-from videos.stages import same_content
+from videos.pipeline import storage
+from videos.pipeline.transcribe import deduplication
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -61,8 +61,8 @@ def test_an_equal_upload_is_heard_itself_if_the_other_is_deleted_meanwhile(
             first.delete()
         return found
 
-    find = same_content.find
-    monkeypatch.setattr(same_content, "find", find_and_delete)
+    find = deduplication.find
+    monkeypatch.setattr(deduplication, "find", find_and_delete)
 
     assert ended(upload()).status == "completed"
     assert len(openai.heard()) == 2
@@ -128,16 +128,16 @@ def test_a_storage_that_fails_halfway_leaves_no_half_audio(upload, worker, monke
 def test_audio_that_another_run_is_about_to_note_stays(upload):
     video = upload()
     run = video.runs.get()
-    storage = video.file.storage
+    files = video.file.storage
     names = [
-        storage.save(f"{video.folder}/audio-{owner}-{token}.flac", ContentFile(b"x"))
+        files.save(f"{video.folder}/audio-{owner}-{token}.flac", ContentFile(b"x"))
         for owner, token in ((run.pk, 1), (run.pk, 3), (uuid4(), 1))
     ]
     Run.objects.filter(pk=run.pk).update(token=2)
     own, other = Claim(Run.objects.get(pk=run.pk), "transcribe", 60), Run(pk=uuid4())
 
-    sources.drop_strays(own, video)
-    assert [storage.exists(name) for name in names] == [False, True, False]
+    storage.drop_strays(own, video)
+    assert [files.exists(name) for name in names] == [False, True, False]
 
-    sources.drop_strays(Claim(other, "transcribe", 60), video)
-    assert storage.exists(names[1])
+    storage.drop_strays(Claim(other, "transcribe", 60), video)
+    assert files.exists(names[1])

@@ -33,11 +33,13 @@ PURE = (
 CIRCLE = """
     durable.admission durable.claims durable.dispatch durable.enqueue durable.execution
     durable.paid_calls durable.quarantine durable.registry durable.runs durable.steps
-    durable.sweep durable.workers events models models.video pipeline.deletion
-    pipeline.input_limits pipeline.vectors pipelines sources stages.captioned stages.chunk
-    stages.cutting stages.embed stages.finish stages.listening stages.material stages.probing
-    stages.recognising stages.review stages.same_content stages.segments stages.transcribe
-    statuses
+    durable.sweep durable.workers events models models.video pipeline.chunk pipeline.deletion
+    pipeline.embed pipeline.finish pipeline.functions pipeline.input_limits pipeline.segments
+    pipeline.statuses pipeline.storage pipeline.transcribe.cutting
+    pipeline.transcribe.deduplication pipeline.transcribe.from_captions
+    pipeline.transcribe.inputs pipeline.transcribe.model_probe pipeline.transcribe.producer
+    pipeline.transcribe.recognition pipeline.transcribe.review pipeline.transcribe.stage
+    pipeline.vectors
 """
 
 

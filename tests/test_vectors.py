@@ -17,9 +17,9 @@ from videos.durable import claims
 from videos.exceptions import EventRefused, HandedOver, UnknownChunk
 from videos.local.turns import turn
 from videos.models import Call, Chunk, Embedding, Revision, Run, ServingModel, Video
+from videos.pipeline import embed as stage
 from videos.pipeline.vectors import Space, VectorRow, encode, replace, writers
 from videos.search import search
-from videos.stages import embed as stage
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -143,7 +143,7 @@ def lose_connection(monkeypatch):
             if at == "before":
                 original(*args)
 
-        monkeypatch.setattr("videos.stages.embed.replace", replace_or_lose)
+        monkeypatch.setattr("videos.pipeline.embed.replace", replace_or_lose)
 
     return lose
 
@@ -165,7 +165,7 @@ def test_an_answer_that_can_never_be_stored_is_booked_as_paid(upload, worker, mo
     def refuse(*_):
         raise ValueError("not this one")
 
-    monkeypatch.setattr("videos.stages.embed.replace", refuse)
+    monkeypatch.setattr("videos.pipeline.embed.replace", refuse)
 
     video = ended(upload())
 
@@ -271,7 +271,7 @@ def test_a_serving_model_that_fails_for_a_moment_is_asked_again(
 
 
 def test_the_check_of_what_serves_reads_no_chunks(creator, settings, django_assert_max_num_queries):
-    from videos.stages.finish import _serve_configured_model
+    from videos.pipeline.finish import _serve_configured_model
 
     for _ in range(3):
         completed_video(creator)

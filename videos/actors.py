@@ -6,7 +6,7 @@ import dramatiq
 
 from videos.durable.admission import BULK
 from videos.events import declare_actor
-from videos.pipelines import STAGES
+from videos.pipeline.functions import STAGES
 
 transcribe_video, chunk_transcript, embed_chunks, finish_video = (
     declare_actor(stage.actor, name) for name, stage in STAGES.items()

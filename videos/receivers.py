@@ -14,7 +14,7 @@ from videos.durable.transactions import after_commit
 from videos.events import event_recorded
 from videos.models import Event, Transcript, Video
 from videos.pipeline.deletion import delete_later
-from videos.pipelines import transcribe_data
+from videos.pipeline.functions import transcribe_data
 
 
 @receiver(post_save, sender=Video, dispatch_uid="videos.request_transcription")

@@ -18,14 +18,15 @@ from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString, mark_safe
 
-from videos import estimating, pipelines
 from videos.admin.histories import CreatorFilter, HistoryAdmin, known_values
 from videos.admin.work import error_codes
 from videos.documents import chunk_documents, eta_s, serving_segments, with_runs
 from videos.durable import admission
 from videos.models import Call, Run, Video
+from videos.pipeline import functions
+from videos.pipeline.estimate import estimate
+from videos.pipeline.storage import local_path
 from videos.playback import stream
-from videos.sources import local_path
 
 #: What a person may edit; the rest is written by the pipeline.
 _EDITABLE = ("title",)
@@ -232,14 +233,14 @@ class VideoAdmin(HistoryAdmin):
     def reprocess(self, request: HttpRequest, videos: QuerySet[Video]) -> HttpResponse | None:
         """Ask from which stage, show how many and what it costs, then process again."""
         stage = request.POST.get("stage", "")
-        if stage in {*pipelines.EVENT_OF_STAGE, _RESUME}:
+        if stage in {*functions.EVENT_OF_STAGE, _RESUME}:
             self._reprocess_all(request, videos, None if stage == _RESUME else stage)
             return None
         choices = []
         for name, note in _CHOICES.items():
             eligible = _eligible(videos, name)
-            estimate = estimating.estimate(eligible, name or None)
-            choices.append((name or _RESUME, note, eligible.count(), estimate))
+            use = estimate(eligible, name or None)
+            choices.append((name or _RESUME, note, eligible.count(), use))
         # All that match the filter are asked for by the filter again, not by a thousand fields.
         across = request.POST.get("select_across") == "1"
         selected = videos[:1] if across else videos

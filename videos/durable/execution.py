@@ -11,7 +11,7 @@ from uuid import UUID
 from django.db import close_old_connections, transaction
 from dramatiq.middleware import SkipMessage
 
-from videos import events, statuses
+from videos import events
 from videos.durable import admission, claims, quarantine, runs, set_aside, steps
 from videos.durable.claims import Claim
 from videos.durable.enqueue import enqueue
@@ -28,6 +28,7 @@ from videos.exceptions import (
     RunCancelled,
     Yielded,
 )
+from videos.pipeline import statuses
 from videos.text.storable import error_message, has_unstorable, json_problem
 
 logger = logging.getLogger(__name__)

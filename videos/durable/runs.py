@@ -11,13 +11,13 @@ from django.db import transaction
 from django.db.models import DurationField, ExpressionWrapper, F, Value
 from django.db.models.functions import Least, Now, Power
 
-from videos import statuses
 from videos.durable import set_aside
 from videos.durable.models import ACTIVE_STATES, Run, SetAside, Step
 from videos.durable.paid import ledger
 from videos.durable.registry import Function, registry
 from videos.durable.transactions import is_lost
 from videos.models import Video
+from videos.pipeline import statuses
 
 #: Fields of a run that has left its worker.
 _RELEASED: dict[str, Any] = {"worker": None, "lease_until": None, "deadline_at": None}

@@ -61,7 +61,7 @@ class AudioPart(models.Model):
     speech = models.JSONField(default=list)
     #: What the service heard, {"language", "segments"} on the clock of the upload; null until it
     #: is transcribed. "voiced": where there is a voice, [[start_ms, end_ms], …] on the video's
-    #: clock, if that was looked for; "reviewed": whether `stages.review` is done with it.
+    #: clock, if that was looked for; "reviewed": whether `transcribe.review` is done with it.
     result = models.JSONField(null=True)
     #: Whether the result is so doubtful that the part is to be heard once more.
     again = models.BooleanField(default=False)

@@ -184,13 +184,13 @@ class Video(models.Model):
         Raises:
             ValueError: for an unknown stage, or a video that has nothing to resume.
         """
-        from videos.pipelines import reprocess
+        from videos.pipeline.functions import reprocess
 
         return reprocess(self, from_stage, force=force)
 
     def cancel(self) -> bool:
         """Stop processing at the next step; return whether there was anything to stop."""
-        from videos.pipelines import cancel
+        from videos.pipeline.functions import cancel
 
         return cancel(self)
 

@@ -9,7 +9,6 @@ from typing import Any
 
 from django.core.management.base import CommandParser
 
-from videos import estimating, pipelines
 from videos.durable import admission
 from videos.management.reporting import (
     Failed,
@@ -21,6 +20,8 @@ from videos.management.reporting import (
 )
 from videos.management.waiting import wait_for_runs, worker_at_hand
 from videos.models import Run, Video
+from videos.pipeline import functions
+from videos.pipeline.estimate import estimate
 
 
 class Command(ReportingCommand):
@@ -39,7 +40,7 @@ class Command(ReportingCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)
         parser.add_argument("videos", nargs="*", metavar="VIDEO")
-        parser.add_argument("--from", dest="from_stage", choices=list(pipelines.EVENT_OF_STAGE))
+        parser.add_argument("--from", dest="from_stage", choices=list(functions.EVENT_OF_STAGE))
         parser.add_argument("--status", choices=Video.Status.values)
         parser.add_argument("--creator", help="Only this creator's videos.")
         parser.add_argument("--all", action="store_true", help="Every video.")
@@ -59,12 +60,12 @@ class Command(ReportingCommand):
         if stage is None and options["videos"]:
             for video in videos:
                 try:
-                    pipelines.resumable_stage(video)
+                    functions.resumable_stage(video)
                 except ValueError as error:
                     raise WrongUsage(str(error)) from None
         document = {
             "runs": [],
-            "estimate": asdict(estimating.estimate(videos, stage, force=options["force"])),
+            "estimate": asdict(estimate(videos, stage, force=options["force"])),
         }
         if options["dry_run"]:
             return document
@@ -102,10 +103,10 @@ class Command(ReportingCommand):
                 self.say(f"Left out: {error}")
 
     def show(self, document: Any, **options: Any) -> None:
-        estimate = document["estimate"]
+        use = document["estimate"]
         self.stdout.write(
-            f"{len(document['runs'])} runs started; about {estimate['audio_seconds']:.0f} s of "
-            f"audio, {estimate['embedding_tokens']} tokens, ${estimate['cost_usd']:.4f}"
+            f"{len(document['runs'])} runs started; about {use['audio_seconds']:.0f} s of "
+            f"audio, {use['embedding_tokens']} tokens, ${use['cost_usd']:.4f}"
         )
 
     def conclude(self, document: Any, **options: Any) -> None:

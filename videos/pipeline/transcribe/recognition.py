@@ -29,8 +29,8 @@ from videos.durable import paid_calls, steps
 from videos.durable.claims import Claim, start_call
 from videos.exceptions import ChronosError, ClaimLost
 from videos.models import AudioPart, Call, Run, Step, Transcript
-from videos.stages import review
-from videos.stages.listening import CutPart
+from videos.pipeline.transcribe import review
+from videos.pipeline.transcribe.producer import CutPart
 
 #: What a second of audio is taken for in the budget of tokens. The audio models are billed by
 #: tokens; until an answer tells, a minute counts as 1,000.

@@ -20,7 +20,7 @@ from videos.durable import paid_calls, steps
 from videos.durable.claims import Claim
 from videos.exceptions import Rejected
 from videos.models import Call, ProbedModel, Step
-from videos.stages.cutting import MediaFile
+from videos.pipeline.transcribe.cutting import MediaFile
 
 #: The first speech is looked for in so much of a recording at a time; so much of it is sent.
 _SEARCHED_S = 120

@@ -20,7 +20,7 @@ from videos.audio.stitching import ALIGNED, CUT, Clock, HeardSegment, spoken_int
 from videos.conf import conf
 from videos.durable.claims import Claim
 from videos.models import AudioPart, Transcript
-from videos.stages.cutting import read_upload
+from videos.pipeline.transcribe.cutting import read_upload
 
 logger = logging.getLogger(__name__)
 

@@ -17,7 +17,7 @@ from videos.audio.mixing import Samples
 from videos.audio.splitting import SAMPLE_RATE, Limits, Part, Splitter, levels_db
 from videos.conf import conf
 from videos.exceptions import TimedOut, UnreadableMedia
-from videos.stages.listening import AudioEnd, CutPart, Listening
+from videos.pipeline.transcribe.producer import AudioEnd, CutPart, Listening
 
 _SAMPLES_PER_MS = SAMPLE_RATE // 1000
 #: ffmpeg decodes audio at several hundred times real time (docs/figures.md).

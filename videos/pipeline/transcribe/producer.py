@@ -10,8 +10,8 @@ from pathlib import Path
 
 import soundfile
 
-from videos import sources
 from videos.audio.splitting import Part
+from videos.pipeline import storage
 
 
 @dataclass(frozen=True)
@@ -90,8 +90,8 @@ class Listening:
             return
         except (soundfile.SoundFileError, AssertionError, OSError) as error:
             # libsndfile does not say why it could not write.
-            low = sources.is_disk_low(self._folder)
-            self._messages.put(sources.disk_full() if low else error)
+            low = storage.is_disk_low(self._folder)
+            self._messages.put(storage.disk_full() if low else error)
         except BaseException as error:
             self._messages.put(error)
         self._wake()

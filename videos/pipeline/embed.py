@@ -18,7 +18,6 @@ from uuid import UUID
 import openai
 from pgvector import HalfVector
 
-from videos import statuses
 from videos.ai import embedding
 from videos.ai.embedding import MAX_INPUT_TOKENS, MAX_INPUTS, MAX_REQUEST_TOKENS
 from videos.durable import admission, paid_calls, runs, steps
@@ -28,7 +27,7 @@ from videos.durable.transactions import is_lost
 from videos.exceptions import ChronosError, Rejected
 from videos.local.turns import turn
 from videos.models import Call, Chunk, Embedding, Segment, Step
-from videos.pipeline import input_limits
+from videos.pipeline import input_limits, statuses
 from videos.pipeline.vectors import (
     Space,
     VectorRow,

@@ -6,15 +6,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from videos import sources, statuses
 from videos.ai.capabilities import Capability
 from videos.audio.splitting import Limits
 from videos.conf import conf
 from videos.durable.claims import Claim
 from videos.exceptions import TooLong
 from videos.models import Glossary, Revision, Run, Transcript, Video
-from videos.stages import probing, recognising, same_content, segments
-from videos.stages.cutting import MediaFile
+from videos.pipeline import segments, statuses, storage
+from videos.pipeline.transcribe import deduplication, model_probe, recognition
+from videos.pipeline.transcribe.cutting import MediaFile
 
 
 @dataclass(frozen=True)
@@ -56,18 +56,18 @@ class Gathering:
         if kept is not None:
             capability = self._capability_by_kept(kept)
             return Material(self._begin_with_kept(kept, capability), capability)
-        source, source_hash = sources.fetch(self._video, self._folder, self._claim)
+        source, source_hash = storage.fetch(self._video, self._folder, self._claim)
         return self._begin(source, source_hash)
 
     def _go_on(self, transcript: Transcript) -> Material:
-        capability = probing.known_capability(transcript.model) or Capability.from_json(
+        capability = model_probe.known_capability(transcript.model) or Capability.from_json(
             transcript.capability
         )
-        if sources.has_audio(self._video, transcript):
+        if storage.has_audio(self._video, transcript):
             return Material(transcript, capability)
         if equal := self._find_equal(transcript):
             return Material(transcript, capability, equal=equal)
-        source, source_hash = sources.fetch(self._video, self._folder, self._claim)
+        source, source_hash = storage.fetch(self._video, self._folder, self._claim)
         if transcript.source_hash != source_hash:
             return self._begin(source, source_hash)
         return Material(transcript, capability, MediaFile.read(source, self._video.language))
@@ -76,13 +76,13 @@ class Gathering:
         file = MediaFile.read(source, self._video.language)
         found = file.probe
         _check_duration(found.announced_ms)
-        sources.check_room(self._folder, found.announced_ms)
+        storage.check_room(self._folder, found.announced_ms)
         model = conf().transcription_model
-        capability = probing.known_capability(model) or probing.probe(
+        capability = model_probe.known_capability(model) or model_probe.probe(
             self._claim, file, self._folder, model
         )
         with self._claim.guard() as run:
-            same_content.take_turn(source_hash, run.creator_id)
+            deduplication.take_turn(source_hash, run.creator_id)
             transcript = self._create(
                 run,
                 capability,
@@ -95,10 +95,10 @@ class Gathering:
 
     def _capability_by_kept(self, kept: Transcript) -> Capability:
         model = conf().transcription_model
-        if known := probing.known_capability(model):
+        if known := model_probe.known_capability(model):
             return known
-        audio = sources.fetch_audio(kept, self._folder, self._claim)
-        return probing.probe(self._claim, MediaFile.read(audio, ""), self._folder, model)
+        audio = storage.fetch_audio(kept, self._folder, self._claim)
+        return model_probe.probe(self._claim, MediaFile.read(audio, ""), self._folder, model)
 
     def _begin_with_kept(self, kept: Transcript, capability: Capability) -> Transcript:
         with self._claim.guard() as run:
@@ -114,7 +114,7 @@ class Gathering:
             )
 
     def _create(self, run: Run, capability: Capability, **known: object) -> Transcript:
-        recognising.forget_parts(run)
+        recognition.forget_parts(run)
         transcript = Transcript(
             video=self._video,
             model=conf().transcription_model,
@@ -136,7 +136,7 @@ class Gathering:
             return None
         cut = self._video.transcripts.exclude(audio="").filter(cut_at__isnull=False)
         kept = cut.order_by("-created_at").first()
-        if kept is None or not sources.has_audio(self._video, kept):
+        if kept is None or not storage.has_audio(self._video, kept):
             return None
         same_track = kept.track_count == 1 or kept.asked.get("language") == self._video.language
         return kept if same_track else None
@@ -149,7 +149,7 @@ class Gathering:
             Limits.from_name(transcript.splitter)
         except ValueError:
             # What is cut as a whole is never cut elsewhere.
-            return transcript.cut_at is None or not sources.has_audio(self._video, transcript)
+            return transcript.cut_at is None or not storage.has_audio(self._video, transcript)
         if transcript.model == conf().transcription_model:
             return False
         return not transcript.parts.exclude(speech=[]).filter(result__isnull=False).exists()
@@ -157,7 +157,7 @@ class Gathering:
     def _find_equal(self, transcript: Transcript) -> Transcript | None:
         if not self._reuses_transcripts or transcript.parts.exists():
             return None
-        return same_content.find(transcript, self._claim.run.creator_id)
+        return deduplication.find(transcript, self._claim.run.creator_id)
 
 
 def _asked(video: Video) -> dict[str, object]:

@@ -17,7 +17,6 @@ import soundfile
 from django.db.models import Q
 from django.db.models.functions import Now
 
-from videos import sources, statuses
 from videos.audio import confidence
 from videos.audio.splitting import Limits, Part
 from videos.audio.stitching import stitch
@@ -27,12 +26,13 @@ from videos.durable.claims import CHECK_S, Claim
 from videos.exceptions import ChronosError, MissingFile, SameContent
 from videos.local import workdirs
 from videos.models import AudioPart, Revision, Step, Transcript, Video
-from videos.stages import review, same_content, segments
-from videos.stages.captioned import take_captions
-from videos.stages.cutting import cut_again, cut_kept, cut_media, nothing_to_cut
-from videos.stages.listening import AudioEnd, CutPart, Listening
-from videos.stages.material import Gathering, Material
-from videos.stages.recognising import Recognising
+from videos.pipeline import segments, statuses, storage
+from videos.pipeline.transcribe import deduplication, review
+from videos.pipeline.transcribe.cutting import cut_again, cut_kept, cut_media, nothing_to_cut
+from videos.pipeline.transcribe.from_captions import take_captions
+from videos.pipeline.transcribe.inputs import Gathering, Material
+from videos.pipeline.transcribe.producer import AudioEnd, CutPart, Listening
+from videos.pipeline.transcribe.recognition import Recognising
 
 logger = logging.getLogger(__name__)
 
@@ -95,14 +95,14 @@ class _Transcribing:
 
     def _audio_of(self, complete: Transcript) -> AbstractContextManager[str]:
         """Keep the audio of an equal file for this video too, as long as there is any."""
-        if not sources.has_audio(self._video, complete):
+        if not storage.has_audio(self._video, complete):
             return nullcontext("")
-        audio = sources.fetch_audio(complete, self._folder, self._claim)
-        return sources.kept_audio(self._video, self._claim, audio)
+        audio = storage.fetch_audio(complete, self._folder, self._claim)
+        return storage.kept_audio(self._video, self._claim, audio)
 
     def _copy(self, complete: Transcript, audio: str, audio_step: Step) -> None:
         with self._claim.guard() as run:
-            segment_count = same_content.copy(complete, self._transcript, audio)
+            segment_count = deduplication.copy(complete, self._transcript, audio)
             steps.finish(run, audio_step, {"taken_from": str(complete.video_id)})
             statuses.measured(self._video.pk, duration_ms=complete.duration_ms)
             segments.announce(run, segment_count, complete.duration_ms)
@@ -118,7 +118,7 @@ class _Transcribing:
         limits = Limits.from_name(transcript.splitter)
         ends = list(transcript.parts.values_list("end_ms", flat=True))
         if material.source is None:
-            audio = sources.fetch_audio(transcript, self._folder, self._claim)
+            audio = storage.fetch_audio(transcript, self._folder, self._claim)
             return cut_kept(audio, self._folder, limits, ends, truncated=transcript.truncated)
         return cut_media(material.source, self._folder, limits, ends)
 
@@ -131,7 +131,7 @@ class _Transcribing:
         end = AudioEnd(transcript.duration_ms, transcript.truncated)
         if not parts:
             return nothing_to_cut(self._folder, end)
-        audio = sources.fetch_audio(transcript, self._folder, self._claim)
+        audio = storage.fetch_audio(transcript, self._folder, self._claim)
         return cut_again(audio, self._folder, parts, end)
 
     def _call_while_listening(self, material: Material) -> Recognising:
@@ -234,7 +234,7 @@ class _Transcribing:
             self._note_end(audio_step, self._transcript.audio)
             return
         whole = self._folder / "audio.flac"
-        with sources.kept_audio(self._video, self._claim, whole) as name:
+        with storage.kept_audio(self._video, self._claim, whole) as name:
             self._note_end(audio_step, name)
 
     def _note_end(self, audio_step: Step, name: str) -> None:
@@ -255,7 +255,7 @@ class _Transcribing:
         if decoded.exists():
             return decoded
         self._transcript.refresh_from_db(fields=["audio"])
-        return sources.fetch_audio(self._transcript, self._folder, self._claim)
+        return storage.fetch_audio(self._transcript, self._folder, self._claim)
 
     def _store_segments(self) -> None:
         try:
@@ -279,7 +279,7 @@ class _Transcribing:
                 language=self._video.language or _spoken_language(rows),
                 coverage=coverage,
             )
-            same_content.tell(self._transcript, run.creator_id)
+            deduplication.tell(self._transcript, run.creator_id)
             runs.advance(run, "chunk")
 
 

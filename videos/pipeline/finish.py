@@ -6,7 +6,7 @@ from typing import Any
 
 from django.db.models import FloatField, Func, QuerySet
 
-from videos import events, sources, statuses
+from videos import events
 from videos.audio import confidence
 from videos.audio.splitting import Interval
 from videos.durable import runs, steps, transactions
@@ -24,8 +24,9 @@ from videos.models import (
     Transcript,
     Video,
 )
+from videos.pipeline import statuses, storage
+from videos.pipeline.segments import warning
 from videos.pipeline.vectors import configured_space, serving_space
-from videos.stages.segments import warning
 
 #: Less than this in a part is more often a noise than speech that was missed.
 _LEAST_SPEECH_MS = 5_000
@@ -47,7 +48,7 @@ def finish(claim: Claim) -> None:
             after_commit(enqueue, [run])
         return
     with steps.step(claim, "revision") as step:
-        sources.drop_strays(claim, video)
+        storage.drop_strays(claim, video)
         with claim.guard() as run:
             chunk_count = _check_complete(run, revision, revision.transcript)
             warnings = _warnings(revision.transcript) + _without_direction(revision)

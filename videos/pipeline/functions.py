@@ -17,17 +17,17 @@ from uuid import UUID
 
 from django.db import transaction
 
-from videos import events, statuses
+from videos import events
 from videos.durable import admission, runs
 from videos.durable.dispatch import dispatch
 from videos.durable.registry import Chore, Function, Stage, registry
 from videos.durable.retries import EMBEDDING_RETRIES, TRANSCRIPTION_RETRIES
 from videos.models import ACTIVE_STATES, Event, Revision, Run, SetAside, Step, Video
-from videos.pipeline import deletion
-from videos.stages.chunk import chunk
-from videos.stages.embed import embed
-from videos.stages.finish import finish
-from videos.stages.transcribe import transcribe
+from videos.pipeline import deletion, statuses
+from videos.pipeline.chunk import chunk
+from videos.pipeline.embed import embed
+from videos.pipeline.finish import finish
+from videos.pipeline.transcribe.stage import transcribe
 
 STAGES = {
     "transcribe": Stage("transcribe_video", transcribe, TRANSCRIPTION_RETRIES),

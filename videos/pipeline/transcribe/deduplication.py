@@ -11,7 +11,7 @@ from videos.durable import transactions
 from videos.durable.transactions import after_commit
 from videos.exceptions import SameContent
 from videos.models import ACTIVE_STATES, AudioPart, Run, Transcript
-from videos.stages import segments
+from videos.pipeline import segments
 
 _ROWS_PER_STATEMENT = 1_000
 #: Seconds until a run looks again whether the other run has ended; its success is told at once.

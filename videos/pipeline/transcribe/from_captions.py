@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from videos import sources, statuses
 from videos.audio import confidence, ffmpeg
 from videos.audio.stitching import HeardSegment
 from videos.durable import runs, steps
@@ -12,7 +11,7 @@ from videos.durable.claims import Claim
 from videos.exceptions import UnreadableCaptions
 from videos.models import Revision, Transcript, Video
 from videos.models.video import MOST_CAPTION_BYTES
-from videos.stages import segments
+from videos.pipeline import segments, statuses, storage
 from videos.text import caption_reader, captions
 
 _TOLERANCE_MS = 2_000
@@ -26,7 +25,7 @@ def take_captions(claim: Claim, video: Video, revision: Revision, folder: Path) 
         FileFault: if the media itself is none.
     """
     with steps.step(claim, "captions") as step:
-        source, _ = sources.fetch(video, folder, claim)
+        source, _ = storage.fetch(video, folder, claim)
         found = ffmpeg.probe(source)
         cues, repairs = _read(video)
         last_ms = max(round(cue.end * 1000) for cue in cues)
@@ -61,7 +60,7 @@ def _doubt(cue: captions.Caption, announced_ms: int | None) -> str:
 
 def _read(video: Video) -> tuple[list[captions.Caption], list[caption_reader.Repair]]:
     assert video.captions.name is not None
-    content = sources.read_whole(video, video.captions.name, MOST_CAPTION_BYTES)
+    content = storage.read_whole(video, video.captions.name, MOST_CAPTION_BYTES)
     try:
         text, guesses = caption_reader.decode(content)
         cues, repairs = caption_reader.read(text)

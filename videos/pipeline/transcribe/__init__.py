@@ -1,0 +1,1 @@
+"""The stage `transcribe`: a file, or a person's captions → audio parts → segments."""
