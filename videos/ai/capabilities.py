@@ -1,7 +1,8 @@
 """What each transcription model takes and gives: one table. Pure.
 
 Source: developers.openai.com, API reference of `POST /v1/audio/transcriptions` and the guide to
-speech to text; for servers of one's own, what they answer to the first call (`pipeline.transcribe.model_probe`).
+speech to text; for servers of one's own, what they answer to the first call
+(`pipeline.transcribe.model_probe`).
 """
 
 from __future__ import annotations
