@@ -36,7 +36,7 @@ def states():
 def test_without_a_worker_runs_wait_for_capacity(creators):
     wait_runs(creators[0], 2)
 
-    assert admission.release() == 0
+    assert admission.admit() == 0
     assert states() == [("ada", "waiting", "capacity")] * 2
 
 
@@ -45,9 +45,9 @@ def test_a_creator_has_so_many_runs_at_once(creators, settings):
     live_worker()
     wait_runs(creators[0], 3)
 
-    assert admission.release() == 2
+    assert admission.admit() == 2
     assert states() == [("ada", "queued", "")] * 2 + [("ada", "waiting", "concurrency")]
-    assert admission.release() == 0
+    assert admission.admit() == 0
 
 
 def test_a_creator_has_so_many_starts_a_minute_and_is_told_the_time(creators, settings):
@@ -55,7 +55,7 @@ def test_a_creator_has_so_many_starts_a_minute_and_is_told_the_time(creators, se
     live_worker()
     wait_runs(creators[0], 2)
 
-    assert admission.release() == 1
+    assert admission.admit() == 1
     waiting = Run.objects.get(state="waiting")
     assert waiting.waiting_for["reason"] == "rate"
     wait_s = (waiting.next_attempt_at - timezone.now()).total_seconds()
@@ -67,7 +67,7 @@ def test_all_runs_of_a_creator_are_told_the_same_reason(creators, settings):
     live_worker()
     wait_runs(creators[0], 20)
 
-    admission.release()
+    admission.admit()
 
     assert states() == [("ada", "queued", "")] + [("ada", "waiting", "concurrency")] * 19
 
@@ -78,7 +78,7 @@ def test_no_creator_takes_all_the_room(creators):
     wait_runs(creators[1], 1)
     wait_runs(creators[2], 1)
 
-    assert admission.release() == 4
+    assert admission.admit() == 4
     queued = Run.objects.filter(state="queued").values_list("creator__username", flat=True)
     assert sorted(queued) == ["ada", "ada", "bob", "cyd"]
 
@@ -91,13 +91,13 @@ def test_one_upload_waits_for_no_long_queue(creators, settings, served):
     if served:
         wait_runs(ada, 1)
         wait_runs(bob, 1)
-        assert admission.release() == 2
+        assert admission.admit() == 2
         Run.objects.update(state="completed", holds_slot=False)
     wait_runs(ada, 10)
     wait_runs(bob, 10)
     wait_runs(cyd, 1)
 
-    admission.release()
+    admission.admit()
 
     queued = Run.objects.filter(state="queued").values_list("creator__username", flat=True)
     assert sorted(queued) == ["ada", "cyd"]
@@ -110,7 +110,7 @@ def test_bulk_work_has_a_pool_of_its_own(creators, settings):
     wait_runs(creators[0], 5, queue="bulk")
     wait_runs(creators[0], 1)
 
-    assert admission.release() == 3
+    assert admission.admit() == 3
     assert Run.objects.filter(queue="bulk", state="queued").count() == 2
     assert Run.objects.filter(queue="default", state="queued").count() == 1
 
@@ -120,15 +120,15 @@ def test_bulk_work_takes_only_threads_that_nothing_else_wants(creators):
     wait_runs(creators[0], 3)
     wait_runs(creators[0], 5, queue="bulk")
 
-    admission.release()
+    admission.admit()
     assert Run.objects.filter(queue="bulk", state="queued").count() == 1
     bulk = Run.objects.get(queue="bulk", state="queued")
     Run.objects.filter(state="queued").update(state="running", lease_until=timezone.now())
-    admission.make_way(bulk)
+    admission.yield_if_preempted(bulk)
 
     wait_runs(creators[1], 1, state="queued")
     with pytest.raises(Yielded):
-        admission.make_way(bulk)
+        admission.yield_if_preempted(bulk)
 
 
 def test_the_limit_of_a_creator_holds_when_many_release_at_once(creators, settings):
@@ -139,7 +139,7 @@ def test_the_limit_of_a_creator_holds_when_many_release_at_once(creators, settin
 
     def release():
         barrier.wait()
-        admission.release()
+        admission.admit()
         connection.close()
 
     threads = [threading.Thread(target=release) for _ in range(8)]
@@ -157,7 +157,7 @@ def test_priority_goes_first(creators, settings):
     wait_runs(creators[0], 1)
     (urgent,) = wait_runs(creators[0], 1, priority=5)
 
-    admission.release()
+    admission.admit()
 
     assert Run.objects.get(state="queued").pk == urgent.pk
 
@@ -165,11 +165,11 @@ def test_priority_goes_first(creators, settings):
 def test_the_cost_of_a_release_does_not_grow_with_what_waits(creators, django_assert_num_queries):
     live_worker(threads=1)
     wait_runs(creators[0], 5)
-    admission.release()
+    admission.admit()
     with django_assert_num_queries(14, exact=False) as few:
-        admission.release()
+        admission.admit()
     wait_runs(creators[0], 200)
-    admission.release()
+    admission.admit()
 
     with django_assert_num_queries(len(few)):
-        admission.release()
+        admission.admit()

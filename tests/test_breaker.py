@@ -47,12 +47,12 @@ def test_one_call_at_a_time_tries_whether_the_service_is_back():
     past = timezone.now() - timedelta(seconds=1)
     Breaker.objects.create(service="embedding", failures=5, openings=1, open_until=past)
 
-    assert breaker.pass_call("embedding")
+    assert breaker.acquire_call("embedding")
     with pytest.raises(CircuitOpen) as refused:
-        breaker.pass_call("embedding")
+        breaker.acquire_call("embedding")
 
     assert refused.value.retry_after_s > 0
-    assert not breaker.pass_call("transcription")
+    assert not breaker.acquire_call("transcription")
 
 
 def test_an_answer_closes_it_and_wakes_what_waits(creator):
@@ -69,8 +69,8 @@ def test_an_answer_closes_it_and_wakes_what_waits(creator):
             next_attempt_at=later,
         )
 
-    breaker.note("embedding", None)
+    breaker.record("embedding", None)
 
     woken = Run.objects.filter(next_attempt_at__lte=timezone.now())
     assert [run.waits_behind for run in woken] == ["embedding"]
-    assert not breaker.pass_call("embedding")
+    assert not breaker.acquire_call("embedding")

@@ -73,7 +73,7 @@ def test_a_queue_that_nobody_serves_takes_no_room_and_is_told():
     runs(50, "gone", state="queued", message_lost_at=timezone.now() + timedelta(hours=1))
     runs(3, "default")
 
-    admission.release()
+    admission.admit()
 
     assert states("default") == ["queued"] * 3
     waiting = Run.objects.filter(queue="gone", state="waiting")
@@ -118,7 +118,7 @@ def test_runs_of_a_queue_go_on_once_it_is_served(worker):
     (run,) = runs(1, "later", data={"name": "Ada", "diary": "/dev/null"})
     eventually(lambda: Worker.objects.exists())
     Worker.objects.update(queues=["default"])
-    admission.release()
+    admission.admit()
     assert Run.objects.get().waiting_for["reason"] == "worker"
 
     Worker.objects.update(queues=["default", "later"])
@@ -133,7 +133,7 @@ def test_bulk_work_yields_to_no_upload_that_its_workers_do_not_serve():
     (bulk,) = runs(1, "bulk", state="running", lease_until=kept)
     runs(5, "default", waiting_reason="capacity")
 
-    admission.make_way(bulk)
+    admission.yield_if_preempted(bulk)
 
 
 def test_bulk_work_is_not_admitted_to_threads_that_do_not_serve_it():
@@ -147,7 +147,7 @@ def test_bulk_work_is_not_admitted_to_threads_that_do_not_serve_it():
 
     assert (capacity.idle("bulk"), capacity.has_idle_thread("bulk")) == (0, False)
     assert capacity.has_idle_thread("default")
-    assert admission.release() == 0
+    assert admission.admit() == 0
 
 
 def test_a_run_that_was_never_begun_counts_among_no_starts(creator, settings):
@@ -159,4 +159,4 @@ def test_a_run_that_was_never_begun_counts_among_no_starts(creator, settings):
     sweep()
     Run.objects.filter(pk=run.pk).update(queue="default")
 
-    assert admission.release() == 1
+    assert admission.admit() == 1

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from videos.text import caption_reader
 from videos.text.captions import (
-    MOST_COLUMNS,
+    MAX_COLUMNS,
     BadCaptions,
     Caption,
     as_srt,
@@ -68,7 +68,7 @@ def test_a_long_segment_becomes_cues_of_two_short_lines():
     cues = list(laid_out([Caption(10.0, 20.0, LONG)]))
 
     assert [cue.text.count("\n") for cue in cues] == [1, 1]
-    assert all(len(line) <= MOST_COLUMNS for cue in cues for line in cue.text.split("\n"))
+    assert all(len(line) <= MAX_COLUMNS for cue in cues for line in cue.text.split("\n"))
     assert " ".join(cue.text.replace("\n", " ") for cue in cues) == LONG
     assert (cues[0].start, cues[-1].end) == (10.0, 20.0)
     assert cues[0].end == cues[1].start == pytest.approx(14.84, abs=0.01)

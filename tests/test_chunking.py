@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from videos.audio.stitching import HeardSegment
+from videos.audio.stitching import RecognizedSegment
 from videos.text.chunking import MAX_WORDS, MIN_WORDS, chunk, passages
 from videos.text.counting import count_words, estimate_tokens
 
@@ -18,7 +18,7 @@ SENTENCES = {
 
 
 def said(texts):
-    return [HeardSegment(2.0 * n, 2.0 * n + 1.5, text) for n, text in enumerate(texts)]
+    return [RecognizedSegment(2.0 * n, 2.0 * n + 1.5, text) for n, text in enumerate(texts)]
 
 
 @pytest.mark.parametrize("language", SENTENCES)

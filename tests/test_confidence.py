@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from videos.audio import confidence
-from videos.audio.stitching import HeardSegment
+from videos.audio.stitching import RecognizedSegment
 
 
 @pytest.mark.parametrize(
@@ -19,7 +19,7 @@ from videos.audio.stitching import HeardSegment
     ],
 )
 def test_coverage_is_the_share_of_speech_that_was_transcribed(speech, segments, share):
-    heard = [HeardSegment(start, end, "text") for start, end in segments]
+    heard = [RecognizedSegment(start, end, "text") for start, end in segments]
 
     assert confidence.coverage(speech, heard) == pytest.approx(share, abs=0.01)
 
@@ -32,22 +32,26 @@ def test_ordinary_speech_is_not_doubted():
     said = "Compound interest is interest on interest, and it grows faster than you would think."
 
     assert doubt_of(
-        [HeardSegment(0, 5.5, said), HeardSegment(6, 7, "Yes."), HeardSegment(8, 9, "Yes.")]
+        [
+            RecognizedSegment(0, 5.5, said),
+            RecognizedSegment(6, 7, "Yes."),
+            RecognizedSegment(8, 9, "Yes."),
+        ]
     ) == ["", "", ""]
 
 
 def test_a_line_that_is_repeated_is_doubted_each_time():
-    loop = [HeardSegment(n, n + 1, "Thank you.") for n in range(3)]
+    loop = [RecognizedSegment(n, n + 1, "Thank you.") for n in range(3)]
 
-    assert doubt_of([*loop, HeardSegment(4, 6, "Let us begin.")]) == ["repeated"] * 3 + [""]
+    assert doubt_of([*loop, RecognizedSegment(4, 6, "Let us begin.")]) == ["repeated"] * 3 + [""]
 
 
 def test_a_text_that_repeats_itself_is_doubted():
-    assert doubt_of([HeardSegment(0, 60, "and so on and " * 20)]) == ["repeated"]
+    assert doubt_of([RecognizedSegment(0, 60, "and so on and " * 20)]) == ["repeated"]
 
 
 def test_text_over_silence_is_doubted():
-    invented = HeardSegment(50, 54, "Thanks for watching!")
+    invented = RecognizedSegment(50, 54, "Thanks for watching!")
 
     assert doubt_of([invented], speech=[(0, 40_000)]) == ["silent"]
 
@@ -55,18 +59,18 @@ def test_text_over_silence_is_doubted():
 def test_more_words_than_anybody_says_are_doubted():
     said = "These are far too many words for the little time that they are said to take up."
 
-    assert doubt_of([HeardSegment(1.0, 2.0, said)]) == ["too fast"]
+    assert doubt_of([RecognizedSegment(1.0, 2.0, said)]) == ["too fast"]
 
 
 def test_what_the_service_doubts_itself_stays_doubted():
-    assert doubt_of([HeardSegment(0, 5, "Hm.", doubt=confidence.UNSURE)]) == ["unsure"]
+    assert doubt_of([RecognizedSegment(0, 5, "Hm.", doubt=confidence.UNSURE)]) == ["unsure"]
 
 
 def test_doubtful_text_earns_no_trust():
-    loop = [HeardSegment(n, n + 1, "Thank you.") for n in range(10)]
+    loop = [RecognizedSegment(n, n + 1, "Thank you.") for n in range(10)]
 
     assert confidence.coverage([(0, 10_000)], loop) == 1
-    assert confidence.trust([(0, 10_000)], loop) == 0
+    assert confidence.score([(0, 10_000)], loop) == 0
 
 
 TAMIL = (
@@ -77,8 +81,8 @@ TAMIL = (
 
 
 def test_a_script_of_many_bytes_is_no_repetition():
-    assert doubt_of([HeardSegment(0, 30, TAMIL)]) == [""]
-    assert doubt_of([HeardSegment(0, 60, TAMIL[:20] * 20)]) == ["repeated"]
+    assert doubt_of([RecognizedSegment(0, 30, TAMIL)]) == [""]
+    assert doubt_of([RecognizedSegment(0, 60, TAMIL[:20] * 20)]) == ["repeated"]
 
 
 SPANS = st.lists(
@@ -93,7 +97,7 @@ def test_coverage_is_what_counting_every_second_gives(speech, segments):
     # A second of tolerance on both sides.
     heard = {second for start, end in segments for second in range(start - 1, end + 1)}
     intervals = [(start * 1000, end * 1000) for start, end in speech]
-    said = [HeardSegment(start, end, "text") for start, end in segments]
+    said = [RecognizedSegment(start, end, "text") for start, end in segments]
 
     share = len(spoken & heard) / len(spoken) if spoken else 1.0
     assert confidence.coverage(intervals, said) == pytest.approx(share)

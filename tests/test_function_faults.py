@@ -14,8 +14,8 @@ from django.db.utils import ConnectionHandler
 
 from tests.conftest import eventually
 from videos import events
-from videos.durable import claims, workers
-from videos.durable.execution import RunContext
+from videos.durable import claims, heartbeat, workers
+from videos.durable.functions import RunContext
 from videos.durable.registry import registry
 from videos.exceptions import EventRefused, FunctionFault, HandedOver
 from videos.models import Run, SetAside, Worker
@@ -279,7 +279,7 @@ def test_deep_data_is_refused(start):
 
 
 def test_a_thread_that_hangs_past_its_deadline_is_no_free_slot(worker, start, monkeypatch):
-    monkeypatch.setattr(claims, "_STUCK_S", 0.1)
+    monkeypatch.setattr(heartbeat, "_STUCK_S", 0.1)
     monkeypatch.setattr("videos.durable.workers.end_process", lambda: ended_processes.append(1))
     ended_processes = []
     released = []
@@ -304,7 +304,7 @@ def lambda_like(run, data):
 
 
 def test_a_process_whose_threads_are_all_stuck_ends(worker, start, monkeypatch):
-    monkeypatch.setattr(claims, "_STUCK_S", 0.1)
+    monkeypatch.setattr(heartbeat, "_STUCK_S", 0.1)
     ended_processes = []
     monkeypatch.setattr(workers, "end_process", lambda: ended_processes.append(1))
     workers._current._heartbeat._owns_process = True
@@ -323,7 +323,7 @@ def test_a_process_whose_threads_are_all_stuck_ends(worker, start, monkeypatch):
 
 def test_giving_a_stage_up_waits_for_no_lock(worker, start, monkeypatch):
     """The heartbeat would cost all other claims their leases."""
-    monkeypatch.setattr(claims, "_STUCK_S", 0.1)
+    monkeypatch.setattr(heartbeat, "_STUCK_S", 0.1)
     released = []
 
     def hang(run, data):
@@ -345,7 +345,7 @@ def test_giving_a_stage_up_waits_for_no_lock(worker, start, monkeypatch):
 
 
 def test_an_end_that_cannot_be_written_costs_no_other_claim_its_lease(worker, start, monkeypatch):
-    monkeypatch.setattr(claims, "_STUCK_S", 0.1)
+    monkeypatch.setattr(heartbeat, "_STUCK_S", 0.1)
     released = []
 
     def hang(run, data):
@@ -355,7 +355,7 @@ def test_an_end_that_cannot_be_written_costs_no_other_claim_its_lease(worker, st
     def fail(run, *_):
         raise KeyError("not even this")
 
-    monkeypatch.setattr(claims.runs, "fail", fail)
+    monkeypatch.setattr("videos.durable.runs.fail", fail)
     hung = start(hang, deadline_s=0.1)
     other = start(hang)
 

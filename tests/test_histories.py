@@ -207,7 +207,7 @@ def test_status_counts_a_history(history, db, capsys, monkeypatch, counted):
 @pytest.mark.django_db
 @pytest.mark.parametrize(
     "ask",
-    [sweep, admission.release, lambda: search("word2000", Video.objects.all(), mode="text")],
+    [sweep, admission.admit, lambda: search("word2000", Video.objects.all(), mode="text")],
 )
 def test_nothing_that_is_done_all_the_time_reads_a_whole_history(history, ask):
     Run.objects.bulk_create(
@@ -307,7 +307,7 @@ def test_all_that_match_can_be_reprocessed_however_many(admin_client, admin_user
 def test_many_that_are_steered_together_are_admitted_once(creator):
     videos = [completed_video(creator) for _ in range(5)]
 
-    with CaptureQueriesContext(connection) as asked, admission.released_once():
+    with CaptureQueriesContext(connection) as asked, admission.admitting_once():
         for video in videos:
             video.reprocess(from_stage="chunk")
 

@@ -73,7 +73,7 @@ def test_what_was_paid_before_a_worker_died_is_not_asked_again(
     talk, worker, openai, settings, monkeypatch
 ):
     settings.CHRONOS_EMBEDDING_MAX_INPUTS = 3
-    original, stored = stage._store, []
+    original, stored = stage._Embedding._store, []
 
     def die_after_one(*arguments):
         original(*arguments)
@@ -82,10 +82,10 @@ def test_what_was_paid_before_a_worker_died_is_not_asked_again(
             Run.objects.update(token=F("token") + 1)
             raise ClaimLost("killed")
 
-    monkeypatch.setattr(stage, "_store", die_after_one)
+    monkeypatch.setattr(stage._Embedding, "_store", die_after_one)
     talk()
     eventually(lambda: stored)
-    runs.lose_worker(list(Run.objects.all()), deaths=0)
+    runs.take_from_worker(list(Run.objects.all()), deaths=0)
 
     eventually(lambda: Run.objects.filter(state="completed").exists())
 

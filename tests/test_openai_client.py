@@ -10,7 +10,7 @@ from django.db import connection, transaction
 from tests.conftest import ended, eventually
 from tests.openai_server import Fault
 from tests.rows import completed_video
-from videos.durable import admission, claims, workers
+from videos.durable import admission, claims, heartbeat, workers
 from videos.durable.paid import breaker
 from videos.exceptions import CircuitOpen, ServiceUnavailable
 from videos.models import Breaker, Call, Run, Video
@@ -120,12 +120,12 @@ def test_an_input_that_always_gets_a_500_fails_in_the_end(upload, worker, openai
 def test_an_outage_is_nobodys_fault_as_long_as_it_may_be_one(settings):
     settings.CHRONOS_BREAKER_FAILURES = 1
     first, second = (
-        breaker.note("embedding", ServiceUnavailable("down", http_status=500)) for _ in range(2)
+        breaker.record("embedding", ServiceUnavailable("down", http_status=500)) for _ in range(2)
     )
     assert isinstance(first, CircuitOpen)
     assert isinstance(second, CircuitOpen)
 
-    breaker.note("embedding", None)
+    breaker.record("embedding", None)
 
     assert Breaker.objects.get().opened_at is None
 
@@ -176,7 +176,7 @@ def test_a_worker_that_ends_waits_for_no_row(upload, monkeypatch):
     exits = []
     monkeypatch.setattr(workers.os, "_exit", exits.append)
 
-    with claims.claimed(run.pk, "transcribe", None) as claim:
+    with claims.claimed(run.pk, "transcribe", None, 3600) as claim:
         assert claim is not None
         locked, let_go = threading.Event(), threading.Event()
 
@@ -217,10 +217,10 @@ def test_a_heartbeat_changes_no_index(upload):
             )
             return cursor.fetchone()
 
-    with claims.claimed(run.pk, "transcribe", None) as claim, transaction.atomic():
+    with claims.claimed(run.pk, "transcribe", None, 3600) as claim, transaction.atomic():
         updated, hot = counts()
         for _ in range(5):
-            claims.renew([claim])
+            heartbeat.renew([claim])
         after, hot_after = counts()
 
     assert (after - updated, hot_after - hot) == (5, 5)

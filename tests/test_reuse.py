@@ -136,8 +136,8 @@ def test_audio_that_another_run_is_about_to_note_stays(upload):
     Run.objects.filter(pk=run.pk).update(token=2)
     own, other = Claim(Run.objects.get(pk=run.pk), "transcribe", 60), Run(pk=uuid4())
 
-    storage.drop_strays(own, video)
+    storage.delete_orphans(own, video)
     assert [files.exists(name) for name in names] == [False, True, False]
 
-    storage.drop_strays(Claim(other, "transcribe", 60), video)
+    storage.delete_orphans(Claim(other, "transcribe", 60), video)
     assert files.exists(names[1])

@@ -8,7 +8,7 @@ from django.db import connection, transaction
 from django.utils import timezone
 
 from tests.conftest import eventually
-from videos.durable import admission, claims
+from videos.durable import admission, claims, heartbeat
 from videos.durable.sweep import sweep
 from videos.exceptions import ClaimLost, RunCancelled, TimedOut
 from videos.models import Call, Run, Step, Video, Worker
@@ -28,7 +28,7 @@ def database_started_at(monkeypatch):
     """Postgres has been up for an hour, unless a test says otherwise."""
 
     def started(at):
-        monkeypatch.setattr("videos.durable.sweep._database_started_at", lambda: at)
+        monkeypatch.setattr("videos.durable.repairs._database_started_at", lambda: at)
 
     started(timezone.now() - timedelta(hours=1))
     return started
@@ -42,7 +42,7 @@ def test_of_many_workers_one_gets_the_run(queued):
         try:
             connection.ensure_connection()
             together.wait()
-            with claims.claimed(queued.pk, "transcribe", None) as claim:
+            with claims.claimed(queued.pk, "transcribe", None, 3600) as claim:
                 if claim is not None:
                     won.append(claim.token)
         finally:
@@ -59,43 +59,43 @@ def test_of_many_workers_one_gets_the_run(queued):
 
 @pytest.mark.parametrize("stage", ["chunk", "finish"])
 def test_a_message_for_another_stage_claims_nothing(queued, stage):
-    with claims.claimed(queued.pk, stage, None) as claim:
+    with claims.claimed(queued.pk, stage, None, 3600) as claim:
         assert claim is None
 
 
 def test_a_stale_worker_cannot_write(queued):
-    with claims.claimed(queued.pk, "transcribe", None) as stale:
+    with claims.claimed(queued.pk, "transcribe", None, 3600) as stale:
         Run.objects.update(lease_until=timezone.now() - timedelta(seconds=1))
         assert sweep().requeued == 1
-        with claims.claimed(queued.pk, "transcribe", None) as fresh:
+        with claims.claimed(queued.pk, "transcribe", None, 3600) as fresh:
             assert fresh.token == stale.token + 1
             with pytest.raises(ClaimLost), stale.guard():
                 raise AssertionError("a stale worker got in")
-            claims.renew([stale])
+            heartbeat.renew([stale])
             with pytest.raises(ClaimLost):
                 stale.check()
-            claims.renew([fresh])
+            heartbeat.renew([fresh])
             fresh.check()
 
 
 def test_the_heartbeat_tells_of_a_deadline_that_passed(queued):
-    with claims.claimed(queued.pk, "transcribe", None) as claim:
+    with claims.claimed(queued.pk, "transcribe", None, 3600) as claim:
         claim.extend_deadline(-1)
-        claims.renew([claim])
+        heartbeat.renew([claim])
         with pytest.raises(TimedOut):
             claim.check()
 
 
 def test_the_heartbeat_tells_of_a_cancellation(queued):
-    with claims.claimed(queued.pk, "transcribe", None) as claim:
+    with claims.claimed(queued.pk, "transcribe", None, 3600) as claim:
         Video.objects.get().cancel()
-        claims.renew([claim])
+        heartbeat.renew([claim])
         with pytest.raises(RunCancelled):
             claim.check()
 
 
 def test_a_lost_worker_leaves_its_calls_unknown(queued):
-    with claims.claimed(queued.pk, "transcribe", None):
+    with claims.claimed(queued.pk, "transcribe", None, 3600):
         Call.objects.create(run_id=queued.pk, service="transcription", model="whisper-1")
         Run.objects.update(lease_until=timezone.now() - timedelta(seconds=1))
         sweep()
@@ -106,7 +106,7 @@ def test_a_lost_worker_leaves_its_calls_unknown(queued):
 
 def test_a_run_that_takes_worker_after_worker_along_fails(queued):
     Run.objects.update(deaths=9)
-    with claims.claimed(queued.pk, "transcribe", None):
+    with claims.claimed(queued.pk, "transcribe", None, 3600):
         Run.objects.update(lease_until=timezone.now() - timedelta(seconds=1))
         sweep()
 
@@ -117,7 +117,7 @@ def test_a_run_that_takes_worker_after_worker_along_fails(queued):
 
 def test_leases_that_a_restart_of_postgres_cost_are_no_deaths(queued, database_started_at):
     database_started_at(timezone.now())
-    with claims.claimed(queued.pk, "transcribe", None):
+    with claims.claimed(queued.pk, "transcribe", None, 3600):
         Run.objects.update(lease_until=timezone.now() - timedelta(seconds=1))
         sweep()
 
@@ -125,7 +125,7 @@ def test_leases_that_a_restart_of_postgres_cost_are_no_deaths(queued, database_s
 
 
 def test_a_new_request_replaces_the_run_and_voids_its_claim(queued):
-    with claims.claimed(queued.pk, "transcribe", None) as claim:
+    with claims.claimed(queued.pk, "transcribe", None, 3600) as claim:
         Video.objects.get().reprocess(from_stage="transcribe")
         with pytest.raises(ClaimLost), claim.guard():
             pass
@@ -161,17 +161,17 @@ def test_a_run_cancelled_while_it_is_released_stays_cancelled(upload, creator):
     Video.objects.get().cancel()
 
     with transaction.atomic():
-        assert admission._mark_released([stale.pk]) == []
+        assert admission._admit([stale.pk]) == []
     assert Run.objects.get(pk=run.pk).state == "cancelled"
 
 
 def test_a_late_thread_does_not_end_the_newer_claim_of_its_process(queued):
-    with claims.claimed(queued.pk, "transcribe", None) as stale:
+    with claims.claimed(queued.pk, "transcribe", None, 3600) as stale:
         Run.objects.update(lease_until=timezone.now() - timedelta(seconds=1))
         sweep()
-        with claims.claimed(queued.pk, "transcribe", None) as fresh:
+        with claims.claimed(queued.pk, "transcribe", None, 3600) as fresh:
             assert set(claims.live_claims()) == {stale, fresh}
-            claims.renew(claims.live_claims())
+            heartbeat.renew(claims.live_claims())
             with pytest.raises(ClaimLost):
                 stale.check()
             fresh.check()
@@ -181,10 +181,12 @@ def test_a_run_that_a_long_transaction_holds_costs_no_other_lease(queued, upload
     other = Run.objects.get(video=upload())
     Run.objects.update(state="queued", holds_slot=True)
     with (
-        claims.claimed(queued.pk, "transcribe", None) as held,
-        claims.claimed(other.pk, "transcribe", None) as free,
+        claims.claimed(queued.pk, "transcribe", None, 3600) as held,
+        claims.claimed(other.pk, "transcribe", None, 3600) as free,
     ):
-        renewed = threading.Thread(target=lambda: (claims.renew([held, free]), connection.close()))
+        renewed = threading.Thread(
+            target=lambda: (heartbeat.renew([held, free]), connection.close())
+        )
         with held.guard():
             renewed.start()
             renewed.join(10)
@@ -195,7 +197,7 @@ def test_a_run_that_a_long_transaction_holds_costs_no_other_lease(queued, upload
 
 def test_a_request_after_a_cancellation_is_not_lost_with_the_run(queued):
     video = Video.objects.get()
-    with claims.claimed(queued.pk, "transcribe", None):
+    with claims.claimed(queued.pk, "transcribe", None, 3600):
         video.cancel()
 
         started = video.reprocess(from_stage="transcribe")
@@ -205,11 +207,11 @@ def test_a_request_after_a_cancellation_is_not_lost_with_the_run(queued):
 
 
 def test_a_stage_that_does_not_look_at_its_claim_is_given_up(queued, monkeypatch):
-    with claims.claimed(queued.pk, "transcribe", None) as claim:
+    with claims.claimed(queued.pk, "transcribe", None, 3600) as claim:
         Run.objects.update(deadline_at=timezone.now() - timedelta(seconds=1))
-        claims.renew([claim])
-        monkeypatch.setattr(claims, "_STUCK_S", 0.0)
-        claims.renew([claim])
+        heartbeat.renew([claim])
+        monkeypatch.setattr(heartbeat, "_STUCK_S", 0.0)
+        heartbeat.renew([claim])
 
         assert (Run.objects.get().state, Video.objects.get().error_code) == ("failed", "timed_out")
         with pytest.raises(ClaimLost), claim.guard():
@@ -217,7 +219,7 @@ def test_a_stage_that_does_not_look_at_its_claim_is_given_up(queued, monkeypatch
 
 
 def test_a_process_that_falls_silent_keeps_no_lock_for_long(queued):
-    with claims.claimed(queued.pk, "transcribe", None) as claim, claim.guard():
+    with claims.claimed(queued.pk, "transcribe", None, 3600) as claim, claim.guard():
         assert shown("idle_in_transaction_session_timeout") == "10s"
     assert shown("idle_in_transaction_session_timeout") == "0"
 
@@ -273,7 +275,7 @@ def test_a_delete_waits_for_what_the_worker_is_writing(queued):
         finally:
             connection.close()
 
-    with claims.claimed(queued.pk, "transcribe", None) as claim, claim.guard():
+    with claims.claimed(queued.pk, "transcribe", None, 3600) as claim, claim.guard():
         thread = threading.Thread(target=delete)
         thread.start()
         eventually(waits_for_a_lock)

@@ -25,7 +25,7 @@ DATA = {"name": "Ada", "diary": "/dev/null"}
 @pytest.fixture(autouse=True)
 def _a_database_that_is_up_for_an_hour(monkeypatch):
     at = timezone.now() - timedelta(hours=1)
-    monkeypatch.setattr("videos.durable.sweep._database_started_at", lambda: at)
+    monkeypatch.setattr("videos.durable.repairs._database_started_at", lambda: at)
 
 
 @pytest.fixture(autouse=True)

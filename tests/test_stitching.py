@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from videos.audio.splitting import Part
-from videos.audio.stitching import HeardSegment, on_video_clock, spoken_intervals, stitch
+from videos.audio.stitching import RecognizedSegment, on_video_clock, spoken_intervals, stitch
 
 
 def part(start_ms, end_ms, *speech):
@@ -14,8 +14,8 @@ def part(start_ms, end_ms, *speech):
 def test_times_are_moved_by_the_parts_start():
     joined = stitch(
         [
-            (part(60_000, 90_000), [HeardSegment(1.5, 4.0, " second  part ")]),
-            (part(0, 60_000), [HeardSegment(0.0, 2.0, "first part")]),
+            (part(60_000, 90_000), [RecognizedSegment(1.5, 4.0, " second  part ")]),
+            (part(0, 60_000), [RecognizedSegment(0.0, 2.0, "first part")]),
         ]
     )
 
@@ -26,7 +26,7 @@ def test_times_are_moved_by_the_parts_start():
 
 
 def test_times_outside_a_part_are_kept_inside_it():
-    (only,) = stitch([(part(10_000, 20_000), [HeardSegment(-3.0, 99.0, "text")])])
+    (only,) = stitch([(part(10_000, 20_000), [RecognizedSegment(-3.0, 99.0, "text")])])
 
     assert (only.start, only.end) == (10.0, 20.0)
 
@@ -34,8 +34,8 @@ def test_times_outside_a_part_are_kept_inside_it():
 def test_the_silence_that_was_left_out_is_put_back():
     whole = part(10_000, 110_000, (10_000, 20_000), (80_000, 110_000))
     heard = [
-        HeardSegment(9.0, 10.0, "before", words=[(9.0, 10.0, "before")]),
-        HeardSegment(12.0, 13.0, "after", words=[(12.0, 13.0, "after")]),
+        RecognizedSegment(9.0, 10.0, "before", words=[(9.0, 10.0, "before")]),
+        RecognizedSegment(12.0, 13.0, "after", words=[(12.0, 13.0, "after")]),
     ]
 
     before, after = on_video_clock(whole, heard)
@@ -50,7 +50,7 @@ def test_at_a_seam_an_end_belongs_to_the_earlier_clip_and_a_start_to_the_later()
     whole = part(0, 100_000, (0, 10_000), (90_000, 100_000))
 
     ends, starts = on_video_clock(
-        whole, [HeardSegment(8.0, 11.0, "ends"), HeardSegment(11.0, 12.5, "starts")]
+        whole, [RecognizedSegment(8.0, 11.0, "ends"), RecognizedSegment(11.0, 12.5, "starts")]
     )
 
     assert (ends.end, starts.start, starts.end) == (11.0, 89.0, 90.5)
@@ -58,9 +58,11 @@ def test_at_a_seam_an_end_belongs_to_the_earlier_clip_and_a_start_to_the_later()
 
 def test_a_segment_said_to_go_on_beyond_a_seam_ends_before_the_silence():
     whole = part(0, 100_000, (0, 10_000), (90_000, 100_000))
-    said = HeardSegment(8.0, 11.5, "said", words=[(8.0, 9.0, "said")])
+    said = RecognizedSegment(8.0, 11.5, "said", words=[(8.0, 9.0, "said")])
 
-    by_words, by_length = on_video_clock(whole, [said, HeardSegment(10.5, 13.0, "longer behind")])
+    by_words, by_length = on_video_clock(
+        whole, [said, RecognizedSegment(10.5, 13.0, "longer behind")]
+    )
 
     assert (by_words.start, by_words.end) == (8.0, 11.0)
     assert (by_length.start, by_length.end) == (89.0, 91.0)
@@ -70,17 +72,17 @@ def test_a_segment_with_words_at_both_sides_of_a_silence_spans_it():
     whole = part(0, 100_000, (0, 10_000), (90_000, 100_000))
     words = [(9.0, 10.0, "one"), (12.0, 13.0, "two")]
 
-    (only,) = on_video_clock(whole, [HeardSegment(9.0, 13.0, "one two", words=words)])
+    (only,) = on_video_clock(whole, [RecognizedSegment(9.0, 13.0, "one two", words=words)])
 
     assert (only.start, only.end) == (9.0, 91.0)
 
 
 def test_one_odd_time_does_not_move_the_others():
     heard = [
-        HeardSegment(0.0, 20.0, "A talks,", "A"),
-        HeardSegment(5.0, 6.0, "B agrees,", "B"),
-        HeardSegment(90.0, 91.0, "late,"),
-        HeardSegment(21.0, 30.0, "A goes on.", "A"),
+        RecognizedSegment(0.0, 20.0, "A talks,", "A"),
+        RecognizedSegment(5.0, 6.0, "B agrees,", "B"),
+        RecognizedSegment(90.0, 91.0, "late,"),
+        RecognizedSegment(21.0, 30.0, "A goes on.", "A"),
     ]
 
     stitched = stitch([(part(0, 100_000, (0, 100_000)), heard)])
@@ -101,7 +103,7 @@ def test_speech_is_told_on_the_clock_of_the_upload():
 times = st.floats(-5, 40)
 words = st.lists(st.tuples(times, times, st.text(max_size=3)), max_size=4)
 heard = st.lists(
-    st.builds(HeardSegment, times, times, st.text(max_size=5), words=words), max_size=8
+    st.builds(RecognizedSegment, times, times, st.text(max_size=5), words=words), max_size=8
 )
 cuts = st.lists(st.integers(1, 90), unique=True, min_size=1, max_size=6).map(sorted)
 speech = st.lists(st.integers(0, 30_000), unique=True, min_size=2, max_size=8).map(sorted)
@@ -141,6 +143,6 @@ def test_stitched_segments_and_words_run_forward_inside_the_media(ends_s, parts,
 def test_what_begins_at_a_seam_is_behind_it_whatever_a_float_says():
     whole = part(0, 100_000, (0, 3_020), (90_000, 100_000))
 
-    (only,) = on_video_clock(whole, [HeardSegment(4.02, 5.02, "behind")])
+    (only,) = on_video_clock(whole, [RecognizedSegment(4.02, 5.02, "behind")])
 
     assert (only.start, only.end) == (89.0, 90.0)

@@ -179,7 +179,7 @@ def test_an_answer_that_is_in_hand_when_the_claim_ends_is_booked(
     upload, worker, openai, monkeypatch
 ):
     """Handed over while other batches are written: not lost, and `finish` misses nothing."""
-    original = stage._encoded
+    original = stage._Embedding._encoded
     handed = []
 
     def encode_while_handed_over(*arguments):
@@ -189,7 +189,7 @@ def test_an_answer_that_is_in_hand_when_the_claim_ends_is_booked(
             raise HandedOver
         return original(*arguments)
 
-    monkeypatch.setattr(stage, "_encoded", encode_while_handed_over)
+    monkeypatch.setattr(stage._Embedding, "_encoded", encode_while_handed_over)
 
     video = ended(upload())
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import dramatiq
 
 from videos.durable.admission import BULK
-from videos.events import declare_actor
-from videos.pipeline.functions import STAGES
+from videos.durable.functions import declare_actor
 
-transcribe_video, chunk_transcript, embed_chunks, finish_video = (
-    declare_actor(stage.actor, name) for name, stage in STAGES.items()
-)
+transcribe_video = declare_actor("transcribe_video", "transcribe")
+chunk_transcript = declare_actor("chunk_transcript", "chunk")
+embed_chunks = declare_actor("embed_chunks", "embed")
+finish_video = declare_actor("finish_video", "finish")
 
 # Bulk runs use the same actors on a queue of their own.
 dramatiq.get_broker().declare_queue(BULK)

@@ -23,7 +23,7 @@ from dramatiq.errors import ConnectionClosed
 logger = logging.getLogger(__name__)
 
 #: Tokens kept for a queue that nobody consumes.
-_MOST_TOKENS = 64
+_MAX_TOKENS = 64
 #: Seconds after which a queue without consumers forgets its tokens.
 _TOKENS_LAST_S = 60
 #: Milliseconds between two looks where Redis cannot block.
@@ -76,7 +76,7 @@ class WakingRedisBroker(RedisBroker):
         try:
             with self.client.pipeline(transaction=False) as pipeline:
                 pipeline.rpush(key, *[1] * count)
-                pipeline.ltrim(key, -_MOST_TOKENS, -1)
+                pipeline.ltrim(key, -_MAX_TOKENS, -1)
                 pipeline.expire(key, _TOKENS_LAST_S)
                 pipeline.execute()
         except redis.RedisError as error:

@@ -26,6 +26,9 @@ class Conf:
     embedding_api_key: str | None = field(default=None, repr=False)
     embedding_model: str = "text-embedding-3-small"
     embedding_dimensions: int = 1536
+    #: Dotted paths of the classes that call the services (`videos.ai.providers`).
+    transcriber: str = "videos.ai.transcription.OpenAITranscriber"
+    embedder: str = "videos.ai.embedding.OpenAIEmbedder"
     #: Texts in one request. A server that refuses so many is asked for fewer, and that remembered.
     embedding_max_inputs: int = 2_048
     #: Running runs of one creator; 0 means no limit.
@@ -67,6 +70,9 @@ class Conf:
     #: Tokens of the calls of any 60 seconds; 0 means no limit.
     transcription_tokens_per_minute: int = 0
     embedding_tokens_per_minute: int = 0
+    #: The same for services that a project adds: {name: {"requests_per_minute",
+    #: "tokens_per_minute"}}.
+    limits: dict[str, dict[str, int]] = field(default_factory=dict)
     #: Failures of a service in a row, after which no call is sent for a while.
     breaker_failures: int = 5
     #: Seconds that the breaker stays open the first time; doubled each time up to the cap.

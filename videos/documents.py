@@ -21,7 +21,7 @@ from videos.models import (
 from videos.text import captions
 
 #: Below this share of progress an estimate of the time left would be a guess.
-_LEAST_PROGRESS = 0.02
+_MIN_PROGRESS = 0.02
 
 FORMATS = {"txt": captions.as_txt, "srt": captions.as_srt, "vtt": captions.as_vtt}
 
@@ -62,7 +62,7 @@ def eta_s(video: Video, run: Run | None) -> float | None:
     """Return the seconds until completion at the pace so far, or None where nobody can tell."""
     if run is None or run.started_at is None or run.state == Run.State.WAITING:
         return None
-    if video.progress < _LEAST_PROGRESS:
+    if video.progress < _MIN_PROGRESS:
         return None
     elapsed = (datetime.now(UTC) - run.started_at).total_seconds()
     return round(max(0.0, elapsed * (1 - video.progress) / video.progress), 1)

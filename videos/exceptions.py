@@ -130,6 +130,16 @@ class ServiceUnavailable(ServiceFault):
     """Raised when the service cannot be reached or answers with a 5xx."""
 
 
+class Overdue(ServiceUnavailable):
+    """Raised when a service has not answered by the deadline of a call."""
+
+    def __init__(self, service: str) -> None:
+        super().__init__(
+            f"The {service} service did not answer in time. Reprocess the video once it is "
+            "available again."
+        )
+
+
 class BadResponse(ServiceFault):
     """Raised when the service's answer is not what its API promises."""
 

@@ -14,7 +14,7 @@ from dramatiq.errors import ActorNotFound
 from videos.brokers import WakingRedisBroker
 
 if TYPE_CHECKING:
-    from videos.durable.workers import Pulse
+    from videos.durable.workers import WorkerThreads
 
 logger = logging.getLogger(__name__)
 
@@ -27,7 +27,7 @@ class Durability(Middleware):
     """
 
     def __init__(self) -> None:
-        self._pulse: Pulse | None = None
+        self._threads: WorkerThreads | None = None
         self._owns_process = False
 
     def after_process_boot(self, broker: Broker) -> None:
@@ -41,11 +41,11 @@ class Durability(Middleware):
     def after_worker_boot(self, broker: Broker, worker: Worker) -> None:
         """Register the worker; start its heartbeat and its sweep."""
         # Brokers are made before the models are loaded, so this module must not need them.
-        from videos.durable.workers import Pulse
+        from videos.durable.workers import WorkerThreads
 
         queues = sorted(worker.consumer_whitelist or broker.get_declared_queues())
-        self._pulse = Pulse(worker, queues, owns_process=self._owns_process)
-        self._pulse.start()
+        self._threads = WorkerThreads(worker, queues, owns_process=self._owns_process)
+        self._threads.start()
 
     def before_worker_shutdown(self, broker: Broker, worker: Worker) -> None:
         """Hand the runs of this process over to others, at their next look at their claim.
@@ -56,8 +56,8 @@ class Durability(Middleware):
 
         if self._owns_process:
             workers.end_within(workers.END_WITHIN_S, os.EX_TEMPFAIL)
-        if self._pulse is not None:
-            self._pulse.stop_watching()
+        if self._threads is not None:
+            self._threads.stop_watching()
         if isinstance(broker, WakingRedisBroker):
             broker.hold()
         else:
@@ -70,8 +70,8 @@ class Durability(Middleware):
         """Stop the heartbeat and sign the worker off, once the last stage has ended."""
         from videos.durable import claims
 
-        if self._pulse is not None:
-            self._pulse.stop()
+        if self._threads is not None:
+            self._threads.stop()
         claims.keep()
         if isinstance(broker, WakingRedisBroker):
             broker.resume()

@@ -1,4 +1,4 @@
-"""What happens when a video is saved or deleted, or an event committed."""
+"""What happens when a video is saved or deleted."""
 
 from __future__ import annotations
 
@@ -9,12 +9,10 @@ from django.dispatch import receiver
 
 from videos import events
 from videos.durable import admission
-from videos.durable.dispatch import dispatch
 from videos.durable.transactions import after_commit
-from videos.events import event_recorded
-from videos.models import Event, Transcript, Video
+from videos.models import Transcript, Video
 from videos.pipeline.deletion import delete_later
-from videos.pipeline.functions import transcribe_data
+from videos.pipeline.steering import transcribe_data
 
 
 @receiver(post_save, sender=Video, dispatch_uid="videos.request_transcription")
@@ -25,12 +23,6 @@ def request_transcription(instance: Video, created: bool, raw: bool, **_: Any) -
     """
     if created and not raw:
         events.send("video/transcribe.requested", transcribe_data(instance))
-
-
-@receiver(event_recorded, dispatch_uid="videos.dispatch_event")
-def dispatch_event(event: Event, **_: Any) -> None:
-    """Dispatch a committed event; the sweep does it where this process cannot."""
-    dispatch(event.pk)
 
 
 @receiver(pre_delete, sender=Video, dispatch_uid="videos.lock_video")
@@ -50,7 +42,7 @@ def delete_files(instance: Video, **_: Any) -> None:
     """Have a video's files deleted once its rows are gone; its worker finds its claim void."""
     folders = (f"{folder}/" for folder in instance.folders)
     delete_later([instance.file.name or "", instance.captions.name or "", *folders])
-    after_commit(admission.release)
+    after_commit(admission.admit)
 
 
 @receiver(post_delete, sender=Transcript, dispatch_uid="videos.delete_audio")

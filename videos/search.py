@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -18,8 +20,9 @@ from django.db.backends.utils import CursorWrapper
 from django.db.models import QuerySet
 from pgvector import HalfVector
 
-from videos.ai import embedding
+from videos.ai import providers
 from videos.durable import paid_calls
+from videos.durable.paid_calls import PaidCall
 from videos.exceptions import ChronosError
 from videos.models import Call, Chunk, Segment, ServingModel, Video
 from videos.text.counting import estimate_tokens
@@ -44,9 +47,9 @@ _SNIPPET_CHARACTERS = 240
 #: Nobody waits longer for an answer; the words alone give one at once.
 _QUERY_TIMEOUT_S = 10.0
 #: Of a query; Postgres has no stack for tens of thousands.
-_MOST_WORDS = 300
+_MAX_WORDS = 300
 #: Of a segment, to be looked for words: a tsvector holds no more than a megabyte.
-_MOST_CHARACTERS = 20_000
+_MAX_CHARACTERS = 20_000
 
 #: The configurations that there are, each found by one step in their index.
 _TEXT_CONFIGS = """
@@ -104,7 +107,7 @@ def search(query: str, videos: QuerySet[Video], limit: int = 10, mode: str = "hy
     if mode not in MODES:
         raise ValueError(f"mode is one of {', '.join(MODES)}")
     words = plain(query.replace("\0", " ").encode(errors="replace").decode()).split()
-    query = " ".join(words[:_MOST_WORDS])
+    query = " ".join(words[:_MAX_WORDS])
     if not query or limit < 1:
         return []
     try:
@@ -126,25 +129,16 @@ def search(query: str, videos: QuerySet[Video], limit: int = 10, mode: str = "hy
 def _query_vector(query: str, serving: ServingModel | None, mode: str) -> HalfVector | None:
     if serving is None:
         return None
-    api = embedding.client().with_options(timeout=_QUERY_TIMEOUT_S)
-    try:
-        embedded = paid_calls.perform_query(
-            Call.Service.EMBEDDING,
-            serving.model,
-            estimate_tokens(query),
-            _QUERY_TIMEOUT_S,
-            embedding.embed,
-            api,
-            [query],
-            dimensions=serving.dimensions,
-        )
-    except ChronosError as error:
-        if mode == "vector":
-            raise
-        logger.warning("The search goes on with words alone: %s", error)
-        return None
-    finally:
-        api.close()
+    with closing(providers.embedder()) as embedder:
+        ask = partial(embedder.embed, [query], dimensions=serving.dimensions)
+        paid = PaidCall(Call.Service.EMBEDDING, serving.model, estimate_tokens(query), ask)
+        try:
+            embedded = paid_calls.make_query(paid, _QUERY_TIMEOUT_S)
+        except ChronosError as error:
+            if mode == "vector":
+                raise
+            logger.warning("The search goes on with words alone: %s", error)
+            return None
     return HalfVector(embedded.vectors[0])
 
 
@@ -251,7 +245,7 @@ def _hits(asked: _Query, best: Sequence[tuple[UUID, float]]) -> list[Hit]:
 def _segments_by_words(
     asked: _Query, chunk_ids: Sequence[UUID]
 ) -> dict[UUID, list[tuple[Segment, float]]]:
-    beginning = f"left(s.text, {_MOST_CHARACTERS})"
+    beginning = f"left(s.text, {_MAX_CHARACTERS})"
     rows = Segment.objects.raw(
         f"""
         SELECT s.*, c.id AS chunk_id, ts_rank_cd(

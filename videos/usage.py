@@ -130,14 +130,14 @@ def _between(start: date | None, end: date | None) -> Q:
 
 def _summed(calls: QuerySet[Call]) -> Iterable[dict[str, Any]]:
     answered = Q(state=Call.State.ANSWERED)
-    heard = answered & Q(service=Call.Service.TRANSCRIPTION)
+    recognized = answered & Q(service=Call.Service.TRANSCRIPTION)
     embedded = answered & Q(service=Call.Service.EMBEDDING)
     rows = calls.order_by().values(
         "creator_id", "creator_name", sent_in=TruncMonth("sent_at", tzinfo=_UTC)
     )
     for row in rows.annotate(
-        audio_seconds=Sum("audio_seconds", filter=heard, default=0.0),
-        transcription_calls=Count("id", filter=heard),
+        audio_seconds=Sum("audio_seconds", filter=recognized, default=0.0),
+        transcription_calls=Count("id", filter=recognized),
         embedding_tokens=Sum("tokens", filter=embedded, default=0),
         embedding_calls=Count("id", filter=embedded),
         unknown_calls=Count("id", filter=Q(state=Call.State.UNKNOWN)),

@@ -257,7 +257,7 @@ def _check_model(model: object, known: str) -> None:
 
 
 def _decode(path: Path) -> Any:
-    tracks = ffmpeg.probe(path).choose("").heard
+    tracks = ffmpeg.probe(path).choose("").used
     with ffmpeg.decode(path, _DECODE_CPU_S, *tracks) as decoding:
         blocks = list(decoding.blocks())
     return np.concatenate(blocks) if blocks else np.empty(0, np.int16)

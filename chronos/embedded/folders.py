@@ -10,8 +10,8 @@ from pathlib import Path
 
 _PROJECT = Path(__file__).resolve().parent.parent.parent
 #: A Unix socket's path has 107 bytes at most (unix(7)); this is the longest name in the folder.
-_LONGEST_SOCKET_NAME = len("postgres/.s.PGSQL.5432.lock")
-_LONGEST_SOCKET_PATH = 107
+_MAX_SOCKET_NAME = len("postgres/.s.PGSQL.5432.lock")
+_MAX_SOCKET_PATH = 107
 #: A comma parts the hosts of libpq, and the folders of Postgres; quotes and ends of lines do worse.
 _PLAIN_PATH = re.compile(r"[\w/.+@%~ -]+")
 
@@ -51,7 +51,7 @@ def socket_folder(data: Path) -> Path:
     taken where a path is too long, or has what separates paths for Postgres and its clients.
     """
     inside = data / "run"
-    fits = len(os.fsencode(inside)) + 1 + _LONGEST_SOCKET_NAME <= _LONGEST_SOCKET_PATH
+    fits = len(os.fsencode(inside)) + 1 + _MAX_SOCKET_NAME <= _MAX_SOCKET_PATH
     if fits and _PLAIN_PATH.fullmatch(str(inside)):
         return inside
     digest = hashlib.sha256(os.fsencode(data)).hexdigest()[:16]

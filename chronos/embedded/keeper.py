@@ -33,7 +33,7 @@ SOCKET = "keeper.sock"
 _LOOK_S = 1.0
 #: A keeper whose command died before it asked for anything ends after this.
 _UNUSED_S = 60
-_MOST_REQUEST_BYTES = 4096
+_MAX_REQUEST_BYTES = 4096
 
 
 class Keeper:
@@ -100,7 +100,7 @@ class Keeper:
 
     def _read(self, connection: socket.socket) -> None:
         try:
-            line = connection.recv(_MOST_REQUEST_BYTES)
+            line = connection.recv(_MAX_REQUEST_BYTES)
             request: dict[str, Any] = json.loads(line) if line else {"do": "release"}
         except (OSError, ValueError):
             request = {"do": "release"}

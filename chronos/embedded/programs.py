@@ -24,7 +24,7 @@ from videos.local import sandbox
 
 _READY_WITHIN_S = 30
 _STOPPED_WITHIN_S = 20
-_MOST_SPAWNS = 25
+_MAX_SPAWNS = 25
 _PROJECT = Path(__file__).resolve().parent.parent.parent
 
 
@@ -84,7 +84,7 @@ class Program(ABC):
         self._spawn()
         spawns = 1
         while not self.is_ready():
-            if time.monotonic() > deadline or spawns > _MOST_SPAWNS:
+            if time.monotonic() > deadline or spawns > _MAX_SPAWNS:
                 self.stop()
                 raise RuntimeError(f"{self.name} did not start:\n{self._log_end()}")
             if not self.is_running:

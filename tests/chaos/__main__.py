@@ -26,7 +26,7 @@ from tests.chaos.report import hits
 PROJECT = Path(__file__).resolve().parent.parent.parent
 #: From so many runs on, every boundary must have been hit this often.
 LONG_RUNS = 300
-LEAST_HITS = 20
+MIN_HITS = 20
 #: From so many on, each scenario is played as often as it says below; before, the quick ones once.
 THOROUGH_RUNS = 100
 QUICK = (
@@ -167,7 +167,7 @@ class Chaos:
         folder.mkdir(parents=True, exist_ok=True)
         environment = self._environment(servers, database or servers.database(name)) | {
             "CHAOS_FOLDER": str(folder),
-            "CHAOS_LEAST_HITS": str(LEAST_HITS if self.arguments.runs >= LONG_RUNS else 0),
+            "CHAOS_LEAST_HITS": str(MIN_HITS if self.arguments.runs >= LONG_RUNS else 0),
             "TMPDIR": str(temporary),
             "CHRONOS_DATA_DIR": str(folder / "data"),
             "REDIS_URL": servers.redis.url.replace("db=0", f"db={len(self._threads) + 1}"),
@@ -289,7 +289,7 @@ def main() -> int:
     for note in chaos.notes:
         print(note)
     if arguments.runs >= LONG_RUNS:
-        chaos.failures += report.rarely_hit(chaos.reports, chaos.usual, LEAST_HITS)
+        chaos.failures += report.rarely_hit(chaos.reports, chaos.usual, MIN_HITS)
         chaos.failures += report.too_slow(chaos.reports)
     for failure in chaos.failures:
         print(f"FAILED: {failure}")

@@ -32,15 +32,15 @@ VIDEOS = f"{os.sep}videos{os.sep}"
 #: Functions that do something for whoever calls them: their callers name the boundary.
 FRAMES = {
     *("claims.guard", "enqueue.enqueue", "brokers.enqueue", "brokers.wake", "brokers.ack"),
-    *("admission.release", "admission._enqueue", "steps.finish", "steps.begin", "steps.step"),
+    *("admission.admit", "admission._enqueue", "steps.finish", "steps.begin", "steps.step"),
     *(
-        "breaker.note",
+        "breaker.record",
         "paid_calls.fail",
         "paid_calls.answer",
         "ledger.fail_call",
         "ledger.answer_call",
     ),
-    *("workers.run", "events.record", "events.execute_stage"),
+    *("workers.run", "outbox._record", "functions.execute_stage"),
 }
 WRITES = ("INSERT", "UPDATE", "DELETE")
 

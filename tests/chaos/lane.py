@@ -28,8 +28,8 @@ STOPPED_S = 10.0
 #: Stands before the seed of a round that is to be played again.
 REPEATED = "repeat "
 #: How often every boundary must be hit, and how many more rounds than asked for that may take.
-LEAST_HITS = int(os.environ.get("CHAOS_LEAST_HITS", 0))
-_LONGEST_OVERTIME = 1.2
+MIN_HITS = int(os.environ.get("CHAOS_LEAST_HITS", 0))
+_MAX_OVERTIME = 1.2
 
 
 class Lane:
@@ -201,7 +201,7 @@ class Lane:
     def lacks_hits(self, usual: list[str]) -> bool:
         """Whether workers must still be killed at one of these boundaries."""
         hits = self.hits()
-        return any(hits.get(name, 0) < LEAST_HITS for name in usual)
+        return any(hits.get(name, 0) < MIN_HITS for name in usual)
 
     def die_at_boundaries(self, _: Lane) -> Iterable[None]:
         """Kill at the boundaries that were hit least so far, in all lanes together.
@@ -280,7 +280,7 @@ def passed() -> list[str]:
 def kills(lane: Lane, rounds: int, usual: list[str]) -> None:
     """Do the rounds in which workers are killed or stopped; go on while a boundary lacks hits."""
     for number in count():
-        is_late = number >= rounds * _LONGEST_OVERTIME
+        is_late = number >= rounds * _MAX_OVERTIME
         if number >= rounds and (is_late or not lane.lacks_hits(usual)):
             return
         kind = {4: "random kill", 9: "stopped past the lease"}.get(number % 10, "kill at boundary")

@@ -9,7 +9,7 @@ from typing import Any
 #: Seconds from SIGKILL to resumed; milliseconds from a run's end to the creator's next, where no
 #: other lane has the processors.
 MEDIAN_RECOVERY_S = 10.0
-LONGEST_RECOVERY_S = 20.0
+MAX_RECOVERY_S = 20.0
 P95_HANDOVER_MS = 100.0
 
 
@@ -64,7 +64,7 @@ def too_slow(reports: list[dict[str, Any]]) -> list[str]:
     slow += [
         f"the recovery from a kill at {name} took {seconds:.1f} s"
         for seconds, name, _ in _recoveries(reports)
-        if seconds > LONGEST_RECOVERY_S
+        if seconds > MAX_RECOVERY_S
     ]
     if handover and _p95(handover) > P95_HANDOVER_MS:
         slow.append(f"95% of the slots were handed over within {_p95(handover):.0f} ms")

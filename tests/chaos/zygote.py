@@ -104,9 +104,9 @@ def _work(folder: Path, skew_s: float) -> None:
     import dramatiq
 
     from tests.chaos.boundaries import Boundaries
-    from videos.durable import claims
+    from videos.durable import heartbeat
 
-    claims._STUCK_S = _STUCK_S
+    heartbeat._STUCK_S = _STUCK_S
     if skew_s:
         _skew_clock(skew_s)
     Boundaries(folder).install()

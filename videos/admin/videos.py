@@ -23,7 +23,7 @@ from videos.admin.work import error_codes
 from videos.documents import chunk_documents, eta_s, serving_segments, with_runs
 from videos.durable import admission
 from videos.models import Call, Run, Video
-from videos.pipeline import functions
+from videos.pipeline import steering
 from videos.pipeline.estimate import estimate
 from videos.pipeline.storage import local_path
 from videos.playback import stream
@@ -154,7 +154,7 @@ class VideoAdmin(HistoryAdmin):
 
     @admin.display(description="language spoken")
     def spoken(self, video: Video) -> str:
-        """Return the language that was heard."""
+        """Return the language that was recognized."""
         return video.detected_language or "–"
 
     @admin.display(description="warnings")
@@ -233,7 +233,7 @@ class VideoAdmin(HistoryAdmin):
     def reprocess(self, request: HttpRequest, videos: QuerySet[Video]) -> HttpResponse | None:
         """Ask from which stage, show how many and what it costs, then process again."""
         stage = request.POST.get("stage", "")
-        if stage in {*functions.EVENT_OF_STAGE, _RESUME}:
+        if stage in {*steering.restartable_stages(), _RESUME}:
             self._reprocess_all(request, videos, None if stage == _RESUME else stage)
             return None
         choices = []
@@ -263,7 +263,7 @@ class VideoAdmin(HistoryAdmin):
         count, started = videos.count(), 0
         # What is begun changes what the filter finds.
         ids = list(_eligible(videos, stage or "").values_list("pk", flat=True))
-        with admission.released_once():
+        with admission.admitting_once():
             for at in range(0, len(ids), _LOADED_AT_ONCE):
                 for video in Video.objects.filter(pk__in=ids[at : at + _LOADED_AT_ONCE]):
                     try:
@@ -276,7 +276,7 @@ class VideoAdmin(HistoryAdmin):
     @admin.action(description="Cancel processing", permissions=["change"])
     def cancel(self, request: HttpRequest, videos: QuerySet[Video]) -> HttpResponse:
         """Stop the selected videos' runs."""
-        with admission.released_once():
+        with admission.admitting_once():
             stopped = sum(video.cancel() for video in videos)
         self.message_user(request, f"{stopped} runs are being cancelled.")
         return redirect(reverse("admin:videos_video_changelist"))

@@ -14,7 +14,7 @@ from django.http import HttpRequest
 
 from videos.admin.histories import HistoryAdmin, known_values
 from videos.conf import conf
-from videos.durable.paid import ledger
+from videos.durable.paid import prices
 from videos.durable.registry import registry
 from videos.exceptions import ChronosError
 from videos.models import (
@@ -51,7 +51,7 @@ def models_in_use() -> set[str]:
     probed = ProbedModel.objects.values_list("model", flat=True)
     serving = ServingModel.objects.values_list("model", flat=True)
     configured = (settings.transcription_model, settings.embedding_model)
-    return {*configured, *ledger.priced_models(), *probed, *serving}
+    return {*configured, *prices.known_prices(), *probed, *serving}
 
 
 class _ReadOnly:

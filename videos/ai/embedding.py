@@ -4,24 +4,19 @@ from __future__ import annotations
 
 import base64
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 from uuid import UUID
 
 import numpy as np
 import numpy.typing as npt
-import openai
 
 from videos.ai import openai_client
 from videos.conf import conf
 from videos.exceptions import AbsurdResponse, BadResponse, ChronosError, Misconfigured
 from videos.text.counting import estimate_tokens
 
-#: OpenAI's limits, with a margin for our estimate of tokens.
-MAX_INPUTS = 2_048
-MAX_REQUEST_TOKENS = 250_000
-MAX_INPUT_TOKENS = 8_000
 #: Tokens that a model may put around a text, such as its beginning and its end.
 _EXTRA_TOKENS = 8
 #: Halfvecs hold three digits of numbers from 0.00006 to 65,504 (IEEE 754 binary16).
@@ -29,6 +24,16 @@ _SHORT, _LONG = 0.1, 1_000.0
 
 #: Models that can shorten their vectors when `dimensions` is sent; others refuse the word.
 _SHORTENABLE = ("text-embedding-3-", "chronos-local-embed")
+
+
+@dataclass(frozen=True)
+class EmbeddingLimits:
+    """What one request may hold."""
+
+    max_inputs: int
+    max_request_tokens: int
+    #: Of one text; more of it is left out, and still embedded as passages.
+    max_input_tokens: int
 
 
 @dataclass(frozen=True)
@@ -44,53 +49,65 @@ class Embedded:
         return {"tokens": self.tokens}
 
 
-def client() -> openai.OpenAI:
-    """Return a client of the embedding service."""
-    return openai_client.client(conf().embedding_base_url, conf().embedding_api_key)
+class OpenAIEmbedder:
+    """Any server that speaks OpenAI's `POST /v1/embeddings`."""
 
+    #: USD, as published: platform.openai.com/docs/pricing.
+    prices: ClassVar[Mapping[str, Mapping[str, float]]] = {
+        "text-embedding-3-small": {"million_tokens": 0.02},
+        "text-embedding-3-large": {"million_tokens": 0.13},
+        "text-embedding-ada-002": {"million_tokens": 0.10},
+    }
+    #: OpenAI's own, with a margin for our estimate of tokens.
+    limits = EmbeddingLimits(max_inputs=2_048, max_request_tokens=250_000, max_input_tokens=8_000)
 
-def embed(
-    api: openai.OpenAI,
-    texts: Sequence[str],
-    *,
-    model: str,
-    dimensions: int,
-    call_id: UUID,
-    within_s: float,
-) -> Embedded:
-    """Return the vectors of up to 2048 texts; overlong ones are embedded by their beginning.
+    def __init__(self) -> None:
+        settings = conf()
+        self._where = (settings.embedding_base_url, settings.embedding_api_key)
+        self._api = openai_client.client(*self._where)
 
-    The answer has to be whole after `within_s` seconds.
+    def embed(
+        self,
+        texts: Sequence[str],
+        *,
+        dimensions: int,
+        model: str,
+        call_id: UUID,
+        within_s: float,
+    ) -> Embedded:
+        """Return the vectors of texts; see `providers.Embedder`.
 
-    Raises:
-        ServiceFault, ConfigurationFault: as `openai_client` translates the service's errors.
-    """
-    settings = conf()
-    deadline = time.monotonic() + within_s
-    asked: dict[str, Any] = {}
-    if model.startswith(_SHORTENABLE):
-        asked["dimensions"] = dimensions
-    sent = [_clipped(text) for text in texts]
-    body: Any = None
-    try:
-        with (
-            openai_client.translated(
-                "embedding", settings.embedding_base_url, settings.embedding_api_key
-            ),
-            api.embeddings.with_streaming_response.create(
-                model=model,
-                input=sent,
-                encoding_format="base64",
-                extra_headers=openai_client.request_id(call_id),
-                **asked,
-            ) as response,
-        ):
-            body = openai_client.read_json(response, "embedding", deadline)
-        return Embedded(_vectors(body, len(texts), model, dimensions), _tokens(body, sent))
-    except ChronosError as error:
-        if error.was_paid:
-            error.measured = {"tokens": _tokens(body, sent)}
-        raise
+        Raises:
+            ServiceFault, ConfigurationFault: as `openai_client` translates the service's errors.
+        """
+        deadline = time.monotonic() + within_s
+        asked: dict[str, Any] = {}
+        if model.startswith(_SHORTENABLE):
+            asked["dimensions"] = dimensions
+        sent = [_clipped(text, self.limits.max_input_tokens) for text in texts]
+        body: Any = None
+        try:
+            with (
+                openai_client.translated("embedding", *self._where),
+                self._api.embeddings.with_streaming_response.create(
+                    model=model,
+                    input=sent,
+                    encoding_format="base64",
+                    extra_headers=openai_client.request_id(call_id),
+                    timeout=openai_client.timeout(within_s),
+                    **asked,
+                ) as response,
+            ):
+                body = openai_client.read_json(response, "embedding", deadline)
+            return Embedded(_vectors(body, len(texts), model, dimensions), _tokens(body, sent))
+        except ChronosError as error:
+            if error.was_paid:
+                error.measured = {"tokens": _tokens(body, sent)}
+            raise
+
+    def close(self) -> None:
+        """End the calls that are under way."""
+        self._api.close()
 
 
 def _vectors(body: Any, count: int, model: str, dimensions: int) -> npt.NDArray[np.float32]:
@@ -145,8 +162,8 @@ def _tokens(body: Any, sent: Sequence[str]) -> int:
     return int(min(counted, sum(len(text.encode()) + _EXTRA_TOKENS for text in sent)))
 
 
-def _clipped(text: str) -> str:
-    """Keep an input under 8192 tokens; what is cut off is still embedded as passages."""
-    while (tokens := estimate_tokens(text)) > MAX_INPUT_TOKENS:
-        text = text[: len(text) * MAX_INPUT_TOKENS // tokens]
+def _clipped(text: str, max_tokens: int) -> str:
+    """Return as much of a text's beginning as fits."""
+    while (tokens := estimate_tokens(text)) > max_tokens:
+        text = text[: len(text) * max_tokens // tokens]
     return text

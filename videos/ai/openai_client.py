@@ -23,6 +23,7 @@ from videos.exceptions import (
     BadResponse,
     ChronosError,
     Misconfigured,
+    Overdue,
     RateLimited,
     Rejected,
     ServiceUnavailable,
@@ -33,9 +34,9 @@ from videos.text.storable import error_message
 _OPENAI_URL = "https://api.openai.com/v1"
 _CONNECT_TIMEOUT_S = 10.0
 _DEFAULT_RETRY_AFTER_S = 5.0
-_LONGEST_RETRY_AFTER_S = 3600.0
+_MAX_RETRY_AFTER_S = 3600.0
 _SHOWN_CHARACTERS = 300
-_MOST = 1e9
+_MAX_AMOUNT = 1e9
 #: 2,048 vectors of 4,000 dimensions as base64 are 44 MB, of 1,536 written out 64 MB; a second of
 #: speech is a few hundred bytes.
 _MAX_BODY_BYTES = 128 * 1024**2
@@ -49,7 +50,14 @@ def client(base_url: str | None, api_key: str | None) -> openai.OpenAI:
         # Servers of one's own often want no key, the SDK always wants a string.
         api_key=api_key or "none",
         max_retries=0,
-        timeout=openai.Timeout(conf().service_timeout_s, connect=_CONNECT_TIMEOUT_S),
+        timeout=timeout(conf().service_timeout_s),
+    )
+
+
+def timeout(within_s: float) -> openai.Timeout:
+    """Return how long each read of an answer may take where the whole has `within_s` seconds."""
+    return openai.Timeout(
+        min(within_s, conf().service_timeout_s), connect=min(within_s, _CONNECT_TIMEOUT_S)
     )
 
 
@@ -92,7 +100,7 @@ def read_json(response: Any, service: str, deadline: float) -> Any:
                     f"{_MAX_BODY_BYTES // 1024**2} MiB."
                 )
             if time.monotonic() > deadline:
-                raise overdue(service)
+                raise Overdue(service)
     except ChronosError:
         raise
     except Exception as error:  # Whatever the SDK's HTTP library raises while it reads.
@@ -107,14 +115,6 @@ def read_json(response: Any, service: str, deadline: float) -> Any:
         raise AbsurdResponse(
             f"The {service} service's answer cannot be read: {error_message(error)}."
         ) from None
-
-
-def overdue(service: str) -> ServiceUnavailable:
-    """Return the error of a call that has no answer by its deadline."""
-    return ServiceUnavailable(
-        f"The {service} service did not answer in time. Reprocess the video once it is available "
-        "again."
-    )
 
 
 def _translate(
@@ -140,7 +140,7 @@ def _translate_status(
     error: openai.APIStatusError, service: str, where: str, api_key: str | None
 ) -> ChronosError:
     status = error.status_code
-    said = _said(error, api_key)
+    said = _message(error, api_key)
     prefix = service.upper()
     if status in (401, 403):
         return Unauthorized(
@@ -179,7 +179,7 @@ def _translate_status(
     )
 
 
-def _said(error: openai.APIStatusError, api_key: str | None) -> str:
+def _message(error: openai.APIStatusError, api_key: str | None) -> str:
     body = error.body
     said = body.get("message") if isinstance(body, dict) else None
     text = " ".join(str(said or error.message).split())
@@ -198,7 +198,7 @@ def _retry_after_s(error: openai.APIStatusError) -> float:
             seconds = _seconds(headers.get("retry-after", ""))
     except (ValueError, TypeError):
         seconds = _DEFAULT_RETRY_AFTER_S
-    return min(max(seconds, 0.0), _LONGEST_RETRY_AFTER_S)
+    return min(max(seconds, 0.0), _MAX_RETRY_AFTER_S)
 
 
 def _seconds(value: str) -> float:
@@ -214,4 +214,4 @@ def amount(*values: Any) -> float:
 
 def is_number(value: Any) -> TypeGuard[float]:
     """Whether it is a number that the ledger can hold; JSON knows any number of digits."""
-    return isinstance(value, (int, float)) and abs(value) <= _MOST
+    return isinstance(value, (int, float)) and abs(value) <= _MAX_AMOUNT

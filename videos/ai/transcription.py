@@ -5,30 +5,32 @@ from __future__ import annotations
 import math
 import time
 from bisect import bisect_right
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 from uuid import UUID
 
-import openai
-
-from videos.ai import openai_client
+from videos.ai import capabilities, openai_client
+from videos.ai.capabilities import Capability
 from videos.audio import confidence
-from videos.audio.stitching import HeardSegment, Word
+from videos.audio.stitching import RecognizedSegment, Word
 from videos.conf import conf
 from videos.exceptions import AbsurdResponse, BadResponse
 from videos.text import languages
 from videos.text.storable import without_control
 
 #: Whisper's own limits for a segment to be doubted (openai/whisper, transcribe.py).
-_MOST_NO_SPEECH = 0.6
-_LEAST_LOGPROB = -1.0
-_MOST_COMPRESSION = 2.4
+_MAX_NO_SPEECH = 0.6
+_MIN_LOGPROB = -1.0
+_MAX_COMPRESSION = 2.4
 #: Beyond these nobody need look whether there is a voice: real speech mostly is (docs/figures.md).
 _SURE_LOGPROB = -0.5
 _SURE_NO_SPEECH = 0.5
 
+#: Whisper looks at no more than 224 tokens of a prompt (OpenAI's guide to speech to text), the
+#: last ones; a token is about four bytes.
+_MAX_PROMPT_BYTES = 800
 _CONTENT_TYPES = {".flac": "audio/flac", ".ogg": "audio/ogg"}
 #: Audio models count about 10 tokens a second, and speech has fewer than 20.
 _MAX_TOKENS_PER_S = 100
@@ -37,10 +39,10 @@ _WORD_SLACK_S = 0.05
 
 
 @dataclass(frozen=True)
-class Heard:
-    """What a service heard in one upload; times are seconds on the upload's clock."""
+class Recognized:
+    """What a service recognized in one upload; times are seconds on the upload's clock."""
 
-    segments: list[HeardSegment]
+    segments: list[RecognizedSegment]
     language: str = ""
     audio_seconds: float = 0.0
     tokens: int = 0
@@ -53,55 +55,117 @@ class Heard:
         return {"audio_seconds": self.audio_seconds, "tokens": self.tokens}
 
 
-def client() -> openai.OpenAI:
-    """Return a client of the transcription service."""
-    return openai_client.client(conf().transcription_base_url, conf().transcription_api_key)
+@dataclass(frozen=True)
+class Request:
+    """What a model is told beside the audio."""
+
+    capability: Capability
+    #: ISO 639-1; empty: to be detected.
+    language: str = ""
+    #: A sentence or two in the style of the recordings.
+    prompt: str = ""
+    #: Names and words as they are spelled, the rarest first.
+    glossary: Sequence[str] = ()
+    #: Whether the text of a first call is doubtful. This one goes without prompt and glossary:
+    #: Whisper may take its text from there.
+    is_second_pass: bool = False
 
 
-def transcribe(
-    api: openai.OpenAI,
-    path: Path,
-    *,
-    model: str,
-    parameters: Mapping[str, Any],
-    duration_s: float,
-    call_id: UUID,
-    within_s: float,
-) -> Heard:
-    """Send one upload and return what was heard; the service can be asked about `call_id`.
+class OpenAITranscriber:
+    """Any server that speaks OpenAI's `POST /v1/audio/transcriptions`."""
 
-    `parameters` are those of the API beside file and model, as `capabilities.asked` says. The
-    answer has to be whole after `within_s` seconds.
+    #: USD, as published: platform.openai.com/docs/pricing.
+    prices: ClassVar[Mapping[str, Mapping[str, float]]] = {
+        "whisper-1": {"minute": 0.006},
+        "gpt-4o-transcribe": {"minute": 0.006},
+        "gpt-4o-transcribe-diarize": {"minute": 0.006},
+        "gpt-4o-mini-transcribe": {"minute": 0.003},
+        "gpt-4o-mini-transcribe-2025-12-15": {"minute": 0.003},
+        "gpt-transcribe": {"minute": 0.0045},
+    }
 
-    Raises:
-        ServiceFault, ConfigurationFault: as `openai_client` translates the service's errors.
-    """
-    settings = conf()
-    deadline = time.monotonic() + within_s
-    body: Any = None
-    try:
-        with (
-            path.open("rb") as audio,
-            openai_client.translated(
-                "transcription",
-                settings.transcription_base_url,
-                settings.transcription_api_key,
-            ),
-            api.audio.transcriptions.with_streaming_response.create(
-                file=(path.name, audio, _CONTENT_TYPES[path.suffix]),
-                model=model,
-                extra_headers=openai_client.request_id(call_id),
-                **parameters,
-            ) as response,
-        ):
-            body = openai_client.read_json(response, "transcription", deadline)
-        return read_answer(body, duration_s)
-    except BadResponse as error:
-        error.measured = _measured(body, duration_s)
-        raise
+    def __init__(self) -> None:
+        settings = conf()
+        self._where = (settings.transcription_base_url, settings.transcription_api_key)
+        self._api = openai_client.client(*self._where)
+
+    @staticmethod
+    def capability(model: str) -> Capability | None:
+        """Return what a model can do, or None where only a call can tell."""
+        return capabilities.known(model)
+
+    def transcribe(
+        self,
+        path: Path,
+        *,
+        request: Request,
+        duration_s: float,
+        model: str,
+        call_id: UUID,
+        within_s: float,
+    ) -> Recognized:
+        """Send one upload and return what was recognized; see `providers.Transcriber`.
+
+        Raises:
+            ServiceFault, ConfigurationFault: as `openai_client` translates the service's errors.
+        """
+        deadline = time.monotonic() + within_s
+        body: Any = None
+        try:
+            with (
+                path.open("rb") as audio,
+                openai_client.translated("transcription", *self._where),
+                self._api.audio.transcriptions.with_streaming_response.create(
+                    file=(path.name, audio, _CONTENT_TYPES[path.suffix]),
+                    model=model,
+                    extra_headers=openai_client.request_id(call_id),
+                    **parameters(request),
+                ) as response,
+            ):
+                body = openai_client.read_json(response, "transcription", deadline)
+            return read_answer(body, duration_s)
+        except BadResponse as error:
+            error.measured = _measured(body, duration_s)
+            raise
+
+    def close(self) -> None:
+        """End the calls that are under way."""
+        self._api.close()
 
 
-def read_answer(body: Any, duration_s: float) -> Heard:
+def parameters(request: Request) -> dict[str, Any]:
+    """Return the parameters of OpenAI's API beside file and model."""
+    capability = request.capability
+    asked: dict[str, Any] = {"response_format": capability.response_format}
+    asked |= capability.always
+    if capability.granularities:
+        asked["timestamp_granularities"] = list(capability.granularities)
+    if request.language:
+        asked["language"] = request.language
+    if request.is_second_pass:
+        return {**asked, **capability.second_pass}
+    glossary = request.glossary if capability.glossary else ()
+    if glossary and capability.glossary == "keywords":
+        asked["keywords"] = list(glossary)
+        glossary = ()
+    written = _prompt(request.prompt, glossary)
+    if written and capability.prompt:
+        asked["prompt"] = written
+    return asked
+
+
+def _prompt(prompt: str, glossary: Sequence[str]) -> str:
+    """Return the prompt with as many terms as the model looks at, the first ones first."""
+    written = prompt.encode()[:_MAX_PROMPT_BYTES].decode(errors="ignore").strip()
+    for number, term in enumerate(glossary):
+        longer = f"{written}{', ' if number else ' ' if written else ''}{term}"
+        if len(longer.encode()) > _MAX_PROMPT_BYTES:
+            break
+        written = longer
+    return written
+
+
+def read_answer(body: Any, duration_s: float) -> Recognized:
     """Check an answer of the service, and return it as ours.
 
     Raises:
@@ -112,14 +176,14 @@ def read_answer(body: Any, duration_s: float) -> Heard:
     listed = body.get("segments")
     if listed:
         if not isinstance(listed, list):
-            raise BadResponse("The transcription service's segments are no list.")
+            raise BadResponse("The transcription service's segments are not a list.")
         timed = sorted(
             map(_segment, _with_ends(listed, duration_s)), key=lambda segment: segment.start
         )
         segments = _with_words(timed, _words(body.get("words")))
     else:
-        segments = [HeardSegment(0.0, duration_s, without_control(body["text"]))]
-    return Heard(
+        segments = [RecognizedSegment(0.0, duration_s, without_control(body["text"]))]
+    return Recognized(
         segments=[segment for segment in segments if segment.text.strip()],
         language=languages.code_of(body.get("language") or _first(body.get("languages"))),
         is_timed=bool(listed),
@@ -156,7 +220,7 @@ def _words(listed: Any) -> list[Word]:
     return words
 
 
-def _with_words(segments: list[HeardSegment], words: list[Word]) -> list[HeardSegment]:
+def _with_words(segments: list[RecognizedSegment], words: list[Word]) -> list[RecognizedSegment]:
     """Give each segment the words that begin in it; those between two, to the earlier one."""
     begins = [segment.start for segment in segments]
     held: list[list[Word]] = [[] for _ in segments]
@@ -176,7 +240,7 @@ def _with_ends(listed: list[Any], duration_s: float) -> list[Any]:
     ]
 
 
-def _segment(entry: Any) -> HeardSegment:
+def _segment(entry: Any) -> RecognizedSegment:
     try:
         start, end, text = float(entry["start"]), float(entry["end"]), entry["text"]
     except OverflowError:
@@ -188,9 +252,9 @@ def _segment(entry: Any) -> HeardSegment:
     if not (openai_client.is_number(start) and openai_client.is_number(end)):
         raise AbsurdResponse("A segment of the transcription has times that no recording has.")
     if not isinstance(text, str):
-        raise BadResponse("A segment of the transcription has a text that is none.")
+        raise BadResponse("A segment of the transcription has a text that is not a string.")
     speaker = entry.get("speaker")
-    return HeardSegment(
+    return RecognizedSegment(
         start,
         end,
         without_control(text),
@@ -201,12 +265,12 @@ def _segment(entry: Any) -> HeardSegment:
 
 
 def _is_unsure(entry: dict[str, Any]) -> bool:
-    silent = _number(entry.get("no_speech_prob")) > _MOST_NO_SPEECH
-    unsure = _number(entry.get("avg_logprob")) < _LEAST_LOGPROB
+    silent = _number(entry.get("no_speech_prob")) > _MAX_NO_SPEECH
+    unsure = _number(entry.get("avg_logprob")) < _MIN_LOGPROB
     # It counts bytes, of which a letter of other scripts has up to four.
     text = entry["text"]
-    most = _MOST_COMPRESSION * len(text.encode(errors="replace")) / max(len(text), 1)
-    return (silent and unsure) or _number(entry.get("compression_ratio")) > most
+    limit = _MAX_COMPRESSION * len(text.encode(errors="replace")) / max(len(text), 1)
+    return (silent and unsure) or _number(entry.get("compression_ratio")) > limit
 
 
 def _is_sure(entry: dict[str, Any]) -> bool:
@@ -222,6 +286,6 @@ def _number(value: Any) -> float:
 
 
 def _first(listed: Any) -> Any:
-    """Return the code of the first language that gpt-transcribe heard."""
+    """Return the code of the first language that gpt-transcribe recognized."""
     first = listed[0] if isinstance(listed, list) and listed else None
     return first.get("code") if isinstance(first, dict) else None

@@ -11,7 +11,7 @@ from dataclasses import replace
 from itertools import accumulate
 
 from videos.audio.splitting import Interval
-from videos.audio.stitching import HeardSegment
+from videos.audio.stitching import RecognizedSegment
 
 UNSURE = "unsure"
 REPEATED = "repeated"
@@ -29,28 +29,28 @@ MEANINGS = {
     PAST_END: "The media says that it has ended by then: are these its captions?",
 }
 
-#: Below this share of its speech, what was heard in a part is worth a second hearing, and what
-#: was heard in a video a warning.
-LEAST_COVERAGE = 0.5
+#: Below this share of its speech, what was recognized in a part is worth a second pass, and what
+#: was recognized in a video a warning.
+MIN_COVERAGE = 0.5
 
 #: A service's times may be off by this much before its segment counts as missing speech.
 _TOLERANCE_MS = 1_000
 #: The same text in so many segments in a row, as Whisper repeats a line that it is caught in.
-_MOST_EQUAL = 3
+_MAX_EQUAL = 3
 #: Whisper's own limit (openai/whisper, transcribe.py: compression_ratio_threshold), for letters.
-_MOST_COMPRESSION = 2.4
-_LEAST_COMPRESSED = 100
+_MAX_COMPRESSION = 2.4
+_MIN_COMPRESSED = 100
 #: Fast speakers reach 5 words a second; auctioneers about 6 (about 25 letters and spaces).
-_MOST_CHARACTERS_PER_S = 40
-_LEAST_FAST_CHARACTERS = 40
-_LEAST_SOUNDING = 0.1
-_LEAST_SILENT_S = 1.0
+_MAX_CHARACTERS_PER_S = 40
+_MIN_FAST_CHARACTERS = 40
+_MIN_SOUNDING = 0.1
+_MIN_SILENT_S = 1.0
 #: Words are said where there is a voice, give or take what times and its edges are off.
-_LEAST_VOICED = 0.2
+_MIN_VOICED = 0.2
 _VOICE_TOLERANCE_MS = 300
 
 
-def coverage(speech: Iterable[Interval], segments: Iterable[HeardSegment]) -> float:
+def coverage(speech: Iterable[Interval], segments: Iterable[RecognizedSegment]) -> float:
     """Return which share of the speech the segments cover, 0 to 1; 1 where nobody speaks."""
     spoken = _merged(speech)
     total = sum(end - start for start, end in spoken)
@@ -58,9 +58,9 @@ def coverage(speech: Iterable[Interval], segments: Iterable[HeardSegment]) -> fl
     return sum(map(covered.overlap_ms, spoken)) / total if total else 1.0
 
 
-def trust(
+def score(
     speech: Sequence[Interval],
-    segments: Sequence[HeardSegment],
+    segments: Sequence[RecognizedSegment],
     voiced: Sequence[Interval] | None = None,
 ) -> float:
     """Return which share of the speech is covered by segments that nobody need doubt, 0 to 1."""
@@ -83,16 +83,16 @@ def common(some: Iterable[Interval], others: Iterable[Interval]) -> list[Interva
 
 def doubted(
     speech: Sequence[Interval],
-    segments: Sequence[HeardSegment],
+    segments: Sequence[RecognizedSegment],
     voiced: Sequence[Interval] | None = None,
-) -> list[HeardSegment]:
+) -> list[RecognizedSegment]:
     """Return the segments, each with the first reason there is to doubt it.
 
     A reason that it has already, given by the service, stays.
 
     Args:
         speech: what is loud enough to be speech, in ms on the segments' clock.
-        segments: what was heard.
+        segments: what was recognized.
         voiced: where there may be a voice; None: nobody has looked.
     """
     spoken = _Intervals(_merged(speech))
@@ -104,31 +104,33 @@ def doubted(
     ]
 
 
-def _doubt(segment: HeardSegment, equal: int, spoken: _Intervals, voices: _Intervals | None) -> str:
-    if equal >= _MOST_EQUAL or _repeats(segment.text):
+def _doubt(
+    segment: RecognizedSegment, equal: int, spoken: _Intervals, voices: _Intervals | None
+) -> str:
+    if equal >= _MAX_EQUAL or _repeats(segment.text):
         return REPEATED
     length_s = segment.end - segment.start
     letters = len(segment.text)
-    if letters >= _LEAST_FAST_CHARACTERS and letters > _MOST_CHARACTERS_PER_S * length_s:
+    if letters >= _MIN_FAST_CHARACTERS and letters > _MAX_CHARACTERS_PER_S * length_s:
         return TOO_FAST
     sounding = spoken.overlap_ms(_tolerant(segment)) / 1000
-    if length_s >= _LEAST_SILENT_S and sounding < _LEAST_SOUNDING * length_s:
+    if length_s >= _MIN_SILENT_S and sounding < _MIN_SOUNDING * length_s:
         return SILENT
     if voices is not None and not segment.vouched:
         voiced_s = voices.overlap_ms(_tolerant(segment, _VOICE_TOLERANCE_MS)) / 1000
-        if voiced_s < _LEAST_VOICED * max(length_s, _VOICE_TOLERANCE_MS / 1000):
+        if voiced_s < _MIN_VOICED * max(length_s, _VOICE_TOLERANCE_MS / 1000):
             return VOICELESS
     return ""
 
 
 def _repeats(text: str) -> bool:
     # Letters, not bytes: of a Tamil letter's three, two are the same in all of them.
-    if len(text) < _LEAST_COMPRESSED:
+    if len(text) < _MIN_COMPRESSED:
         return False
-    return len(text) / len(zlib.compress(text.encode())) > _MOST_COMPRESSION
+    return len(text) / len(zlib.compress(text.encode())) > _MAX_COMPRESSION
 
 
-def _equal_in_a_row(segments: Sequence[HeardSegment]) -> list[int]:
+def _equal_in_a_row(segments: Sequence[RecognizedSegment]) -> list[int]:
     """Return, for each segment, how many in a row say the same, itself included."""
     counts: list[int] = []
     said = [re.sub(r"\W+", " ", segment.text.lower()).strip() for segment in segments]
@@ -143,7 +145,7 @@ def _equal_in_a_row(segments: Sequence[HeardSegment]) -> list[int]:
     return counts
 
 
-def _tolerant(segment: HeardSegment, by_ms: int = _TOLERANCE_MS) -> Interval:
+def _tolerant(segment: RecognizedSegment, by_ms: int = _TOLERANCE_MS) -> Interval:
     return int(segment.start * 1000) - by_ms, int(segment.end * 1000) + by_ms
 
 

@@ -27,7 +27,7 @@ _BROKEN = re.compile(
     r"|duplicated MOOV Atom|extends beyond end of segment",
 )
 #: More frames than this are lost where data is damaged; where files were joined, one or two.
-_MOST_LOST_FRAMES = 2
+_MAX_LOST_FRAMES = 2
 _LOST_FRAME = "Error submitting packet to decoder"
 _NO_FRAME = "Header missing"
 _WITHOUT_SIZE = "Ignoring maximum wav data size"
@@ -74,9 +74,9 @@ class Track:
 
 @dataclass(frozen=True)
 class Choice:
-    """Which tracks are heard, all together, and which are not."""
+    """Which tracks are transcribed, all together, and which are not."""
 
-    heard: tuple[Track, ...]
+    used: tuple[Track, ...]
     left_out: tuple[Track, ...]
 
 
@@ -98,7 +98,7 @@ class Probe:
     def choose(self, language: str) -> Choice:
         """Return what to hear: the tracks in the language, else those like the default one.
 
-        Recorders write a track for each microphone, and no languages: all of them are heard. Films
+        Recorders write a track for each microphone, and no languages: all of them are used. Films
         have a track for each language, and the same in several layouts: one of these is.
 
         Raises:
@@ -121,16 +121,16 @@ class Probe:
         in_language = [track for track in main if language and track.language == language]
         likely = in_language or main
         first = next((track for track in likely if track.is_default), likely[0])
-        heard = tuple(
+        used = tuple(
             track
             for track in likely
             if track.language == first.language
             and (not first.language or track.layout == first.layout)
         )
         left_out = (
-            track for track in self.tracks if track not in heard and track.codec not in _SPATIAL
+            track for track in self.tracks if track not in used and track.codec not in _SPATIAL
         )
-        return Choice(heard, tuple(left_out))
+        return Choice(used, tuple(left_out))
 
 
 def read_header(said: str) -> Probe:
@@ -232,4 +232,4 @@ def is_damaged(said: Iterable[str]) -> bool:
         and not any(mark in line for mark in (_LOST_FRAME, _NO_FRAME))
         and not (is_live and _CORRUPT in line)
     ]
-    return bool(broken) or lost_frames > _MOST_LOST_FRAMES
+    return bool(broken) or lost_frames > _MAX_LOST_FRAMES

@@ -24,12 +24,12 @@ VERSION = 2
 MAX_PART_MS = 12 * 60_000
 MIN_PART_MS = 60_000
 #: Longer parts save calls, shorter ones end the last call sooner (docs/figures.md).
-_LONGEST_TARGET_MS = 150_000
+_MAX_TARGET_MS = 150_000
 #: The last calls are planned to be longer and shorter than their mean by this share: the parts
 #: of the first calls are decoded first, so these have more time left.
 _TAPER = 0.1
 #: A cut is looked for this far around its target, at first.
-_LONGEST_REACH_MS = 8_000
+_MAX_REACH_MS = 8_000
 
 #: A silence of more than this is not uploaded, but for this much at either side of speech.
 LONG_SILENCE_MS = 10_000
@@ -39,7 +39,7 @@ _MARGIN_MS = 1_000
 _SILENCE_DB = -60.0
 _FLOOR_DB = -100.0
 #: A recording whose loud and quiet frames differ by less has no pauses that can be told apart.
-_LEAST_RANGE_DB = 10.0
+_MIN_RANGE_DB = 10.0
 _MIN_PAUSE_MS = 160
 _JOIN_SPEECH_MS = 300
 _MIN_SPEECH_MS = 80
@@ -117,7 +117,7 @@ class Limits:
     @property
     def reach_ms(self) -> int:
         """How far around its target a cut is looked for at first."""
-        return min(_LONGEST_REACH_MS, self.least_ms // 4)
+        return min(_MAX_REACH_MS, self.least_ms // 4)
 
     @property
     def shortest_ms(self) -> int:
@@ -127,7 +127,7 @@ class Limits:
     @property
     def longest_ms(self) -> int:
         """A part is planned to be no longer than this."""
-        return max(self.shortest_ms, min(_LONGEST_TARGET_MS, self.max_ms * 2 // 3))
+        return max(self.shortest_ms, min(_MAX_TARGET_MS, self.max_ms * 2 // 3))
 
     @cached_property
     def targets(self) -> list[int]:
@@ -242,7 +242,7 @@ class Splitter:
 def _threshold(levels: Levels) -> float:
     """Return the level that parts speech from pauses in this recording."""
     loud, quiet = (float(value) for value in np.percentile(levels, (95, 10)))
-    if loud - quiet < _LEAST_RANGE_DB:
+    if loud - quiet < _MIN_RANGE_DB:
         return _SILENCE_DB
     between = quiet + 0.3 * (loud - quiet)
     return max(_SILENCE_DB, min(max(between, loud - 45), loud - 12))

@@ -8,7 +8,7 @@ from typing import Any
 
 from videos.audio.splitting import Interval, Part
 
-#: A word as it was heard: start and end in seconds, text.
+#: A word as it was recognized: start and end in seconds, text.
 Word = tuple[float, float, str]
 
 
@@ -16,7 +16,7 @@ GIVEN, ALIGNED, CUT = "given", "aligned", "cut"
 
 
 @dataclass(frozen=True)
-class HeardSegment:
+class RecognizedSegment:
     """A piece of text with its seconds, on the clock of an upload or of the video."""
 
     start: float
@@ -38,8 +38,8 @@ class HeardSegment:
         return asdict(self)
 
 
-def on_video_clock(part: Part, heard: Iterable[HeardSegment]) -> list[HeardSegment]:
-    """Move what was heard in a part's upload to the video's clock.
+def on_video_clock(part: Part, recognized: Iterable[RecognizedSegment]) -> list[RecognizedSegment]:
+    """Move what was recognized in a part's upload to the video's clock.
 
     An upload holds the part's clips, one after the other; silences between them were left out.
     Times outside of the upload are moved to its ends. A segment said to go on beyond a seam
@@ -47,7 +47,7 @@ def on_video_clock(part: Part, heard: Iterable[HeardSegment]) -> list[HeardSegme
     """
     clock = Clock(part.clips)
     moved = []
-    for segment in heard:
+    for segment in recognized:
         words = [
             (begin, max(begin, clock.end(word[1])), word[2])
             for word in segment.words
@@ -114,16 +114,16 @@ class Clock:
         return self._clips[-1][1] / 1000 if self._clips else 0.0
 
 
-def stitch(parts: Iterable[tuple[Part, Sequence[HeardSegment]]]) -> list[HeardSegment]:
-    """Join what was heard in each part into one list that runs forward, on the video's clock.
+def stitch(parts: Iterable[tuple[Part, Sequence[RecognizedSegment]]]) -> list[RecognizedSegment]:
+    """Join what was recognized in each part into one list that runs forward, on the video's clock.
 
     Segments stay inside their part, in the order of their starts; where two speakers talk at once
     they overlap. Their words run forward inside them. Segments without text are left out.
     """
-    stitched: list[HeardSegment] = []
-    for part, heard in sorted(parts, key=lambda entry: entry[0].start_ms):
+    stitched: list[RecognizedSegment] = []
+    for part, recognized in sorted(parts, key=lambda entry: entry[0].start_ms):
         start, limit = part.start_ms / 1000, part.end_ms / 1000
-        for segment in sorted(on_video_clock(part, heard), key=lambda entry: entry.start):
+        for segment in sorted(on_video_clock(part, recognized), key=lambda entry: entry.start):
             text = " ".join(segment.text.split())
             if not text:
                 continue

@@ -7,14 +7,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 
 from videos.audio.splitting import Interval
-from videos.audio.stitching import Clock, HeardSegment, Word
+from videos.audio.stitching import Clock, RecognizedSegment, Word
 
 #: A word ends where a space does, and where a sentence of a script without spaces does.
 _WORD = re.compile(r"[^\s。！？]+[。！？]*|[。！？]+")
 _ENDS_SENTENCE = re.compile(r"[.!?…。！？؟।][\"'”’»)\]]*$")
 #: Nobody waits so long inside a sentence, and no caption stays so long.
 _PAUSE_S = 1.0
-_LONGEST_S = 15.0
+_MAX_S = 15.0
 #: Short words take longer than their letters say (docs/figures.md).
 _LETTERS_MORE = 4
 
@@ -80,10 +80,10 @@ def inside_speech(words: Iterable[Word], speech: Sequence[Interval]) -> list[Wor
     return moved
 
 
-def sentences(words: Sequence[Word], timing: str) -> list[HeardSegment]:
+def sentences(words: Sequence[Word], timing: str) -> list[RecognizedSegment]:
     """Return words as segments: one a sentence, and one for each side of a long pause."""
     return [
-        HeardSegment(
+        RecognizedSegment(
             start=group[0][0],
             end=group[-1][1],
             text=" ".join(word for _, _, word in group),
@@ -100,7 +100,7 @@ def _groups(words: Sequence[Word]) -> Iterator[list[Word]]:
         if (
             _ENDS_SENTENCE.search(before[2])
             or word[0] - before[1] >= _PAUSE_S
-            or word[1] - group[0][0] >= _LONGEST_S
+            or word[1] - group[0][0] >= _MAX_S
         ):
             yield group
             group = []

@@ -1,8 +1,13 @@
 """Who may run now: limits of a creator, capacity of the workers, fairness. In Postgres.
 
-Waiting runs cost no message and no retry. They are released in rounds: each creator's first
-run before any creator's second, counting what they have running already. Within a round the
-creator who was served longest ago goes first; of those never served, the one who wants least.
+Waiting runs cost no message and no retry. They are admitted in rounds: each creator's first run
+before any creator's second, counting what they have running already. Within a round the creator
+who was served longest ago goes first; of those never served, the one who wants least.
+
+    waiting   no slot: counted by nobody, held back by a limit or for want of a thread
+    admitted  has a slot (`holds_slot`), which counts toward its creator's limit until it ends
+    queued    admitted, and its message is on its way to a worker
+    running   admitted, and a worker has claimed it
 """
 
 from __future__ import annotations
@@ -37,8 +42,8 @@ _NEVER = datetime.min.replace(tzinfo=UTC)
 _PREFERRED = 1
 
 
-def release() -> int:
-    """Release waiting runs to the broker as far as limits and capacity allow; count them.
+def admit() -> int:
+    """Admit waiting runs as far as limits and capacity allow; count them.
 
     One process at a time, so that the limits hold exactly. Why the others wait is written after
     the messages are on their way.
@@ -48,24 +53,24 @@ def release() -> int:
     with transaction.atomic():
         transactions.hold(transactions.ADMISSION)
         capacity = Capacity()
-        released = _release_default(capacity) + _release_bulk(capacity)
-        if released:
-            after_commit(_enqueue, released)
+        admitted = _admit_default(capacity) + _admit_bulk(capacity)
+        if admitted:
+            after_commit(_enqueue, admitted)
     if waiting().exclude(queue=BULK).exists():
         with transaction.atomic():
-            _note_reasons(_held_slots(), _recent_starts(), capacity)
-    return len(released)
+            _write_reasons(_CreatorLimits(), capacity)
+    return len(admitted)
 
 
 @contextmanager
-def released_once() -> Iterator[None]:
-    """Release once at the end of a block in which this thread starts or stops many runs."""
+def admitting_once() -> Iterator[None]:
+    """Admit once, at the end of a block in which this thread starts or stops many runs."""
     _deferred.is_on = True
     try:
         yield
     finally:
         _deferred.is_on = False
-        release()
+        admit()
 
 
 def _enqueue(run_ids: Sequence[UUID]) -> None:
@@ -73,7 +78,7 @@ def _enqueue(run_ids: Sequence[UUID]) -> None:
     enqueue(rows[run_id] for run_id in run_ids if run_id in rows)
 
 
-def make_way(run: Run) -> None:
+def yield_if_preempted(run: Run) -> None:
     """Look, between two steps of bulk work, whether an upload waits for its thread.
 
     Raises:
@@ -90,56 +95,91 @@ def make_way(run: Run) -> None:
         raise Yielded
 
 
-def _release_default(capacity: Capacity) -> list[UUID]:
-    due = capacity.served(waiting().exclude(queue=BULK))
-    queues = due.order_by("queue").values_list("queue", flat=True).distinct()
-    room = {queue: capacity.room(queue) for queue in queues if capacity.room(queue) > 0}
-    if not room:
-        return []
-    held, starts = _held_slots(), _recent_starts()
-    chosen: list[UUID] = []
-    for run in _in_rounds(due.filter(queue__in=room), held, max(room.values())):
-        if capacity.room(run.queue) > 0 and _blocked_by(run.creator_id, held, starts) is None:
-            chosen.append(run.pk)
-            capacity.take(run.queue)
-            held[run.creator_id] += 1
-            starts[run.creator_id] += 1
-    return _mark_released(chosen)
-
-
-def _release_bulk(capacity: Capacity) -> list[UUID]:
-    """Release bulk runs to threads that nothing else wants now."""
-    due = waiting().filter(queue=BULK)
-    if not due.exists():
-        return []
-    held = Run.objects.filter(holds_slot=True, queue=BULK).count()
-    idle = capacity.idle(BULK)
-    pool = conf().bulk_concurrency - held
-    most = max(0, min(pool, idle))
-    ordered = due.order_by("-priority", "created_at").values_list("pk", flat=True)
-    released = _mark_released(list(ordered[:most]))
-    if capacity.has_workers and not capacity.is_served(BULK):
-        reason = Run.Waiting.WORKER
-    else:
-        reason = Run.Waiting.CONCURRENCY if pool <= idle else Run.Waiting.CAPACITY
-    _give_reason(due, reason)
-    return released
-
-
 def waiting() -> QuerySet[Run]:
-    """Return the runs that may be released as soon as limits and capacity allow."""
+    """Return the runs that may be admitted as soon as limits and capacity allow."""
     due = Q(next_attempt_at__isnull=True) | Q(next_attempt_at__lte=Now())
     return Run.objects.filter(due, state=Run.State.WAITING, holds_slot=False)
 
 
 def prefer(video_ids: Iterable[UUID]) -> int:
     """Let the waiting runs of these videos go before all others; return how many there are."""
+    # A run that is admitted meanwhile needs no preference, and is not counted.
     runs = Run.objects.filter(video__in=list(video_ids), state=Run.State.WAITING)
     return runs.update(priority=_PREFERRED)
 
 
-def _in_rounds(due: QuerySet[Run], held: Counter[Any], most: int) -> list[Run]:
-    """Return runs in the order of release: of each creator and queue as many as may have room."""
+class _CreatorLimits:
+    """What each creator's runs use of the limits of a creator; runs of nobody have none."""
+
+    def __init__(self) -> None:
+        slots = Run.objects.filter(holds_slot=True).exclude(queue=BULK).values("creator")
+        recent = Run.objects.filter(released_at__gt=Now() - _MINUTE).exclude(queue=BULK)
+        #: Slots that a creator's runs hold, and starts within the last minute.
+        self.slots = self._by_creator(slots)
+        self.starts = self._by_creator(recent.values("creator"))
+
+    @staticmethod
+    def _by_creator(rows: QuerySet[Run, Any]) -> Counter[Any]:
+        return Counter({row["creator"]: row["count"] for row in rows.annotate(count=Count("id"))})
+
+    def reached_by(self, creator_id: Any) -> Run.Waiting | None:
+        """Return the limit that keeps a creator's runs waiting."""
+        if creator_id is None:
+            return None
+        concurrency, per_minute = conf().creator_concurrency, conf().creator_starts_per_minute
+        if concurrency and self.slots[creator_id] >= concurrency:
+            return Run.Waiting.CONCURRENCY
+        if per_minute and self.starts[creator_id] >= per_minute:
+            return Run.Waiting.RATE
+        return None
+
+    def creators_at(self, limit: Run.Waiting) -> list[Any]:
+        """Return the creators whose runs a limit keeps waiting."""
+        return [each for each in self.slots | self.starts if self.reached_by(each) == limit]
+
+    def take(self, creator_id: Any) -> None:
+        """Count one more run of a creator as admitted."""
+        self.slots[creator_id] += 1
+        self.starts[creator_id] += 1
+
+
+def _admit_default(capacity: Capacity) -> list[UUID]:
+    due = capacity.served(waiting().exclude(queue=BULK))
+    queues = due.order_by("queue").values_list("queue", flat=True).distinct()
+    room = {queue: capacity.room(queue) for queue in queues if capacity.room(queue) > 0}
+    if not room:
+        return []
+    limits = _CreatorLimits()
+    chosen: list[UUID] = []
+    for run in _in_rounds(due.filter(queue__in=room), limits.slots, max(room.values())):
+        if capacity.room(run.queue) > 0 and limits.reached_by(run.creator_id) is None:
+            chosen.append(run.pk)
+            capacity.take(run.queue)
+            limits.take(run.creator_id)
+    return _admit(chosen)
+
+
+def _admit_bulk(capacity: Capacity) -> list[UUID]:
+    """Admit bulk runs to threads that nothing else wants now."""
+    due = waiting().filter(queue=BULK)
+    if not due.exists():
+        return []
+    held = Run.objects.filter(holds_slot=True, queue=BULK).count()
+    idle = capacity.idle(BULK)
+    pool = conf().bulk_concurrency - held
+    room = max(0, min(pool, idle))
+    ordered = due.order_by("-priority", "created_at").values_list("pk", flat=True)
+    admitted = _admit(list(ordered[:room]))
+    if capacity.has_workers and not capacity.is_served(BULK):
+        reason = Run.Waiting.WORKER
+    else:
+        reason = Run.Waiting.CONCURRENCY if pool <= idle else Run.Waiting.CAPACITY
+    _give_reason(due, reason)
+    return admitted
+
+
+def _in_rounds(due: QuerySet[Run], held: Counter[Any], room: int) -> list[Run]:
+    """Return runs in the order of admission: of each creator and queue as many as may have room."""
     ranked = due.annotate(
         turn=Window(
             RowNumber(),
@@ -148,7 +188,7 @@ def _in_rounds(due: QuerySet[Run], held: Counter[Any], most: int) -> list[Run]:
         ),
         wanted=Window(Count("id"), partition_by="creator"),
     )
-    each = min(most, conf().creator_concurrency or most)
+    each = min(room, conf().creator_concurrency or room)
     ranked = ranked.only("creator", "queue", "priority", "created_at")
     runs = list(ranked.filter(turn__lte=each))
     served = _last_served({run.creator_id for run in runs})
@@ -162,7 +202,7 @@ def _in_rounds(due: QuerySet[Run], held: Counter[Any], most: int) -> list[Run]:
 
 
 def _last_served(creator_ids: Iterable[Any]) -> dict[Any, datetime]:
-    """Return when each creator's last run was released; those never served are not in it."""
+    """Return when each creator's last run was admitted; those never served are not in it."""
     theirs = Run.objects.filter(creator=OuterRef("pk"), released_at__isnull=False)
     last = theirs.exclude(queue=BULK).order_by("-released_at").values("released_at")[:1]
     creators = get_user_model().objects.filter(pk__in=[each for each in creator_ids if each])
@@ -170,38 +210,26 @@ def _last_served(creator_ids: Iterable[Any]) -> dict[Any, datetime]:
     return dict(rows.values_list("pk", "served"))
 
 
-def _held_slots() -> Counter[Any]:
-    rows = Run.objects.filter(holds_slot=True).exclude(queue=BULK).values("creator")
-    return Counter({row["creator"]: row["held"] for row in rows.annotate(held=Count("id"))})
+def _admit(chosen: Sequence[UUID]) -> list[UUID]:
+    """Admit runs, unless they were cancelled or replaced meanwhile; return those."""
+    if not chosen:
+        return []
+    still_waiting = Run.objects.select_for_update(skip_locked=True, of=("self",)).filter(
+        pk__in=chosen, state=Run.State.WAITING, holds_slot=False
+    )
+    ids = set(still_waiting.values_list("pk", flat=True))
+    lifecycle.admit(ids)
+    return [run_id for run_id in chosen if run_id in ids]
 
 
-def _recent_starts() -> Counter[Any]:
-    recent = Run.objects.filter(released_at__gt=Now() - _MINUTE).exclude(queue=BULK)
-    rows = recent.values("creator").annotate(started=Count("id"))
-    return Counter({row["creator"]: row["started"] for row in rows})
-
-
-def _blocked_by(creator_id: Any, held: Counter[Any], starts: Counter[Any]) -> Run.Waiting | None:
-    """Return the limit that keeps a creator's runs waiting; runs of nobody have none."""
-    if creator_id is None:
-        return None
-    concurrency, per_minute = conf().creator_concurrency, conf().creator_starts_per_minute
-    if concurrency and held[creator_id] >= concurrency:
-        return Run.Waiting.CONCURRENCY
-    if per_minute and starts[creator_id] >= per_minute:
-        return Run.Waiting.RATE
-    return None
-
-
-def _note_reasons(held: Counter[Any], starts: Counter[Any], capacity: Capacity) -> None:
+def _write_reasons(limits: _CreatorLimits, capacity: Capacity) -> None:
     """Write why runs wait, where it is news: a creator's limit on all that the creator has.
 
     A limit of starts says when it ends, and the runs are not looked at until then. Where workers
     live, but none serves a run's queue, that is the reason.
     """
-    blocked = {creator_id: _blocked_by(creator_id, held, starts) for creator_id in held | starts}
-    full = [each for each, reason in blocked.items() if reason == Run.Waiting.CONCURRENCY]
-    late = [each for each, reason in blocked.items() if reason == Run.Waiting.RATE]
+    full = limits.creators_at(Run.Waiting.CONCURRENCY)
+    late = limits.creators_at(Run.Waiting.RATE)
     due = waiting().exclude(queue=BULK)
     if capacity.has_workers:
         _give_reason(capacity.unserved(due), Run.Waiting.WORKER)
@@ -219,31 +247,10 @@ def _give_reason(due: QuerySet[Run], reason: Run.Waiting, until: datetime | None
     """
     news = due if until else due.exclude(waiting_reason=reason)
     free = news.select_for_update(skip_locked=True, of=("self",), no_key=True)
-    rows = Run.objects.filter(pk__in=free.order_by().values("pk"), state=Run.State.WAITING)
-    rows.update(waiting_reason=reason, **({"next_attempt_at": until} if until else {}))
+    lifecycle.give_waiting_reason(free.order_by().values("pk"), reason, until)
 
 
 def _rate_ends(creator_ids: Iterable[Any]) -> list[tuple[Any, Any]]:
-    recent = Run.objects.filter(creator__in=creator_ids, released_at__gt=Now() - _MINUTE).exclude(
-        queue=BULK
-    )
-    return list(recent.values_list("creator").annotate(first=Min("released_at")))
-
-
-def _mark_released(chosen: Sequence[UUID]) -> list[UUID]:
-    """Mark runs as queued, unless they were cancelled or replaced meanwhile; return those."""
-    if not chosen:
-        return []
-    waiting = Run.objects.select_for_update(skip_locked=True, of=("self",)).filter(
-        pk__in=chosen, state=Run.State.WAITING, holds_slot=False
-    )
-    still = set(waiting.values_list("pk", flat=True))
-    Run.objects.filter(pk__in=still).update(
-        state=Run.State.QUEUED,
-        holds_slot=True,
-        released_at=Now(),
-        message_lost_at=lifecycle.message_lost_at(),
-        waiting_reason="",
-        next_attempt_at=None,
-    )
-    return [run_id for run_id in chosen if run_id in still]
+    recent = Run.objects.filter(creator__in=creator_ids, released_at__gt=Now() - _MINUTE)
+    others = recent.exclude(queue=BULK).values_list("creator")
+    return list(others.annotate(first=Min("released_at")))

@@ -1,4 +1,4 @@
-"""Claims: a worker's time-limited right to a run, and the heartbeat that renews it.
+"""Claims: a worker's time-limited right to a run. `heartbeat` renews them.
 
 A worker claims a run by one conditional UPDATE, which raises the fencing token. Whatever the
 worker writes afterwards is written in a transaction that checks the token (`Claim.guard`), so
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from concurrent.futures import wait as wait_for_any
 from contextlib import contextmanager
@@ -18,20 +18,16 @@ from typing import Any, TypeVar
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import F, Q
+from django.db.models import F
 from django.db.models.functions import Coalesce, Now
 
 from videos.conf import conf
-from videos.durable import runs, set_aside, transactions
-from videos.durable.models import Run, SetAside
-from videos.durable.registry import registry
-from videos.durable.transactions import is_lost
-from videos.exceptions import ClaimLost, HandedOver, RunCancelled, TimedOut
+from videos.durable import transactions
+from videos.durable.models import Run
+from videos.exceptions import ClaimLost, HandedOver, RunCancelled
 
 #: Seconds between two looks of a waiting stage at its claim.
 CHECK_S = 0.5
-#: Seconds after which a stage that was told to end, and did not, is taken for stuck.
-_STUCK_S = 30.0
 
 Result = TypeVar("Result")
 
@@ -50,15 +46,14 @@ class Claim:
         self.stage = stage
         self.token = run.token
         self.deadline_s = deadline_s
-        self._end: BaseException | None = None
-        self._ended_at = 0.0
-        self._given_up = False
-        self._give_up_at = 0.0
+        #: What ended the claim, and the time of `time.monotonic` at which it did.
+        self.ended_by: BaseException | None = None
+        self.ended_at = 0.0
 
     def check(self) -> None:
         """Raise what ended the claim, if anything did: lost, handed over, cancelled, timed out."""
-        if self._end is not None:
-            raise self._end
+        if self.ended_by is not None:
+            raise self.ended_by
 
     def await_call(
         self, within_s: float, call: Callable[..., Result], /, *args: Any, **kwargs: Any
@@ -78,41 +73,9 @@ class Claim:
 
     def abort(self, reason: BaseException) -> None:
         """End the claim at its next `check`; the first reason counts."""
-        if self._end is None:
-            self._end = reason
-            self._ended_at = time.monotonic()
-
-    @property
-    def is_stuck(self) -> bool:
-        """Whether its stage was told to end a while ago, and does not look."""
-        return self._end is not None and time.monotonic() - self._ended_at > _STUCK_S
-
-    def give_up(self) -> None:
-        """End the run, once, in the place of a stage that does not look at its claim.
-
-        Its thread stays busy with what it does, and is none that can take another run. If the end
-        cannot be written, that costs no other claim its lease: it is tried again later.
-        """
-        if self._given_up or time.monotonic() < self._give_up_at:
-            return
-        try:
-            # The heartbeat waits for nobody's lock: the stage itself may be the one who has it.
-            with self.guard(cancelling=True, skip=True) as run:
-                if isinstance(self._end, TimedOut):
-                    runs.fail(run, TimedOut.code, str(self._end))
-                elif isinstance(self._end, HandedOver):
-                    runs.hand_over(run)
-                else:
-                    runs.cancel(run)
-        except ClaimLost:
-            return  # It has ended, another worker has it, or its row is locked just now.
-        except Exception as error:
-            if is_lost(error):
-                raise
-            self._give_up_at = time.monotonic() + _STUCK_S
-            set_aside.note(SetAside.Kind.RUN, self.run.pk, error)
-            return
-        self._given_up = True
+        if self.ended_by is None:
+            self.ended_by = reason
+            self.ended_at = time.monotonic()
 
     @contextmanager
     def guard(self, *, cancelling: bool = False, skip: bool = False) -> Iterator[Run]:
@@ -126,7 +89,7 @@ class Claim:
         """
         with transaction.atomic():
             transactions.bound_silence()
-            run = runs.locked(self.run, skip=skip, token=self.token, state=Run.State.RUNNING)
+            run = lock_run(self.run, skip=skip, token=self.token, state=Run.State.RUNNING)
             if run is None:
                 raise ClaimLost(f"run {self.run.pk} has another owner")
             if run.cancel_requested and not cancelling:
@@ -136,9 +99,25 @@ class Claim:
     def extend_deadline(self, seconds: float) -> None:
         """Let the stage take this long from now on, for example once the duration is known."""
         self.deadline_s = seconds
+        # A worker that has lost the run changes nothing, and is told so by its next guard.
         Run.objects.filter(pk=self.run.pk, token=self.token).update(
             deadline_at=Now() + timedelta(seconds=seconds)
         )
+
+
+def lock_run(run: Run, *, skip: bool = False, **still: Any) -> Run | None:
+    """Lock a run in the transaction that is open, and return it if it is `still` so.
+
+    Its video is locked before it, here and wherever both are, so that nobody waits for each
+    other. With `skip`, a run or video that somebody else has locked is None as well.
+    """
+    if run.video_id:
+        subjects = Run._meta.get_field("video").related_model._base_manager
+        locked = subjects.select_for_update(no_key=True, skip_locked=skip).filter(pk=run.video_id)
+        if not locked.values_list("pk").first():
+            return None
+    runs = Run.objects.select_for_update(of=("self",), skip_locked=skip)
+    return runs.filter(pk=run.pk, **still).first()
 
 
 def start_call(call: Callable[..., Result], *args: Any, **kwargs: Any) -> Future[Result]:
@@ -156,18 +135,15 @@ def start_call(call: Callable[..., Result], *args: Any, **kwargs: Any) -> Future
 
 
 @contextmanager
-def claimed(run_id: UUID, stage: str, worker_id: UUID | None) -> Iterator[Claim | None]:
+def claimed(
+    run_id: UUID, stage: str, worker_id: UUID | None, deadline_s: float
+) -> Iterator[Claim | None]:
     """Claim a queued run for one stage, for as long as the block runs.
 
     Yields None where there is nothing to claim: the message came twice or late, another
     worker was faster, or the run has ended.
     """
-    function_name = Run.objects.filter(pk=run_id).values_list("function", flat=True).first()
-    function = registry.functions.get(function_name or "")
-    if function is None or stage not in function.stages:
-        yield None
-        return
-    deadline_s = function.stages[stage].deadline_s
+    # Of two workers with a message of the run, the second finds it running, and leaves it alone.
     taken = Run.objects.filter(pk=run_id, stage=stage, state=Run.State.QUEUED).update(
         state=Run.State.RUNNING,
         token=F("token") + 1,
@@ -203,11 +179,6 @@ def live_claims() -> list[Claim]:
         return list(_live)
 
 
-def stuck_threads() -> int:
-    """Return how many threads of this process are kept by stages that do not end."""
-    return sum(claim.is_stuck for claim in live_claims())
-
-
 def hand_over() -> None:
     """Give the claims of this process, and those to come, to others at their next `check`."""
     with _live_lock:
@@ -219,39 +190,3 @@ def hand_over() -> None:
 def keep() -> None:
     """Keep claims again: the worker has ended, what this process claims now is its own."""
     _handing_over.clear()
-
-
-def renew(claims: Sequence[Claim]) -> None:
-    """Extend the leases of this process's claims; end those that were lost or ran too long."""
-    if not claims:
-        return
-    owned = Q()
-    for claim in claims:
-        owned |= Q(pk=claim.run.pk, token=claim.token)
-    leased = Run.objects.filter(owned, state=Run.State.RUNNING)
-    with transaction.atomic():
-        # A run that a long transaction holds must not cost the others their leases.
-        free = leased.select_for_update(skip_locked=True, no_key=True)
-        ids = list(free.values_list("pk", flat=True))
-        Run.objects.filter(pk__in=ids).update(lease_until=Now() + timedelta(seconds=conf().lease_s))
-    rows = {
-        (row["pk"], row["token"]): (row["cancel_requested"], row["late"])
-        for row in leased.values("pk", "token", "cancel_requested", late=Q(deadline_at__lt=Now()))
-    }
-    for claim in claims:
-        if (claim.run.pk, claim.token) not in rows:
-            claim.abort(ClaimLost(f"run {claim.run.pk} has another owner"))
-            continue
-        if claim.is_stuck:
-            claim.give_up()
-            continue
-        cancel_requested, late = rows[claim.run.pk, claim.token]
-        if cancel_requested:
-            claim.abort(RunCancelled())
-        elif late:
-            claim.abort(
-                TimedOut(
-                    f"The stage {claim.stage} took longer than {claim.deadline_s:.0f} s and was "
-                    "ended. What it finished is kept: reprocess the video to go on from there."
-                )
-            )

@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+from typing import Any
 from uuid import UUID
 
 from django.db import transaction
 from django.db.models.functions import Now
+from django.dispatch import receiver
 
 from videos.durable import admission, runs, set_aside
 from videos.durable.models import Event, Run, SetAside
+from videos.durable.outbox import event_recorded
 from videos.durable.registry import Function, registry
 from videos.durable.transactions import is_lost
 from videos.exceptions import Misconfigured
 
 
+@receiver(event_recorded, dispatch_uid="videos.dispatch_event")
+def dispatch_recorded(event: Event, **_: Any) -> None:
+    """Dispatch a committed event; the sweep does it where this process cannot."""
+    dispatch(event.pk)
+
+
 def dispatch(event_id: UUID) -> list[Run]:
-    """Create the runs that an event starts, and release what may run now.
+    """Create the runs that an event starts, and admit what may run now.
 
     An event that was dispatched before, or is being dispatched by another process, is left
     alone: the row lock and `dispatched_at` decide the race. A function whose runs cannot be
@@ -34,7 +43,7 @@ def dispatch(event_id: UUID) -> list[Run]:
             started += _start(event, function)
         Event.objects.filter(pk=event.pk).update(dispatched_at=Now())
     if started:
-        admission.release()
+        admission.admit()
     return started
 
 
@@ -59,9 +68,11 @@ def _start_function(row: SetAside) -> list[Run]:
         return []
     if function is None:
         gone = Misconfigured(f"No installed app has the function {row.function} any more.")
-        set_aside.note(SetAside.Kind(row.kind), row.item_id, gone, row.function)
+        set_aside.record(SetAside.Kind(row.kind), row.item_id, gone, row.function)
         return []
-    return _start(item, function) if isinstance(item, Event) else runs.start_handler(item, function)
+    if isinstance(item, Event):
+        return _start(item, function)
+    return runs.start_failure_handler(item, function)
 
 
 def _start(event: Event, function: Function) -> list[Run]:
@@ -74,5 +85,5 @@ def _start(event: Event, function: Function) -> list[Run]:
     except Exception as error:  # Whatever a function's own start raises.
         if is_lost(error):
             raise
-        set_aside.note(SetAside.Kind.EVENT, event.pk, error, function.name)
+        set_aside.record(SetAside.Kind.EVENT, event.pk, error, function.name)
         return []

@@ -1,4 +1,4 @@
-"""A paid call from its permission to its end: breaker, budget and ledger together."""
+"""A paid call from its permission to its end: breaker, limits and ledger together."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
+from uuid import UUID
 
 from django.db import connection, transaction
 
-from videos.ai import openai_client
 from videos.conf import conf
 from videos.durable.claims import Claim, start_call
 from videos.durable.models import Run, Step
 from videos.durable.paid import breaker, ledger, rate_limits
 from videos.durable.paid.models import Call
 from videos.durable.transactions import DATABASE_ERRORS, after_commit, is_lost
-from videos.exceptions import ChronosError, Signal
+from videos.exceptions import ChronosError, Overdue, Signal
 from videos.text.storable import error_message
 
 logger = logging.getLogger(__name__)
@@ -35,12 +35,51 @@ class Measured(Protocol):
 
     @property
     def measured(self) -> dict[str, Any]:
-        """What the ledger books of it."""
+        """What the ledger books of it: "tokens", "audio_seconds"."""
 
 
 Result = TypeVar("Result")
-Answer = TypeVar("Answer", bound=Measured)
+Answer = TypeVar("Answer", bound=Measured, covariant=True)
 Failure = TypeVar("Failure", bound=BaseException)
+
+
+class Ask(Protocol[Answer]):
+    """Makes a request, and returns its answer."""
+
+    def __call__(self, *, model: str, call_id: UUID, within_s: float) -> Answer:
+        """Ask `model`; the service may be told `call_id`, and has `within_s` seconds.
+
+        Raises:
+            ChronosError: ServiceFault or ConfigurationFault, saying what the service refused. Any
+                other exception means that nobody knows whether the call was paid.
+        """
+
+
+@dataclass(frozen=True)
+class PaidAnswer:
+    """What a paid call of another app returned, and what it used."""
+
+    #: Whatever JSON can hold.
+    result: Any
+    tokens: int = 0
+    audio_seconds: float = 0.0
+
+    @property
+    def measured(self) -> dict[str, Any]:
+        """What the ledger books of it."""
+        return {"tokens": self.tokens, "audio_seconds": self.audio_seconds}
+
+
+@dataclass(frozen=True)
+class PaidCall(Generic[Answer]):
+    """A request to a paid service that is to be made."""
+
+    #: Up to 16 characters; breaker, limits and usage are those of the service.
+    service: str
+    model: str
+    #: An estimate, for the limit of tokens.
+    tokens: int
+    ask: Ask[Answer]
 
 
 @dataclass
@@ -61,49 +100,30 @@ def book(
         OverBudget: if the first never may.
     """
     with claim.guard() as run:
-        most = 1 if breaker.pass_call(service) else len(steps)
-        count = rate_limits.affordable(service, tokens[:most])
+        limit = 1 if breaker.acquire_call(service) else len(steps)
+        count = rate_limits.affordable(service, tokens[:limit])
         return ledger.send_calls(run, steps[:count], service, model, tokens)
 
 
-def perform(
-    claim: Claim,
-    step: Step,
-    service: str,
-    model: str,
-    tokens: int,
-    ask: Callable[..., Result],
-    *args: Any,
-    **kwargs: Any,
-) -> tuple[Call, Result]:
-    """Book a step's one call, make it by `ask`, and return it with its answer, to be settled.
-
-    `ask` gets the arguments, the model and the `call_id`.
+def make(claim: Claim, step: Step, paid: PaidCall[Answer]) -> tuple[Call, Answer]:
+    """Book a step's one call, make it, and return it with its answer, to be settled.
 
     Raises:
         ChronosError: if the call may not leave, or comes back without a usable answer.
     """
-    (call,) = book(claim, [step], service, model, [tokens])
+    (call,) = book(claim, [step], paid.service, paid.model, [paid.tokens])
+    within_s = conf().service_deadline_s
     try:
-        within_s = conf().service_deadline_s
         return call, claim.await_call(
-            within_s, ask, *args, model=model, call_id=call.pk, within_s=within_s, **kwargs
+            within_s, paid.ask, model=paid.model, call_id=call.pk, within_s=within_s
         )
     except TimeoutError:
-        raise fail(call, openai_client.overdue(service)) from None
+        raise fail(call, Overdue(paid.service)) from None
     except (Exception, Signal) as error:
         raise fail(call, error) from None
 
 
-def perform_query(
-    service: str,
-    model: str,
-    tokens: int,
-    within_s: float,
-    ask: Callable[..., Answer],
-    *args: Any,
-    **kwargs: Any,
-) -> Answer:
+def make_query(paid: PaidCall[Answer], within_s: float) -> Answer:
     """Make a call that belongs to no run, such as a search's, and book it; return its answer.
 
     Nobody waits for it longer than `within_s` seconds, however the service answers.
@@ -111,29 +131,29 @@ def perform_query(
     Raises:
         ChronosError: if the call may not leave, or comes back without a usable answer.
     """
-    call = _apart(_book_query, service, model, tokens)
-    asked = start_call(ask, *args, model=model, call_id=call.pk, within_s=within_s, **kwargs)
+    call = _in_own_transaction(_book_query, paid.service, paid.model, paid.tokens)
+    asked = start_call(paid.ask, model=paid.model, call_id=call.pk, within_s=within_s)
     try:
         answered = asked.result(within_s)
     except TimeoutError:
-        raise _apart(fail, call, openai_client.overdue(service)) from None
+        raise _in_own_transaction(fail, call, Overdue(paid.service)) from None
     except Exception as error:
-        raise _apart(fail, call, error) from None
-    _apart(answer, call, used=False, **answered.measured)
+        raise _in_own_transaction(fail, call, error) from None
+    _in_own_transaction(answer, call, used=False, **answered.measured)
     return answered
 
 
 def _book_query(service: str, model: str, tokens: int) -> Call:
     with transaction.atomic():
-        breaker.pass_call(service)
+        breaker.acquire_call(service)
         rate_limits.affordable(service, [tokens])
         return ledger.send_query(service, model, tokens)
 
 
-def _apart(do: Callable[..., Result], *args: Any, **kwargs: Any) -> Result:
+def _in_own_transaction(do: Callable[..., Result], *args: Any, **kwargs: Any) -> Result:
     """Do something in a transaction of its own also where a request is one (ATOMIC_REQUESTS).
 
-    Else the budget's lock would be held for as long as the service takes, and a request that
+    Else the lock of the limits would be held for as long as the service takes, and a request that
     fails would take back what was paid.
     """
     if not connection.settings_dict["ATOMIC_REQUESTS"]:
@@ -205,7 +225,7 @@ def _book_unused(call: Call, measured: dict[str, Any]) -> None:
 def answer(call: Call, *, used: bool, **measured: Any) -> None:
     """Book an answer, in the transaction that is open."""
     ledger.answer_call(call.pk, used=used, model=call.model, **measured)
-    after_commit(breaker.note, call.service, None)
+    after_commit(breaker.record, call.service, None)
 
 
 def fail(call: Call, error: Failure) -> Failure | ChronosError:
@@ -214,8 +234,9 @@ def fail(call: Call, error: Failure) -> Failure | ChronosError:
     What a service answers with success is paid, also where it is of no use.
     """
     if isinstance(error, ChronosError) and error.was_paid:
-        said = error_message(error)
-        ledger.answer_call(call.pk, used=False, model=call.model, error=said, **error.measured)
+        ledger.answer_call(
+            call.pk, used=False, model=call.model, error=error_message(error), **error.measured
+        )
     else:
         ledger.fail_call(call.pk, error)
-    return breaker.note(call.service, error) or error
+    return breaker.record(call.service, error) or error

@@ -1,8 +1,8 @@
-"""A stage in a child process of its own: what kills it kills nobody else's work.
+"""The quarantine of runs that kill their workers: what dies then is a process of their own.
 
-A run under which two workers died, with no step finished in between, may be to blame: it is
-performed here. Its child claims the run and renews the lease by itself. Only when that child dies
-is the run `worker_lost`.
+A run under which two workers died, with no step finished in between, may be to blame: its stage
+is executed in a child process, which claims the run and renews the lease by itself. Only when
+that child dies is the run `worker_lost`.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from datetime import timedelta
 from uuid import UUID
 
 from django.db import connections, transaction
-from django.db.models.functions import Now
 from dramatiq.middleware import SkipMessage
 
 from videos.durable import runs
+from videos.durable.claims import lock_run
 from videos.durable.enqueue import enqueue
 from videos.durable.models import Run
 from videos.durable.transactions import after_commit
@@ -28,8 +28,8 @@ from videos.local import sandbox
 
 logger = logging.getLogger(__name__)
 
-#: Deaths of workers under a run after which it is performed apart.
-DEATHS = 2
+#: Deaths of workers under a run after which it is put in quarantine.
+MAX_DEATHS = 2
 #: A child has loaded Django and claimed its run by then, or died.
 _CLAIMS_WITHIN = timedelta(seconds=12)
 #: Exit code of a child whose run is not to go on to the next stage now.
@@ -41,36 +41,26 @@ _stopping = threading.Event()
 
 
 def is_needed(run_id: UUID) -> bool:
-    """Whether workers died under this run, so that it must not be performed among others."""
-    return Run.objects.filter(pk=run_id, deaths__gte=DEATHS).exists()
+    """Whether workers died under this run, so that it must not share a process with others."""
+    return Run.objects.filter(pk=run_id, deaths__gte=MAX_DEATHS).exists()
 
 
-def perform(run_id: UUID, stage: str, worker_id: UUID | None) -> None:
-    """Perform a stage in a child process, and wait for it.
+def execute(run_id: UUID, stage: str, worker_id: UUID | None) -> None:
+    """Execute a stage in a child process, and wait for it.
 
     Raises:
         SkipMessage: unless the stage was finished.
     """
     before = Run.objects.get(pk=run_id)
-    if not _reserve(run_id, stage, worker_id):
+    if not runs.reserve(run_id, stage, worker_id, _CLAIMS_WITHIN):
         raise SkipMessage(f"run {run_id} has a process of its own already")
     connections.close_all()
     code = _run_child([str(run_id), stage, *([str(worker_id)] if worker_id else [])])
     if code == 0:
         return
     if code != SKIPPED:
-        _note_death(before, stage, code)
+        _fail_or_requeue(before, stage, code)
     raise SkipMessage(f"run {run_id} did not finish {stage}")
-
-
-def _reserve(run_id: UUID, stage: str, worker_id: UUID | None) -> bool:
-    """Keep the run for one child, which needs a while until it can claim it.
-
-    Without this, a busy machine would take the message for lost meanwhile, and start another
-    child, which makes it busier.
-    """
-    queued = Run.objects.filter(pk=run_id, stage=stage, state=Run.State.QUEUED, worker=None)
-    return bool(queued.update(worker_id=worker_id, message_lost_at=Now() + _CLAIMS_WITHIN))
 
 
 def stop() -> None:
@@ -95,14 +85,14 @@ def _run_child(arguments: list[str]) -> int:
             _children.discard(child)
 
 
-def _note_death(before: Run, stage: str, code: int) -> None:
+def _fail_or_requeue(before: Run, stage: str, code: int) -> None:
     """Fail the run that the child had claimed; one that it never claimed is sent again."""
     with transaction.atomic():
-        run = runs.locked(before, state=Run.State.RUNNING, stage=stage, token=before.token + 1)
+        run = lock_run(before, state=Run.State.RUNNING, stage=stage, token=before.token + 1)
         if run is None:
             return
         if _stopping.is_set():
-            handed = runs.lose_worker([run], deaths=0)
+            handed = runs.hand_over(run)
             after_commit(enqueue, handed)
             return
         how = f"by signal {signal.Signals(-code).name}" if code < 0 else f"with code {code}"
@@ -110,7 +100,7 @@ def _note_death(before: Run, stage: str, code: int) -> None:
         runs.fail(
             run,
             WorkerLost.code,
-            f"The stage {stage} ended its worker {DEATHS} times, and then, alone, a process of "
+            f"The stage {stage} ended its worker {MAX_DEATHS} times, and then, alone, a process of "
             f"its own ({how}). Most often it needs more memory than there is: look at the "
             "worker's log, then reprocess the video.",
         )

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 from videos.durable.retries import DEFAULT_RETRIES
 from videos.exceptions import MAX_WAIT_S
@@ -38,6 +39,10 @@ class EventType:
     name: str
     data: Any
     emitted: bool = False
+    #: Called as `check(name, data)` before an event is stored; raises EventRefused.
+    check: Callable[[str, Any], object] | None = None
+    #: Returns what an event's data is about: the id of a video; none means nothing.
+    subject: Callable[[Any], UUID] | None = None
 
 
 @dataclass(frozen=True)
@@ -45,7 +50,7 @@ class Stage:
     """One actor's work in a run; it ends by advancing or completing the run."""
 
     actor: str
-    perform: Callable[[Claim], None]
+    work: Callable[[Claim], object]
     retries: int = DEFAULT_RETRIES
     #: Seconds after which the stage is ended as `timed_out`, unless it asks for more.
     deadline_s: float = 3600
@@ -62,7 +67,7 @@ class Function:
     #: Creates the runs for an event; none means one run, whatever the event says.
     start: Callable[[Event, Function], list[Run]] | None = None
     #: Name of the function whose run is started when a run of this one fails for good.
-    on_failure: str | None = None
+    failure_handler: str | None = None
 
     def stages_from(self, stage: str) -> list[str]:
         """Return the names of the stage and of those after it."""
@@ -70,12 +75,25 @@ class Function:
         return names[names.index(stage) :]
 
 
+class Hooks:
+    """Told what happens to runs, in the transaction in which it does. Here: nothing follows.
+
+    They hear of every run, so also of one whose function no installed app has any more.
+    """
+
+    def failed(self, run: Run, code: str, message: str) -> None:
+        """A run has failed for good."""
+
+    def cancelled(self, run: Run) -> None:
+        """Somebody cancelled a run, and it has ended."""
+
+
 @dataclass(frozen=True)
 class Chore:
     """What the sweep of some worker does beside runs, whenever there is something to do."""
 
     due: Callable[[], QuerySet[Any]]
-    perform: Callable[[], object]
+    do: Callable[[], object]
 
 
 @dataclass
@@ -85,9 +103,20 @@ class Registry:
     types: dict[str, EventType] = field(default_factory=dict)
     functions: dict[str, Function] = field(default_factory=dict)
     chores: dict[str, Chore] = field(default_factory=dict)
+    hooks: Hooks = field(default_factory=Hooks)
 
-    def add_type(self, name: str, data: Any, *, emitted: bool = False) -> None:
+    def add_type(
+        self,
+        name: str,
+        data: Any,
+        *,
+        emitted: bool = False,
+        check: Callable[[str, Any], object] | None = None,
+        subject: Callable[[Any], UUID] | None = None,
+    ) -> None:
         """Register an event type; the same name with another class is a mistake.
+
+        To subscribe to what is known already, by its name and class, changes nothing of it.
 
         Raises:
             ValueError: if the name has another data class already, or is too long, or the data
@@ -96,11 +125,9 @@ class Registry:
         _check_name("event", name)
         if not isinstance(data, type):
             raise ValueError(f"the event {name!r} has {data!r} in place of a data class")
-        known = self.types.get(name)
-        if known is not None and known.data is not data:
+        known = self.types.setdefault(name, EventType(name, data, emitted, check, subject))
+        if known.data is not data:
             raise ValueError(f"the event {name!r} has the data class {known.data.__name__}")
-        # To subscribe to what Chronos emits does not open it for being sent.
-        self.types[name] = EventType(name, data, emitted or (known is not None and known.emitted))
 
     def add_function(self, function: Function) -> None:
         """Register a function under its name.
@@ -112,6 +139,11 @@ class Registry:
             raise ValueError(f"there is a function {function.name!r} already")
         check_function(function)
         self.functions[function.name] = function
+
+    def stage(self, function: str, stage: str) -> Stage | None:
+        """Return a stage of a function, or None where no installed app has it."""
+        found = self.functions.get(function)
+        return found.stages.get(stage) if found else None
 
     def started_by(self, event: str) -> Iterator[Function]:
         """Yield the functions that an event of this name starts."""
@@ -144,8 +176,8 @@ def check_function(function: Function) -> None:
             )
 
 
-def check_callee(callee: Callable[..., object]) -> None:
-    """Refuse a callable that cannot be called as `callee(run, data)`.
+def check_callee(callee: Callable[..., object], *parameters: str) -> None:
+    """Refuse a callable that cannot be called with these parameters.
 
     Raises:
         ValueError: naming it.
@@ -156,9 +188,10 @@ def check_callee(callee: Callable[..., object]) -> None:
                 f"{callee.__name__} is a coroutine or a generator: a call does nothing"
             )
     try:
-        inspect.signature(callee).bind(None, None)
+        inspect.signature(callee).bind(*parameters)
     except TypeError as error:
-        raise ValueError(f"{callee.__name__} is called as f(run, data): {error}") from None
+        called = f"f({', '.join(parameters)})"
+        raise ValueError(f"{callee.__name__} is called as {called}: {error}") from None
 
 
 def _check_name(what: str, name: str) -> None:

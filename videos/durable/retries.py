@@ -1,24 +1,90 @@
-"""When a failed step is tried again. Pure: a decision, on which another layer acts."""
+"""Whether what failed waits, is tried again, or has failed for good. Pure: others act on it."""
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
+
+from videos.exceptions import ChronosError, CircuitOpen
+
 #: Retries after the first attempt.
-TRANSCRIPTION_RETRIES = 3
-EMBEDDING_RETRIES = 2
 DEFAULT_RETRIES = 3
 #: A delay is lengthened by up to this share, so that runs that failed together part ways.
 _JITTER = 0.1
 
 
-def retry_delay_s(
-    failures: int, retries: int, backoff_s: float, cap_s: float, chance: float
-) -> float | None:
+@dataclass(frozen=True)
+class RetryPolicy:
+    """How often a step is tried again after its first attempt, and after which pauses."""
+
+    retries: int
+    #: Seconds until the first retry; doubled each time, up to the cap.
+    backoff_s: float
+    cap_s: float
+
+
+@dataclass(frozen=True)
+class Wait:
+    """Go on in a while, and count no failure: it is nobody's fault in the run."""
+
+    #: A `Run.Waiting`.
+    reason: str
+    delay_s: float
+    #: The service behind whose open breaker it waits; empty: none.
+    behind: str = ""
+
+
+@dataclass(frozen=True)
+class Retry:
+    """Try again in a while, and count a failure."""
+
+    delay_s: float
+
+
+@dataclass(frozen=True)
+class Fail:
+    """It has failed for good: never again."""
+
+    delay_s: float = math.inf
+
+
+#: Of several failed steps, the one with the longest delay decides for their stage.
+Decision = Wait | Retry | Fail
+
+
+def decide(
+    error: BaseException, failures: int, policy: RetryPolicy, chance: float = 0.0
+) -> Decision:
+    """Return what follows from an error.
+
+    Args:
+        error: what was raised; whatever is not a ChronosError may be a passing trouble.
+        failures: attempts that failed before this one and were not waited for.
+        policy: the limits of the step or stage.
+        chance: a random number from 0 to 1, for the jitter.
+    """
+    if isinstance(error, ChronosError):
+        if error.waits_for:
+            behind = error.service if isinstance(error, CircuitOpen) else ""
+            return Wait(error.waits_for, error.retry_after_s, behind)
+        if error.permanent:
+            return Fail()
+    delay = _delay_s(failures + 1, policy, chance)
+    return Fail() if delay is None else Retry(delay)
+
+
+def waits(error: BaseException) -> bool:
+    """Whether an error is nobody's fault in the run, which then waits and spends no retry."""
+    return isinstance(error, ChronosError) and bool(error.waits_for)
+
+
+def _delay_s(failures: int, policy: RetryPolicy, chance: float) -> float | None:
     """Return the seconds until the next attempt, or None when there is none left.
 
-    `failures` counts the attempts that failed, this one included: 1, 2, 4, … times
-    `backoff_s`, at most `cap_s`. `chance` is a random number from 0 to 1.
+    `failures` counts the attempts that failed, this one included: 1, 2, 4, … times the backoff,
+    at most the cap.
     """
-    if failures > retries:
+    if failures > policy.retries:
         return None
-    delay: float = min(backoff_s * 2.0 ** (failures - 1), cap_s)
+    delay: float = min(policy.backoff_s * 2.0 ** (failures - 1), policy.cap_s)
     return delay * (1 + _JITTER * chance)

@@ -1,31 +1,34 @@
-"""A run's life: created, advanced, put off, ended. Claimed runs are changed inside their guard."""
+"""A run's life: created, advanced, put off, ended. Claimed runs are changed inside their guard.
+
+Only here, in `claims` and in `admission` is a run's state written. A change of a claimed run needs
+no condition: its guard holds the row, and the token was checked.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from datetime import timedelta
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import DurationField, ExpressionWrapper, F, Value
+from django.db.models import DurationField, ExpressionWrapper, F, QuerySet, Value
 from django.db.models.functions import Least, Now, Power
 
 from videos.durable import set_aside
 from videos.durable.models import ACTIVE_STATES, Run, SetAside, Step
 from videos.durable.paid import ledger
 from videos.durable.registry import Function, registry
+from videos.durable.retries import Wait
 from videos.durable.transactions import is_lost
-from videos.models import Video
-from videos.pipeline import statuses
 
 #: Fields of a run that has left its worker.
-_RELEASED: dict[str, Any] = {"worker": None, "lease_until": None, "deadline_at": None}
+_WITHOUT_WORKER: dict[str, Any] = {"worker": None, "lease_until": None, "deadline_at": None}
 
 #: A queued run without news for this long has lost its message; from the second time on it may
 #: just be waiting for a thread, and is given twice as long. Queued runs are no more than threads.
 _LOST_MESSAGE = timedelta(seconds=5)
-_MOST_DOUBLINGS = 1
+_MAX_DOUBLINGS = 1
 
 
 def create(
@@ -57,6 +60,7 @@ def create(
 
 def replace_active(video_id: UUID) -> None:
     """End whatever run the video has; its worker loses the claim at its next write."""
+    # A run that ends by itself meanwhile is not active any more, and stays as it ended.
     _end(
         Run.objects.filter(video_id=video_id, state__in=ACTIVE_STATES),
         Run.State.REPLACED,
@@ -64,8 +68,21 @@ def replace_active(video_id: UUID) -> None:
     )
 
 
-def advance(run: Run, stage: str) -> None:
-    """Move a claimed run to its next stage; call it inside `guard`."""
+def advance(run: Run) -> None:
+    """Move a claimed run to the stage after its own, or end it well after the last one."""
+    following = registry.functions[run.function].stages_from(run.stage)[1:]
+    if following:
+        _move(run, following[0])
+    else:
+        complete(run)
+
+
+def return_to(run: Run, stage: str, **fields: Any) -> None:
+    """Move a claimed run back to a stage; the caller enqueues it once that is committed."""
+    _move(run, stage, **fields)
+
+
+def _move(run: Run, stage: str, **fields: Any) -> None:
     Run.objects.filter(pk=run.pk).update(
         state=Run.State.QUEUED,
         stage=stage,
@@ -73,56 +90,71 @@ def advance(run: Run, stage: str) -> None:
         deaths=0,
         # The next stage's first claim is no new attempt at anything.
         attempt=F("attempt") - 1,
-        **_RELEASED,
+        **_WITHOUT_WORKER,
+        **fields,
     )
 
 
 def complete(run: Run) -> None:
-    """End a claimed run well; call it inside `guard`."""
+    """End a claimed run well."""
     _end(Run.objects.filter(pk=run.pk), Run.State.COMPLETED)
 
 
 def retry(run: Run, delay_s: float, message: str, code: str) -> None:
-    """Have a claimed run tried again later; call it inside `guard`."""
+    """Have a claimed run tried again in a while."""
     Run.objects.filter(pk=run.pk).update(
         state=Run.State.RETRYING,
         next_attempt_at=Now() + timedelta(seconds=delay_s),
         error=message,
         error_code=code,
-        **_RELEASED,
+        **_WITHOUT_WORKER,
     )
 
 
-def hand_over(run: Run) -> list[Run]:
-    """Give a claimed run back to the queue, for another worker; return it to be enqueued.
-
-    What was asked for and is not booked by then, nobody here will learn the outcome of.
-    """
-    return lose_worker([run], deaths=0)
-
-
-def wait(run: Run, reason: Run.Waiting, delay_s: float, message: str, *, behind: str = "") -> None:
-    """Have a claimed run wait for what is nobody's fault in it; call it inside `guard`.
-
-    `behind` names the service whose breaker it waits behind.
-    """
+def wait(run: Run, why: Wait, message: str) -> None:
+    """Have a claimed run wait, with its slot, for what is nobody's fault in it."""
     Run.objects.filter(pk=run.pk).update(
         state=Run.State.WAITING,
-        waiting_reason=reason,
-        waits_behind=behind,
-        next_attempt_at=Now() + timedelta(seconds=delay_s),
+        waiting_reason=Run.Waiting(why.reason),
+        waits_behind=why.behind,
+        next_attempt_at=Now() + timedelta(seconds=why.delay_s),
         error=message,
-        **_RELEASED,
+        **_WITHOUT_WORKER,
+    )
+
+
+def wake(waiting: QuerySet[Run]) -> None:
+    """Let runs that wait in the middle of their work go on now."""
+    # One that went on, or ended, meanwhile waits for nothing, and is left as it is.
+    waiting.filter(state=Run.State.WAITING, holds_slot=True).update(next_attempt_at=Now())
+
+
+def give_waiting_reason(ids: Any, reason: Run.Waiting, until: datetime | None = None) -> None:
+    """Write why runs wait for admission, and until when, if that is known."""
+    # Those that were admitted, cancelled or replaced meanwhile do not wait, and are left alone.
+    rows = Run.objects.filter(pk__in=ids, state=Run.State.WAITING)
+    rows.update(waiting_reason=reason, **({"next_attempt_at": until} if until else {}))
+
+
+def admit(ids: Iterable[UUID]) -> None:
+    """Give waiting runs, whose rows the caller has locked, a slot, and queue them."""
+    Run.objects.filter(pk__in=ids).update(
+        state=Run.State.QUEUED,
+        holds_slot=True,
+        released_at=Now(),
+        message_lost_at=message_lost_at(),
+        waiting_reason="",
+        next_attempt_at=None,
     )
 
 
 def yield_slot(run: Run) -> None:
-    """Have a claimed run of bulk work wait for a free thread again; call it inside `guard`."""
+    """Have a claimed run of bulk work wait for a free thread again."""
     Run.objects.filter(pk=run.pk).update(
         state=Run.State.WAITING,
         waiting_reason=Run.Waiting.CAPACITY,
         holds_slot=False,
-        **_RELEASED,
+        **_WITHOUT_WORKER,
     )
 
 
@@ -139,27 +171,55 @@ def revoke_admission(runs: Sequence[Run]) -> list[Run]:
         # It was never begun: it counts among no starts of the last minute.
         released_at=None,
         next_attempt_at=None,
-        **_RELEASED,
+        **_WITHOUT_WORKER,
     )
     return []
 
 
-def locked(run: Run, *, skip: bool = False, **still: Any) -> Run | None:
-    """Lock a run in the transaction that is open, and return it if it is `still` so.
+def requeue(runs: Sequence[Run], *, deaths: int = 0, requeues: int = 0) -> list[Run]:
+    """Queue runs again, for the caller to enqueue once this is committed; return them."""
+    ids = [run.pk for run in runs]
+    if not ids:
+        return []
+    Run.objects.filter(pk__in=ids).update(
+        state=Run.State.QUEUED,
+        message_lost_at=message_lost_at(),
+        next_attempt_at=None,
+        waiting_reason="",
+        deaths=F("deaths") + deaths,
+        requeues=F("requeues") + requeues,
+        **_WITHOUT_WORKER,
+    )
+    return list(Run.objects.filter(pk__in=ids))
 
-    Its video is locked before it, here and wherever both are, so that nobody waits for each
-    other. With `skip`, a run or video that somebody else has locked is None as well.
+
+def reserve(run_id: UUID, stage: str, worker_id: UUID | None, within: timedelta) -> bool:
+    """Keep a queued run for one process, which needs a while until it can claim it.
+
+    Without this, a busy machine would take its message for lost meanwhile, and start another
+    process, which makes it busier. Returns whether it was still free.
     """
-    if run.video_id:
-        videos = Video.objects.select_for_update(no_key=True, skip_locked=skip)
-        if not videos.filter(pk=run.video_id).values_list("pk").first():
-            return None
-    runs = Run.objects.select_for_update(of=("self",), skip_locked=skip)
-    return runs.filter(pk=run.pk, **still).first()
+    # Of two workers with a message of the run, the second finds it reserved, and lets it be.
+    free = Run.objects.filter(pk=run_id, stage=stage, state=Run.State.QUEUED, worker=None)
+    return bool(free.update(worker_id=worker_id, message_lost_at=Now() + within))
+
+
+def take_from_worker(runs: Sequence[Run], *, deaths: int) -> list[Run]:
+    """Take runs from workers that died or lost the database; return them, queued again."""
+    ledger.forget_calls(run.pk for run in runs)
+    return requeue(runs, deaths=deaths)
+
+
+def hand_over(run: Run) -> list[Run]:
+    """Give a claimed run back to the queue, for another worker; return it to be enqueued.
+
+    What was asked for and is not booked by then, nobody here will learn the outcome of.
+    """
+    return take_from_worker([run], deaths=0)
 
 
 def fail(run: Run, code: str, message: str) -> None:
-    """End a run for good, tell its video, and start the function's failure handler."""
+    """End a run for good, tell the hooks, and start the function's failure handler."""
     _end(
         Run.objects.filter(pk=run.pk),
         Run.State.FAILED,
@@ -168,14 +228,13 @@ def fail(run: Run, code: str, message: str) -> None:
     )
     open_steps = Step.objects.filter(run=run, state__in=[Step.State.RUNNING, Step.State.RETRYING])
     open_steps.update(state=Step.State.FAILED, finished_at=Now())
-    if run.video_id:
-        statuses.failed(run, code, message)
+    registry.hooks.failed(run, code, message)
     function = registry.functions.get(run.function)
-    if function and function.on_failure:
-        start_handler(run, registry.functions[function.on_failure])
+    if function and function.failure_handler:
+        start_failure_handler(run, registry.functions[function.failure_handler])
 
 
-def start_handler(run: Run, handler: Function) -> list[Run]:
+def start_failure_handler(run: Run, handler: Function) -> list[Run]:
     """Start the handler of a failed run; if it cannot be started, the run has failed all the same.
 
     The sweep tries a handler again that was set aside.
@@ -187,55 +246,39 @@ def start_handler(run: Run, handler: Function) -> list[Run]:
     except Exception as error:  # Whatever the handler's row leads to.
         if is_lost(error):
             raise
-        set_aside.note(SetAside.Kind.RUN, run.pk, error, handler.name)
+        set_aside.record(SetAside.Kind.RUN, run.pk, error, handler.name)
         return []
 
 
 def cancel(run: Run) -> None:
-    """End a run that somebody cancelled."""
+    """End a run that somebody cancelled, and tell the hooks."""
     _end(Run.objects.filter(pk=run.pk), Run.State.CANCELLED, token=F("token") + 1)
-    if run.video_id:
-        statuses.cancelled(run)
+    registry.hooks.cancelled(run)
 
 
-def _end(runs: Any, state: Run.State, **fields: Any) -> None:
+def request_cancellation(run: Run) -> None:
+    """Cancel a locked run: a running one ends at its next step, any other now."""
+    if run.state == Run.State.RUNNING:
+        Run.objects.filter(pk=run.pk).update(cancel_requested=True)
+    else:
+        cancel(run)
+
+
+def _end(runs: QuerySet[Run], state: Run.State, **fields: Any) -> None:
     runs.update(
         state=state,
         holds_slot=False,
         next_attempt_at=None,
         waiting_reason="",
         finished_at=Now(),
-        **_RELEASED,
+        **_WITHOUT_WORKER,
         **fields,
     )
 
 
-def queue_again(runs: Any, *, deaths: int = 0, requeues: int = 0) -> list[Run]:
-    """Mark runs as queued, for the caller to enqueue once this is committed; return them."""
-    ids = [run.pk for run in runs]
-    if not ids:
-        return []
-    Run.objects.filter(pk__in=ids).update(
-        state=Run.State.QUEUED,
-        message_lost_at=message_lost_at(),
-        next_attempt_at=None,
-        waiting_reason="",
-        deaths=F("deaths") + deaths,
-        requeues=F("requeues") + requeues,
-        **_RELEASED,
-    )
-    return list(Run.objects.filter(pk__in=ids))
-
-
-def lose_worker(runs: Sequence[Run], *, deaths: int) -> list[Run]:
-    """Take runs from workers that died or lost the database; return them, queued again."""
-    ledger.forget_calls(run.pk for run in runs)
-    return queue_again(runs, deaths=deaths)
-
-
 def message_lost_at() -> Any:
     """Return, as an SQL expression, when a run that is queued now has lost its message."""
-    doublings = Power(2, Least(F("requeues"), _MOST_DOUBLINGS))
+    doublings = Power(2, Least(F("requeues"), _MAX_DOUBLINGS))
     return Now() + ExpressionWrapper(
         Value(_LOST_MESSAGE, DurationField()) * doublings, DurationField()
     )

@@ -41,7 +41,7 @@ def _paused(kinds: Sequence[SetAside.Kind]) -> QuerySet[SetAside]:
 
 
 def each_run(
-    found: QuerySet[Run], act: Callable[[list[Run]], list[Result]], *, most: int
+    found: QuerySet[Run], act: Callable[[list[Run]], list[Result]], *, limit: int
 ) -> list[Result]:
     """Act on the first runs that are found, together; where that raises, on halves of them.
 
@@ -51,7 +51,7 @@ def each_run(
     Raises:
         django.db.Error: if it is the database itself that is lost.
     """
-    return _halving(found, list(found.values_list("pk", flat=True)[:most]), act)
+    return _halving(found, list(found.values_list("pk", flat=True)[:limit]), act)
 
 
 def _halving(
@@ -71,14 +71,14 @@ def _halving(
         if is_lost(error):
             raise
         if len(ids) == 1:
-            note(SetAside.Kind.RUN, ids[0], error)
+            record(SetAside.Kind.RUN, ids[0], error)
             return []
     middle = len(ids) // 2
     return _halving(found, ids[:middle], act) + _halving(found, ids[middle:], act)
 
 
 @contextmanager
-def apart(what: str) -> Iterator[None]:
+def logged(what: str) -> Iterator[None]:
     """Do one of several things in the block: if it raises, that is logged, and the others go on.
 
     Raises:
@@ -92,7 +92,7 @@ def apart(what: str) -> Iterator[None]:
         logger.exception("The sweep could not look after %s; the rest goes on.", what)
 
 
-def note(kind: SetAside.Kind, item_id: UUID, error: Exception, function: str = "") -> None:
+def record(kind: SetAside.Kind, item_id: UUID, error: Exception, function: str = "") -> None:
     """Write down that an item raised, and when it is tried again."""
     logger.error(
         "The %s %s%s was set aside: it could not be handled.",
@@ -107,14 +107,14 @@ def note(kind: SetAside.Kind, item_id: UUID, error: Exception, function: str = "
         function=function,
         defaults={
             "next_attempt_at": next_attempt_at(_FIRST_PAUSE_S, Value(0)),
-            "error": _said(error),
+            "error": _error_text(error),
         },
     )
     if not is_new:
         SetAside.objects.filter(pk=row.pk).update(
             attempts=F("attempts") + 1,
             next_attempt_at=next_attempt_at(_FIRST_PAUSE_S, F("attempts")),
-            error=_said(error),
+            error=_error_text(error),
         )
 
 
@@ -127,5 +127,5 @@ def recovered() -> QuerySet[SetAside]:
     return SetAside.objects.filter(over, function="")
 
 
-def _said(error: Exception) -> str:
+def _error_text(error: Exception) -> str:
     return f"{type(error).__name__}: {error_message(error)}"

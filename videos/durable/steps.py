@@ -13,9 +13,15 @@ from django.db.models.functions import Coalesce, Now
 from videos.conf import conf
 from videos.durable.claims import Claim
 from videos.durable.models import Run, Step
-from videos.durable.retries import retry_delay_s
-from videos.exceptions import ChronosError, Signal
+from videos.durable.retries import Decision, Fail, Retry, RetryPolicy, Wait, decide
+from videos.exceptions import Signal
 from videos.text.storable import error_message
+
+_STATE_AFTER = {
+    Wait: Step.State.PENDING,
+    Retry: Step.State.RETRYING,
+    Fail: Step.State.FAILED,
+}
 
 
 class StepFailed(Signal):
@@ -42,8 +48,9 @@ def begin(claim: Claim, keys: Sequence[str]) -> dict[str, Step]:
         return {step.key: step for step in rows}
 
 
-def put_back(begun: Sequence[Step]) -> None:
+def revert_to_pending(begun: Sequence[Step]) -> None:
     """Mark steps that were begun, and then could not be tried, as if they never were."""
+    # A step that the run's next owner has finished by then is not running, and stays done.
     rows = Step.objects.filter(pk__in=[step.pk for step in begun], state=Step.State.RUNNING)
     rows.update(state=Step.State.PENDING, attempts=F("attempts") - 1)
 
@@ -71,37 +78,32 @@ def step(claim: Claim, key: str) -> Iterator[Step]:
         raise StepFailed([(row, error)]) from error
 
 
-def fail(step: Step, error: Exception, retries: int) -> float | None:
-    """Note a failed attempt, inside a guard; return the seconds until the next one, or None.
+def decision(failures: int, error: Exception, retries: int) -> Decision:
+    """Return what follows from an error after so many failures of a step, retried so often."""
+    settings = conf()
+    policy = RetryPolicy(retries, settings.retry_backoff_s, settings.retry_backoff_cap_s)
+    return decide(error, failures, policy, random.random())
 
-    Waiting for what is nobody's fault in the run costs no retry; a permanent error has none.
-    """
-    if isinstance(error, ChronosError) and error.waits_for:
-        _note(step, Step.State.PENDING, error)
-        return error.retry_after_s
-    step.failures += 1
-    delay = retry_delay_s(
-        step.failures,
-        retries,
-        conf().retry_backoff_s,
-        conf().retry_backoff_cap_s,
-        random.random(),
-    )
-    if isinstance(error, ChronosError) and error.permanent:
-        delay = None
-    _note(step, Step.State.FAILED if delay is None else Step.State.RETRYING, error)
-    return delay
+
+def fail(step: Step | None, error: Exception, retries: int) -> Decision:
+    """Record a failed attempt of a step, inside a guard; return what follows from it."""
+    following = decision(step.failures if step else 0, error, retries)
+    if step is not None:
+        _record(step, error, following)
+    return following
 
 
 def give_up(step: Step, error: Exception) -> None:
-    """Note inside a guard that a step failed without which the run can do."""
-    _note(step, Step.State.FAILED, error)
+    """Record inside a guard that a step failed without which the run can do."""
+    _record(step, error, Fail())
 
 
-def _note(step: Step, state: Step.State, error: Exception) -> None:
+def _record(step: Step, error: Exception, following: Decision) -> None:
+    if not isinstance(following, Wait):
+        step.failures += 1
     Step.objects.filter(pk=step.pk).update(
-        state=state,
+        state=_STATE_AFTER[type(following)],
         failures=step.failures,
         error=error_message(error),
-        finished_at=Now() if state == Step.State.FAILED else None,
+        finished_at=Now() if isinstance(following, Fail) else None,
     )

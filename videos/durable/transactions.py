@@ -20,8 +20,6 @@ ADMISSION = 0x6368726F6E01
 SWEEP = 0x6368726F6E02
 SERVING = 0x6368726F6E03
 USAGE = 0x6368726F6E04
-#: The first of two keys; the second is the number of a service.
-RATE_LIMIT = 0x6368726E
 #: Longer than any transaction of ours is silent, shorter than anybody wants to wait for one
 #: whose process was stopped, or whose machine is gone.
 _BOUND_SILENCE = "set_config('idle_in_transaction_session_timeout', '10s', true)"
@@ -43,12 +41,9 @@ def bound_silence() -> None:
     _select(_BOUND_SILENCE)
 
 
-def hold(*key: int) -> None:
-    """Take an advisory lock, of one key or two, until the end of the transaction.
-
-    It is waited for if need be.
-    """
-    _select(f"{_BOUND_SILENCE}, pg_advisory_xact_lock({', '.join(['%s'] * len(key))})", *key)
+def hold(key: int) -> None:
+    """Take an advisory lock until the end of the transaction; wait for it if need be."""
+    _select(f"{_BOUND_SILENCE}, pg_advisory_xact_lock(%s)", key)
 
 
 def hold_text(text: str) -> None:
@@ -64,7 +59,7 @@ def try_hold(key: int) -> bool:
     return bool(_select(f"pg_try_advisory_xact_lock(%s), {_BOUND_SILENCE}", key))
 
 
-def _select(expressions: str, *parameters: object) -> Any:
+def _select(expressions: str, *parameters: int | str) -> Any:
     """Return the first of some expressions."""
     with connection.cursor() as cursor:
         cursor.execute(f"SELECT {expressions}", parameters)

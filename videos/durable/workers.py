@@ -18,7 +18,7 @@ from django.db.utils import Error as DatabaseError
 from uuid6 import uuid7
 
 from videos.conf import conf
-from videos.durable import claims, runs, sweep
+from videos.durable import claims, heartbeat, runs, sweep
 from videos.durable.enqueue import enqueue
 from videos.durable.models import Worker
 from videos.durable.transactions import is_lost
@@ -35,7 +35,7 @@ END_WITHIN_S = 9.0
 _HAND_OVER_WITHIN_S = 5.0
 _EXIT_DEAD_THREAD = 70
 
-_current: Pulse | None = None
+_current: WorkerThreads | None = None
 
 
 def current_worker_id() -> UUID | None:
@@ -83,7 +83,7 @@ class Heartbeat(Repeating):
 
     def beat(self) -> None:
         """Renew them once."""
-        claims.renew(claims.live_claims())
+        heartbeat.renew(claims.live_claims())
 
 
 class WorkerHeartbeat(Heartbeat):
@@ -111,7 +111,7 @@ class WorkerHeartbeat(Heartbeat):
                 end_process()
             return
         super().beat()
-        stuck = claims.stuck_threads()
+        stuck = heartbeat.stuck_threads()
         free = self._worker.worker_threads - stuck
         if self.watches and free <= 0:
             logger.critical("All threads are stuck in runs that were given up: ending the process.")
@@ -171,14 +171,14 @@ def _hand_over_all() -> None:
     for claim in claims.live_claims():
         try:
             with claim.guard(skip=True) as run:
-                handed = runs.lose_worker([run], deaths=0)
+                handed = runs.hand_over(run)
             enqueue(handed)
         except (DatabaseError, Signal) as error:
             logger.warning("Run %s is left to the sweep: %s", claim.run.pk, error)
     connection.close()
 
 
-class Pulse:
+class WorkerThreads:
     """The threads beside a worker's: one beats, the other sweeps.
 
     The heartbeat has a thread of its own, so that a slow sweep never costs a lease.

@@ -25,7 +25,7 @@ from videos.models import Video
 
 #: SQLSTATE of a table that does not exist.
 _UNDEFINED_TABLE = "42P01"
-_MOST_DIGITS = 9
+_MAX_DIGITS = 9
 
 
 class Failed(CommandError):
@@ -53,7 +53,7 @@ class WrongUsage(Failed):
 
 def count(text: str) -> int:
     """Return a whole number of 0 or more, for argparse to refuse anything else."""
-    if not text.isdecimal() or len(text) > _MOST_DIGITS:
+    if not text.isdecimal() or len(text) > _MAX_DIGITS:
         raise argparse.ArgumentTypeError(f"{text!r} is no number from 0 to 999,999,999")
     return int(text)
 

@@ -10,7 +10,7 @@ from uuid6 import uuid7
 
 from videos.audio import confidence
 from videos.audio.splitting import Interval, Part
-from videos.audio.stitching import GIVEN, HeardSegment, on_video_clock
+from videos.audio.stitching import GIVEN, RecognizedSegment, on_video_clock
 from videos.durable.fields import StoredCharField, StoredTextField
 
 
@@ -50,6 +50,18 @@ class Transcript(models.Model):
         return f"transcript of {self.video_id}"
 
 
+class AudioPartQuerySet(models.QuerySet["AudioPart"]):
+    """Parts by whether their audio still waits for its text."""
+
+    def unrecognized(self) -> AudioPartQuerySet:
+        """Keep the parts that are still to be sent, for the first or the second time."""
+        return self.filter(Q(result__isnull=True) | Q(again=True))
+
+    def recognized(self) -> AudioPartQuerySet:
+        """Keep the parts whose text is there."""
+        return self.filter(result__isnull=False, again=False)
+
+
 class AudioPart(models.Model):
     """A stretch of audio between two cuts: the checkpoint of transcription."""
 
@@ -59,12 +71,14 @@ class AudioPart(models.Model):
     end_ms = models.PositiveBigIntegerField()
     #: Stretches of speech inside the part, [[start_ms, end_ms], …] on the video's clock.
     speech = models.JSONField(default=list)
-    #: What the service heard, {"language", "segments"} on the clock of the upload; null until it
-    #: is transcribed. "voiced": where there is a voice, [[start_ms, end_ms], …] on the video's
+    #: What the service recognized, {"language", "segments"} on the clock of the upload; null
+    #: until then. "voiced": where there is a voice, [[start_ms, end_ms], …] on the video's
     #: clock, if that was looked for; "reviewed": whether `transcribe.review` is done with it.
     result = models.JSONField(null=True)
-    #: Whether the result is so doubtful that the part is to be heard once more.
+    #: Whether the result is so doubtful that the part is to be sent a second time.
     again = models.BooleanField(default=False)
+
+    objects = AudioPartQuerySet.as_manager()
 
     class Meta:
         ordering = ["start_ms"]
@@ -86,9 +100,9 @@ class AudioPart(models.Model):
         return Part(self.start_ms, self.end_ms, self.speech)
 
     @property
-    def heard(self) -> list[HeardSegment]:
-        """What the service heard, on the clock of the upload; nothing until it is transcribed."""
-        return [HeardSegment(**segment) for segment in (self.result or {}).get("segments", ())]
+    def recognized(self) -> list[RecognizedSegment]:
+        """What the service recognized, on the clock of the upload; nothing until then."""
+        return [RecognizedSegment(**segment) for segment in (self.result or {}).get("segments", ())]
 
     @property
     def voiced(self) -> list[Interval]:
@@ -104,12 +118,12 @@ class AudioPart(models.Model):
 
     @property
     def coverage(self) -> float:
-        """Which share of what is spoken was heard, 0 to 1."""
-        return confidence.coverage(self.spoken, on_video_clock(self.part, self.heard))
+        """Which share of what is spoken was recognized, 0 to 1."""
+        return confidence.coverage(self.spoken, on_video_clock(self.part, self.recognized))
 
 
 class Segment(models.Model):
-    """A timed piece of the transcript, as the service heard it."""
+    """A timed piece of the transcript, as the service recognized it."""
 
     # `segment_index` begins with it.
     transcript = models.ForeignKey(

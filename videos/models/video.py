@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from videos.durable.models import Run
 
 _TITLE_MAX_LENGTH = 255
-MOST_CAPTION_BYTES = 10 * 1024**2
+MAX_CAPTION_BYTES = 10 * 1024**2
 
 
 def source_path(video: Video, filename: str) -> str:
@@ -47,8 +47,8 @@ def check_captions(file: File[bytes]) -> None:
     Raises:
         ValidationError: saying what is wrong, and in which line.
     """
-    if file.size > MOST_CAPTION_BYTES:
-        raise ValidationError(f"The captions have more than {MOST_CAPTION_BYTES // 1024**2} MiB.")
+    if file.size > MAX_CAPTION_BYTES:
+        raise ValidationError(f"The captions have more than {MAX_CAPTION_BYTES // 1024**2} MiB.")
     file.seek(0)
     try:
         text, _ = caption_reader.decode(file.read())
@@ -184,13 +184,13 @@ class Video(models.Model):
         Raises:
             ValueError: for an unknown stage, or a video that has nothing to resume.
         """
-        from videos.pipeline.functions import reprocess
+        from videos.pipeline.steering import reprocess
 
         return reprocess(self, from_stage, force=force)
 
     def cancel(self) -> bool:
         """Stop processing at the next step; return whether there was anything to stop."""
-        from videos.pipeline.functions import cancel
+        from videos.pipeline.steering import cancel
 
         return cancel(self)
 

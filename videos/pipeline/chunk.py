@@ -19,7 +19,7 @@ _CHUNKED_WITHIN_S = 1800.0
 
 
 def chunk(claim: Claim) -> None:
-    """Replace the revision's chunks, and pass the run on to `embed`."""
+    """Replace the revision's chunks, and pass the run on."""
     revision = claim.run.revision
     assert revision is not None and revision.transcript is not None
     with steps.step(claim, "chunks") as step:
@@ -35,7 +35,7 @@ def chunk(claim: Claim) -> None:
             revision.chunks.update(search=search_vector("text", config))
             Revision.objects.filter(pk=revision.pk).update(chunked_at=Now())
             steps.finish(run, step, {"chunks": len(texts)})
-            runs.advance(run, "embed")
+            runs.advance(run)
 
 
 def chunk_rows(revision: Revision, texts: Sequence[ChunkText], config: str) -> list[Chunk]:

@@ -9,7 +9,7 @@ from typing import Any
 from django.db.models import Exists, F, OuterRef, QuerySet, Subquery, Sum
 
 from videos.conf import conf
-from videos.durable.paid import ledger
+from videos.durable.paid import prices
 from videos.models import AudioPart, Chunk, Embedding, Revision, Video
 
 
@@ -29,24 +29,24 @@ def estimate(videos: Iterable[Video], from_stage: str | None, *, force: bool = F
     """
     chosen = videos if isinstance(videos, QuerySet) else _all_of(videos)
     newest = Revision.objects.filter(video=OuterRef("pk")).order_by("-created_at")
-    heard = chosen.filter(captions="").order_by()
+    recognized = chosen.filter(captions="").order_by()
     if from_stage is None:
         # They resume where they ended: those with a complete transcript, after it.
-        heard = heard.annotate(
+        recognized = recognized.annotate(
             transcribed_at=Subquery(newest.values("transcript__completed_at")[:1])
         ).filter(transcribed_at=None)
     elif from_stage != "transcribe":
-        heard = heard.none()
-    audio_seconds = heard.aggregate(seconds=Sum("duration_s"))["seconds"] or 0.0
+        recognized = recognized.none()
+    audio_seconds = recognized.aggregate(seconds=Sum("duration_s"))["seconds"] or 0.0
     if from_stage is None:
-        audio_seconds -= _transcribed_s(heard, newest)
+        audio_seconds -= _transcribed_s(recognized, newest)
     in_force = Chunk.objects.filter(revision__in=Revision.objects.filter(pk__in=_revisions(chosen)))
     if from_stage in (None, "chunk") and not force:
         in_force = in_force.filter(~Exists(_vectors()))
     tokens = in_force.aggregate(tokens=Sum("token_count"))["tokens"] or 0
-    cost = ledger.cost_usd(conf().transcription_model, audio_seconds=audio_seconds)
+    cost = prices.cost_usd(conf().transcription_model, audio_seconds=audio_seconds)
     # Passages repeat the text of their chunk.
-    cost += ledger.cost_usd(conf().embedding_model, tokens=2 * tokens)
+    cost += prices.cost_usd(conf().embedding_model, tokens=2 * tokens)
     return Estimate(round(audio_seconds, 3), 2 * tokens, float(cost))
 
 

@@ -29,7 +29,7 @@ from videos.pipeline.segments import warning
 from videos.pipeline.vectors import configured_space, serving_space
 
 #: Less than this in a part is more often a noise than speech that was missed.
-_LEAST_SPEECH_MS = 5_000
+_MIN_SPEECH_MS = 5_000
 _SENT_BACK_FOR = "embed_once_more_for"
 
 
@@ -43,12 +43,11 @@ def finish(claim: Claim) -> None:
     if _is_embedded_for_another(claim.run, revision):
         with claim.guard() as run:
             data = run.data | {_SENT_BACK_FOR: str(configured_space())}
-            Run.objects.filter(pk=run.pk).update(data=data)
-            runs.advance(run, "embed")
+            runs.return_to(run, "embed", data=data)
             after_commit(enqueue, [run])
         return
     with steps.step(claim, "revision") as step:
-        storage.drop_strays(claim, video)
+        storage.delete_orphans(claim, video)
         with claim.guard() as run:
             chunk_count = _check_complete(run, revision, revision.transcript)
             warnings = _warnings(revision.transcript) + _without_direction(revision)
@@ -127,7 +126,7 @@ def _warnings(transcript: Transcript) -> list[dict[str, Any]]:
     warnings = list(transcript.warnings)
     if not transcript.segments.exists():
         warnings.append(warning("no_speech", "No words were found, so the transcript is empty."))
-    if transcript.coverage is not None and transcript.coverage < confidence.LEAST_COVERAGE:
+    if transcript.coverage is not None and transcript.coverage < confidence.MIN_COVERAGE:
         warnings.append(
             warning(
                 "low_coverage",
@@ -142,7 +141,7 @@ def _warnings(transcript: Transcript) -> list[dict[str, Any]]:
                 start_ms / 1000,
                 end_ms / 1000,
             )
-            for start_ms, end_ms in _hardly_heard(transcript)
+            for start_ms, end_ms in _hardly_recognized(transcript)
         ]
     if transcript.truncated:
         warnings.append(
@@ -181,13 +180,13 @@ def _without_direction(revision: Revision) -> list[dict[str, Any]]:
     ]
 
 
-def _hardly_heard(transcript: Transcript) -> list[Interval]:
-    """Return where parts of a transcript lie that a second hearing did not mend either."""
+def _hardly_recognized(transcript: Transcript) -> list[Interval]:
+    """Return where parts of a transcript lie that a second pass did not mend either."""
     found: list[Interval] = []
     for row in transcript.parts.exclude(speech=[]).order_by("start_ms"):
         assert row.result is not None, "_check_complete has looked"
         speech_ms = sum(end - start for start, end in row.spoken)
-        if row.coverage < confidence.LEAST_COVERAGE and speech_ms >= _LEAST_SPEECH_MS:
+        if row.coverage < confidence.MIN_COVERAGE and speech_ms >= _MIN_SPEECH_MS:
             start_ms = found.pop()[0] if found and found[-1][1] == row.start_ms else row.start_ms
             found.append((start_ms, row.end_ms))
     return found

@@ -1,46 +1,25 @@
-"""The pipelines: their stages in order, what starts them, and how they are steered.
-
-    stage       reads                         writes
-    transcribe  the file, or the kept audio   Transcript, AudioPart, Segment, Call
-    chunk       Segment                       Chunk
-    embed       Chunk, Segment                Embedding, Call
-    finish      all of it                     Video.revision, ServingModel
-
-Each stage passes its run on in the transaction that stores what it made. Recovery and
-reprocessing build the same pipeline from a later stage.
-"""
+"""What starts what: the durable functions of a video, and where in its stages each begins."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from uuid import UUID
 
-from django.db import transaction
-
-from videos import events
 from videos.durable import admission, runs
-from videos.durable.dispatch import dispatch
+from videos.durable.claims import Claim
+from videos.durable.models import ACTIVE_STATES
 from videos.durable.registry import Chore, Function, Stage, registry
-from videos.durable.retries import EMBEDDING_RETRIES, TRANSCRIPTION_RETRIES
-from videos.models import ACTIVE_STATES, Event, Revision, Run, SetAside, Step, Video
+from videos.durable.retries import DEFAULT_RETRIES
+from videos.models import Event, Revision, Run, Step, Video
 from videos.pipeline import deletion, statuses
 from videos.pipeline.chunk import chunk
+from videos.pipeline.embed import RETRIES as EMBEDDING_RETRIES
 from videos.pipeline.embed import embed
 from videos.pipeline.finish import finish
+from videos.pipeline.stages import StagesFrom, VideoStage, stages
+from videos.pipeline.transcribe.recognition import RETRIES as TRANSCRIPTION_RETRIES
 from videos.pipeline.transcribe.stage import transcribe
-
-STAGES = {
-    "transcribe": Stage("transcribe_video", transcribe, TRANSCRIPTION_RETRIES),
-    "chunk": Stage("chunk_transcript", chunk),
-    "embed": Stage("embed_chunks", embed, EMBEDDING_RETRIES),
-    "finish": Stage("finish_video", finish),
-}
-#: The stages from which a person can ask to process again, and the event that says so.
-EVENT_OF_STAGE = {
-    "transcribe": "video/transcribe.requested",
-    "chunk": "video/chunk.requested",
-    "embed": "video/embed.requested",
-}
 
 
 def start_processing(event: Event, function: Function) -> list[Run]:
@@ -52,21 +31,30 @@ def start_processing(event: Event, function: Function) -> list[Run]:
     if again:
         if _is_joined(video, function, event.data):
             return []
-        return [_start(video, event, function, "transcribe", Revision(video=video))]
-    if _joinable(video):
+        return [_start(video, event, function, next(iter(stages)), Revision(video=video))]
+    if joinable(video):
         return []
-    resumed = _unfinished(video) or video.revision or Revision(video=video)
-    return [_start(video, event, function, _first_unfinished(resumed), resumed)]
+    stage, revision = resuming(video)
+    return [_start(video, event, function, stage, revision)]
 
 
-def start_chunking(event: Event, function: Function) -> list[Run]:
-    """Chunk the newest complete transcript again, into a revision of its own."""
+def start_from(stage: str, event: Event, function: Function) -> list[Run]:
+    """Process again from a stage, whatever is there before it.
+
+    From chunking on, and before it, a revision is made anew of the newest complete transcript;
+    after it, the stages go on with what is in force, or with what an unfinished run has chunked.
+    """
     video = _wanted(event)
-    base = _newest_transcribed(video) if video else None
-    if video is None or base is None or _is_joined(video, function, event.data):
+    if video is None:
         return []
-    revision = Revision(video=video, transcript=base.transcript)
-    return [_start(video, event, function, "chunk", revision)]
+    if stages.is_before("chunk", stage):
+        revision = next((each for each in _candidates(video) if each.chunked_at), None)
+    else:
+        base = _newest_transcribed(video)
+        revision = Revision(video=video, transcript=base.transcript) if base else None
+    if revision is None or _is_joined(video, function, event.data):
+        return []
+    return [_start(video, event, function, stage, revision)]
 
 
 def start_embedding(event: Event, function: Function) -> list[Run]:
@@ -83,22 +71,19 @@ def _start_embedding(
     event: Event, function: Function, video_ids: Iterable[str], queue: str
 ) -> list[Run]:
     started = []
+    named = event.data.get("chunk_ids")
     for video_id in sorted(set(video_ids)):
         video = _wanted(event, video_id)
         if video is None:
             continue
-        candidates = [_unfinished(video), video.revision]
-        named = event.data.get("chunk_ids")
-        revision = next(
-            (
-                each
-                for each in candidates
-                if each and each.chunked_at and (not named or _has_chunks(each, named))
-            ),
-            None,
-        )
-        if revision is None:
+        chunked = [
+            each
+            for each in _candidates(video)
+            if each.chunked_at and (not named or each.chunks.filter(pk__in=named).exists())
+        ]
+        if not chunked:
             continue
+        revision = chunked[0]
         data = event.data | {"embed_again": revision.pk == video.revision_id}
         if _is_joined(video, function, data):
             continue
@@ -108,10 +93,6 @@ def _start_embedding(
             _inherit_steps(run, before)
         started.append(run)
     return started
-
-
-def _has_chunks(revision: Revision, named: list[str]) -> bool:
-    return revision.chunks.filter(pk__in=named).exists()
 
 
 def _failed_embedding(video: Video, revision: Revision) -> Run | None:
@@ -142,69 +123,14 @@ def _inherit_steps(run: Run, before: Run) -> None:
 def start_cancelling(event: Event, function: Function) -> list[Run]:
     """Cancel the video's run; this needs no run of its own."""
     video = _wanted(event)
-    if video is not None:
-        _cancel(video)
+    run = active(video) if video else None
+    if run is not None:
+        runs.request_cancellation(run)
     return []
 
 
-def cancel(video: Video) -> bool:
-    """Stop a video's run: a waiting one at once, a running one at its next step."""
-    with transaction.atomic():
-        locked = _locked(video.pk)
-        ended = locked is not None and _cancel(locked)
-    admission.release()
-    return ended
-
-
-def reprocess(video: Video, from_stage: str | None, *, force: bool = False) -> Run:
-    """Send the event that processes a video again; return the run that it started.
-
-    Raises:
-        ValueError: for a stage that cannot be reprocessed from, or a video that cannot.
-    """
-    video.refresh_from_db()
-    stage = from_stage or resumable_stage(video)
-    if stage not in EVENT_OF_STAGE:
-        raise ValueError(f"There is no stage {stage!r}: {', '.join(EVENT_OF_STAGE)}.")
-    data: dict[str, object] = {"video_id": video.pk, "creator_id": video.creator_id}
-    if stage == "transcribe":
-        data |= transcribe_data(video)
-        data |= {"again": from_stage is not None, "force": force}
-    elif stage == "chunk":
-        data["force"] = force
-    event = events.send(EVENT_OF_STAGE[stage], data)
-    started = Run.objects.filter(event=event).first() or next(iter(dispatch(event.pk)), None)
-    run = started or _joinable(video)
-    if run is None and (kept := SetAside.objects.filter(item_id=event.pk).first()):
-        raise ValueError(f"{video} was set aside, and is tried again by itself: {kept.error}")
-    if run is None:
-        raise ValueError(f"{video} has nothing to {stage}: reprocess it from an earlier stage.")
-    return run
-
-
-def resumable_stage(video: Video) -> str:
-    """Return the stage at which a failed or cancelled video goes on.
-
-    Raises:
-        ValueError: if the video neither failed nor was cancelled.
-    """
-    if video.status not in (Video.Status.FAILED, Video.Status.CANCELLED):
-        raise ValueError(f"{video} is {video.status}: say from which stage to process it again.")
-    return _first_unfinished(_unfinished(video) or video.revision or Revision(video=video))
-
-
-def transcribe_data(video: Video) -> dict[str, object]:
-    """Return what `video/transcribe.requested` says of a video."""
-    return {
-        "video_id": video.pk,
-        "creator_id": video.creator_id,
-        "storage_path": video.file.name,
-        "original_filename": video.original_filename,
-        "language": video.language or None,
-    }
-
-
-def _locked(video_id: UUID | str) -> Video | None:
+def locked(video_id: UUID | str) -> Video | None:
+    """Lock a video in the transaction that is open, and return it if it is there."""
     return Video.objects.select_for_update(of=("self",)).filter(pk=video_id).first()
 
 
@@ -213,24 +139,25 @@ def _wanted(event: Event, video_id: UUID | str | None = None) -> Video | None:
 
     An event that was set aside, or whose process died, is dispatched late.
     """
-    video = _locked(video_id or event.data["video_id"])
+    video = locked(video_id or event.data["video_id"])
     newer = Run.objects.filter(video=video, created_at__gt=event.created_at)
     return None if video is None or newer.exists() else video
 
 
-def _active(video: Video) -> Run | None:
+def active(video: Video) -> Run | None:
+    """Return the video's run that has not ended, if any."""
     return Run.objects.filter(video=video, state__in=ACTIVE_STATES).first()
 
 
-def _joinable(video: Video) -> Run | None:
+def joinable(video: Video) -> Run | None:
     """Return the video's run, unless it is about to end because somebody cancelled it."""
-    run = _active(video)
+    run = active(video)
     return None if run is None or run.cancel_requested else run
 
 
 def _is_joined(video: Video, function: Function, data: dict[str, object]) -> bool:
     """Whether the video's run does just what is asked for, so that no other is needed."""
-    run = _joinable(video)
+    run = joinable(video)
     return run is not None and (run.function, run.data) == (function.name, data)
 
 
@@ -262,16 +189,24 @@ def _start(
     return run
 
 
-def _unfinished(video: Video) -> Revision | None:
-    """Return the revision that the last run left unfinished, if any."""
+def resuming(video: Video) -> tuple[str, Revision]:
+    """Return the stage at which a run of the video goes on, and the revision that it makes.
+
+    It is the first whose work is not there, or that where the last run of the revision ended.
+    """
+    revision = next(iter(_candidates(video)), None) or Revision(video=video)
+    stage = stages.first_unfinished(revision)
+    last = revision.runs.order_by("-created_at").first() if revision.pk else None
+    if last is not None and last.stage in stages and stages.is_before(last.stage, stage):
+        stage = last.stage
+    return stage, revision
+
+
+def _candidates(video: Video) -> list[Revision]:
+    """Return what a run can go on with: what the last run left unfinished, what is in force."""
     newest = video.revisions.select_related("transcript").order_by("-created_at").first()
-    return newest if newest and newest.pk != video.revision_id else None
-
-
-def _first_unfinished(revision: Revision) -> str:
-    if revision.transcript is None or revision.transcript.completed_at is None:
-        return "transcribe"
-    return "chunk" if revision.chunked_at is None else "embed"
+    unfinished = newest if newest and newest.pk != video.revision_id else None
+    return [each for each in (unfinished, video.revision) if each]
 
 
 def _newest_transcribed(video: Video) -> Revision | None:
@@ -283,32 +218,80 @@ def _newest_transcribed(video: Video) -> Revision | None:
     )
 
 
-def _cancel(video: Video) -> bool:
-    run = _active(video)
-    if run is None:
-        return False
-    if run.state == Run.State.RUNNING:
-        Run.objects.filter(pk=run.pk).update(cancel_requested=True)
-    else:
-        runs.cancel(run)
-    return True
+def showing(work: Callable[[Claim], object], claim: Claim) -> None:
+    """Show on the video that a stage has begun, then do its work."""
+    with claim.guard() as run:
+        assert run.video_id is not None, "a stage of a video has one"
+        statuses.entered(run.video_id, claim.stage)
+    work(claim)
 
 
-for _name, _event, _first, _starter in [
+def add_stage(
+    name: str,
+    actor: str,
+    work: Callable[[Claim], object],
+    *,
+    after: str | None,
+    status: Video.Status,
+    weight: float,
+    retries: int = DEFAULT_RETRIES,
+    event: str = "",
+    is_done: Callable[[Revision], bool] = lambda revision: False,
+) -> None:
+    """Add a stage to those of a video, behind another or at the beginning.
+
+    Raises:
+        ValueError: as `VideoStages.add`.
+    """
+    stage = Stage(actor, partial(showing, work), retries)
+    stages.add(VideoStage(name, stage, status, weight, event, is_done), after=after)
+
+
+def _has_transcript(revision: Revision) -> bool:
+    return revision.transcript is not None and revision.transcript.completed_at is not None
+
+
+add_stage(
+    "transcribe",
+    "transcribe_video",
+    transcribe,
+    after=None,
+    status=Video.Status.TRANSCRIBING,
+    weight=85,
+    retries=TRANSCRIPTION_RETRIES,
+    event="video/transcribe.requested",
+    is_done=_has_transcript,
+)
+add_stage(
+    "chunk",
+    "chunk_transcript",
+    chunk,
+    after="transcribe",
+    status=Video.Status.CHUNKING,
+    weight=3,
+    event="video/chunk.requested",
+    is_done=lambda revision: revision.chunked_at is not None,
+)
+add_stage(
+    "embed",
+    "embed_chunks",
+    embed,
+    after="chunk",
+    status=Video.Status.EMBEDDING,
+    weight=10,
+    retries=EMBEDDING_RETRIES,
+    event="video/embed.requested",
+)
+add_stage("finish", "finish_video", finish, after="embed", status=Video.Status.EMBEDDING, weight=2)
+_FUNCTIONS: list[tuple[str, str, str, Callable[[Event, Function], list[Run]]]] = [
     ("process_video", "video/transcribe.requested", "transcribe", start_processing),
-    ("rechunk_video", "video/chunk.requested", "chunk", start_chunking),
+    ("rechunk_video", "video/chunk.requested", "chunk", partial(start_from, "chunk")),
     ("reembed_video", "video/embed.requested", "embed", start_embedding),
-    (
-        "reembed_videos",
-        "video/embeddings.batch-reprocess",
-        "embed",
-        start_batch_embedding,
-    ),
+    ("reembed_videos", "video/embeddings.batch-reprocess", "embed", start_batch_embedding),
     ("cancel_video", "video/cancel.requested", "finish", start_cancelling),
-]:
+]
+for _name, _event, _first, _starter in _FUNCTIONS:
     # A resumed run may begin at any stage, so every function knows all from its first on.
-    _names = list(STAGES)[list(STAGES).index(_first) :]
-    registry.add_function(
-        Function(_name, _event, {name: STAGES[name] for name in _names}, start=_starter)
-    )
+    registry.add_function(Function(_name, _event, StagesFrom(_first), start=_starter))
 registry.chores["deletions"] = Chore(deletion.due, deletion.delete_due)
+registry.hooks = statuses.VideoHooks()

@@ -8,7 +8,7 @@ from typing import Any
 from django.db.models.functions import Now
 
 from videos import events
-from videos.audio.stitching import HeardSegment
+from videos.audio.stitching import RecognizedSegment
 from videos.models import Run, Segment, Transcript
 
 _ROWS_PER_STATEMENT = 1_000
@@ -17,22 +17,22 @@ _ROWS_PER_STATEMENT = 1_000
 def store(
     run: Run,
     transcript: Transcript,
-    heard: Iterable[HeardSegment],
+    recognized: Iterable[RecognizedSegment],
     *,
     language: str,
     coverage: float | None,
 ) -> None:
     """Replace a transcript's segments, and say that it is complete; call it inside `guard`."""
     Segment.objects.filter(transcript=transcript).delete()
-    count = insert(transcript, heard)
+    count = insert(transcript, recognized)
     Transcript.objects.filter(pk=transcript.pk).update(
         language=language, coverage=coverage, completed_at=Now()
     )
-    announce(run, count, transcript.duration_ms)
+    emit_completed(run, count, transcript.duration_ms)
 
 
-def insert(transcript: Transcript, segments: Iterable[HeardSegment | Segment]) -> int:
-    """Insert a transcript's segments, as they were heard or as another has them; count them."""
+def insert(transcript: Transcript, segments: Iterable[RecognizedSegment | Segment]) -> int:
+    """Insert a transcript's segments, recognized ones or another transcript's; count them."""
     rows = Segment.objects.bulk_create(
         (
             Segment(
@@ -60,7 +60,7 @@ def warning(
     return {"code": code, "message": message, "start": start, "end": end}
 
 
-def announce(run: Run, segment_count: int, duration_ms: int) -> None:
+def emit_completed(run: Run, segment_count: int, duration_ms: int) -> None:
     """Emit that the run's transcript is complete."""
     events.emit(
         "video/transcription.completed",

@@ -10,16 +10,10 @@ from django.db.models.functions import Greatest, Now
 
 from videos import events
 from videos.durable.models import MAX_ERROR_CHARACTERS
+from videos.durable.registry import Hooks
 from videos.models import Revision, Run, Video
+from videos.pipeline.stages import stages
 from videos.text.storable import storable
-
-#: What a video is while each stage works, and the share of the whole that is done before.
-_STATUS_OF_STAGE = {
-    "transcribe": (Video.Status.TRANSCRIBING, 0.0),
-    "chunk": (Video.Status.CHUNKING, 0.85),
-    "embed": (Video.Status.EMBEDDING, 0.88),
-    "finish": (Video.Status.EMBEDDING, 0.98),
-}
 
 
 def requested(video_id: UUID, stage: str) -> None:
@@ -36,24 +30,21 @@ def requested(video_id: UUID, stage: str) -> None:
 
 def entered(video_id: UUID, stage: str) -> None:
     """Show that a worker has begun the stage."""
-    status, progress = _STATUS_OF_STAGE[stage]
     Video.objects.filter(pk=video_id).update(
-        status=status, stage=stage, progress=Greatest(F("progress"), progress)
+        status=stages[stage].status,
+        stage=stage,
+        progress=Greatest(F("progress"), stages.progress(stage, 0)),
     )
 
 
 def progressed(video_id: UUID, stage: str, share: float) -> None:
     """Show which share of a stage is done, 0 to 1; progress never falls."""
-    stages = list(_STATUS_OF_STAGE.values())
-    position = list(_STATUS_OF_STAGE).index(stage)
-    before = stages[position][1]
-    after = stages[position + 1][1] if position + 1 < len(stages) else 1.0
-    reached = before + (after - before) * min(max(share, 0.0), 1.0)
+    reached = stages.progress(stage, share)
     Video.objects.filter(pk=video_id).update(progress=Greatest(F("progress"), reached))
 
 
 def measured(video_id: UUID, *, duration_ms: int) -> None:
-    """Note the media's length as soon as it is known."""
+    """Show the media's length as soon as it is known."""
     Video.objects.filter(pk=video_id).update(duration_s=duration_ms / 1000)
 
 
@@ -76,23 +67,27 @@ def completed(video_id: UUID, revision: Revision, warnings: list[dict[str, Any]]
     )
 
 
-def failed(run: Run, code: str, message: str) -> None:
-    """Show the error on the video, and emit `video/failed`."""
-    assert run.video_id is not None
-    Video.objects.filter(pk=run.video_id).update(
-        status=Video.Status.FAILED, error=message, error_code=code
-    )
-    events.emit(
-        "video/failed",
-        video_id=run.video_id,
-        creator_id=run.creator_id,
-        error_code=code,
-        error=storable(message)[:MAX_ERROR_CHARACTERS],
-    )
+class VideoHooks(Hooks):
+    """Shows on a video, and emits, how its run ended; runs without a video concern nobody."""
 
+    def failed(self, run: Run, code: str, message: str) -> None:
+        """Show the error on the video, and emit `video/failed`."""
+        if run.video_id is None:
+            return
+        Video.objects.filter(pk=run.video_id).update(
+            status=Video.Status.FAILED, error=message, error_code=code
+        )
+        events.emit(
+            "video/failed",
+            video_id=run.video_id,
+            creator_id=run.creator_id,
+            error_code=code,
+            error=storable(message)[:MAX_ERROR_CHARACTERS],
+        )
 
-def cancelled(run: Run) -> None:
-    """Show that the video was cancelled, and emit `video/cancelled`."""
-    assert run.video_id is not None
-    Video.objects.filter(pk=run.video_id).update(status=Video.Status.CANCELLED)
-    events.emit("video/cancelled", video_id=run.video_id, creator_id=run.creator_id)
+    def cancelled(self, run: Run) -> None:
+        """Show that the video was cancelled, and emit `video/cancelled`."""
+        if run.video_id is None:
+            return
+        Video.objects.filter(pk=run.video_id).update(status=Video.Status.CANCELLED)
+        events.emit("video/cancelled", video_id=run.video_id, creator_id=run.creator_id)

@@ -1,4 +1,4 @@
-"""A video's file and its kept audio, between Django's storage and a worker's disk."""
+"""A video's file and its stored audio, between Django's storage and a worker's disk."""
 
 from __future__ import annotations
 
@@ -72,14 +72,14 @@ def check_room(folder: Path, duration_ms: int | None) -> None:
         raise disk_full()
 
 
-def read_whole(video: Video, name: str, most_bytes: int) -> bytes:
+def read_whole(video: Video, name: str, max_bytes: int) -> bytes:
     """Return the content of a small object beside the video."""
     with _storage_errors(video), video.file.storage.open(name) as content:
-        return bytes(content.read(most_bytes))
+        return bytes(content.read(max_bytes))
 
 
 def fetch_audio(transcript: Transcript, folder: Path, claim: Claim) -> Path:
-    """Return a local path of the audio that was kept when the video was decoded."""
+    """Return a local path of the audio that was stored when the video was decoded."""
     video = claim.run.video
     assert video is not None
     with _storage_errors(video):
@@ -99,12 +99,12 @@ def has_audio(video: Video, transcript: Transcript) -> bool:
 
 
 @contextmanager
-def kept_audio(video: Video, claim: Claim, path: Path) -> Iterator[str]:
+def stored_audio(video: Video, claim: Claim, path: Path) -> Iterator[str]:
     """Store the whole audio beside the video, and yield its name, of this claim's own.
 
-    It is deleted again if the run ends before the name is noted.
+    It is deleted again if the run ends before the name is recorded.
     """
-    drop_strays(claim, video)
+    delete_orphans(claim, video)
     name = f"{video.folder}/audio-{claim.run.pk}-{claim.token}.flac"
     with _storage_errors(video), path.open("rb") as audio:
         name = video.file.storage.save(name, File(audio))
@@ -115,10 +115,10 @@ def kept_audio(video: Video, claim: Claim, path: Path) -> Iterator[str]:
         raise
 
 
-def drop_strays(claim: Claim, video: Video) -> None:
-    """Delete audio that a worker stored, in part or as a whole, and could not note before it died.
+def delete_orphans(claim: Claim, video: Video) -> None:
+    """Delete audio that a worker stored, in part or whole, and could not record before it died.
 
-    What another run of the video is just about to note stays.
+    What another run of the video is just about to record stays.
     """
     with _storage_errors(video):
         storage = video.file.storage
@@ -126,11 +126,11 @@ def drop_strays(claim: Claim, video: Video) -> None:
             _, names = storage.listdir(video.folder)
         except (FileNotFoundError, NotImplementedError):
             return
-        noted = set(video.transcripts.values_list("audio", flat=True))
+        recorded = set(video.transcripts.values_list("audio", flat=True))
         others = set(video.runs.filter(state__in=ACTIVE_STATES).values_list("pk", flat=True))
         for name in (f"{video.folder}/{name}" for name in names):
             stored = _AUDIO_NAME.search(name)
-            if stored is None or name in noted:
+            if stored is None or name in recorded:
                 continue
             run_id, token = UUID(stored["run"]), int(stored["token"])
             is_past = token <= claim.token if run_id == claim.run.pk else run_id not in others

@@ -29,22 +29,22 @@ _VOICE = re.compile(r"<v(?:\.[^\s<>]*)?\s([^<>]*)>")
 _BREAK = re.compile(r"<br\s*/?>|\\N", re.IGNORECASE)
 _MARKED = re.compile(r"[<&{\\]")
 #: Twelve hours have as many cues of less than half a second.
-_MOST_CUES = 100_000
-_MOST_SPEAKER = 100
+_MAX_CUES = 100_000
+_MAX_SPEAKER = 100
 _FRAMES_PER_S = 25
 #: How long a cue is shown whose end nobody knows, if none follows.
 _UNKNOWN_S = 3.0
 #: Cues follow one another without a gap where they roll.
 _ROLLING_GAP_S = 0.25
 #: So many cues in a row that begin with what the one before ended with are no coincidence.
-_LEAST_ROLLING = 3
-_MOST_ROLLING_LINES = 4
-_LEAST_CARRIED = 5
+_MIN_ROLLING = 3
+_MAX_ROLLING_LINES = 4
+_MIN_CARRIED = 5
 #: A refrain of one word has fewer different letters.
-_LEAST_LETTERS = 8
+_MIN_LETTERS = 8
 
 #: A file with fewer bytes beyond ASCII, of those that are letters, is of a Latin script.
-_MOST_LATIN = 0.25
+_MAX_LATIN = 0.25
 #: What is tried by reading it, the likeliest first; and what a library is asked about.
 _LATIN = ("cp1252", "cp1250")
 _CYRILLIC_AND_GREEK = ("cp1251", "koi8_r", "cp1253")
@@ -53,7 +53,7 @@ _OTHERS = [
     *_CYRILLIC_AND_GREEK,
 ]
 #: An encoding that makes more oddities than this of the characters beyond ASCII is not the one.
-_MOST_ODD = 0.02
+_MAX_ODD = 0.02
 #: A sign of another encoding: a symbol inside a word, a capital after a small letter, the Czech
 #: and Croatian letters that Western European languages lack.
 _ODD = re.compile(
@@ -61,7 +61,7 @@ _ODD = re.compile(
     r"|[а-яёα-ωά-ώ][А-ЯЁΑ-ΩΆ-Ώ]|[\x80-\x9f\u2200-\u25ff]"
 )
 #: Where at most this share of the characters beyond ASCII cannot be read, UTF-8 was damaged.
-_MOST_DAMAGED = 0.2
+_MAX_DAMAGED = 0.2
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ def decode(content: bytes) -> tuple[str, list[Repair]]:
         text = content.decode("utf-8-sig", errors="replace")
         damaged = text.count("\ufffd")
         whole = sum(letter > "\x7f" for letter in text) - damaged
-        if damaged <= _MOST_DAMAGED * whole:
+        if damaged <= _MAX_DAMAGED * whole:
             line = content.count(b"\n", 0, error.start) + 1
             return text, [Repair("a byte is not UTF-8; it is shown as �", line, damaged)]
     return _guessed(content)
@@ -122,13 +122,13 @@ def _utf_16(content: bytes) -> str:
 def _guessed(content: bytes) -> tuple[str, list[Repair]]:
     high = sum(byte > 0x7F for byte in content)
     letters = sum(byte > 0x40 for byte in content)
-    is_latin = high < _MOST_LATIN * letters
+    is_latin = high < _MAX_LATIN * letters
     odd = [
         (len(_ODD.findall(text)), order, encoding, text)
         for order, encoding in enumerate(_LATIN if is_latin else _CYRILLIC_AND_GREEK)
         if (text := _decoded(content, encoding)) and (is_latin or _has_capitals(text))
     ]
-    if odd and (is_latin or min(odd)[0] <= _MOST_ODD * high):
+    if odd and (is_latin or min(odd)[0] <= _MAX_ODD * high):
         _, _, encoding, text = min(odd)
         return text, [_read_as(encoding)]
     found = charset_normalizer.from_bytes(content, cp_isolation=_OTHERS)
@@ -210,8 +210,8 @@ def _blocks(lines: Sequence[str], repairs: list[Repair], *, is_vtt: bool) -> Ite
             has_number = is_after_gap or (is_numbered and not (is_vtt and ended))
             yield _without_number(block) if has_number else block
         count += 1
-        if count > _MOST_CUES:
-            raise BadCaptions(f"There are more cues in it than the {_MOST_CUES} that are taken.")
+        if count > _MAX_CUES:
+            raise BadCaptions(f"There are more cues in it than the {_MAX_CUES} that are taken.")
         block = _Block(number, _times(timing, number, repairs) if timing else None, [])
         ended = is_ignored = is_after_gap = False
         if is_broken:
@@ -299,7 +299,7 @@ def _plain(line: str, number: int, repairs: list[Repair]) -> str:
     parts = []
     at = 0
     for voice in _VOICE.finditer(line):
-        name = " ".join(_unescaped(voice[1], number, repairs).split())[:_MOST_SPEAKER]
+        name = " ".join(_unescaped(voice[1], number, repairs).split())[:_MAX_SPEAKER]
         parts += [_unescaped(TAG.sub("", line[at : voice.start()]), number, repairs)]
         parts += [f"{_VOICE_BEGINS}{name}{_VOICE_ENDS}"]
         at = voice.end()
@@ -344,7 +344,7 @@ def _carried(before: tuple[Caption, list[str]], after: tuple[Caption, list[str]]
     if after[0].start - before[0].end > _ROLLING_GAP_S:
         return 0
     words = after[0].text.split()
-    for first in range(max(0, len(before[1]) - _MOST_ROLLING_LINES), len(before[1])):
+    for first in range(max(0, len(before[1]) - _MAX_ROLLING_LINES), len(before[1])):
         tail = " ".join(before[1][first:]).split()
         if words[: len(tail)] == tail:
             return len(tail)
@@ -359,10 +359,10 @@ def _rolling(timed: Sequence[tuple[Caption, list[str]]], carried: Sequence[int])
         if position < len(timed) and carried[position]:
             words = timed[position][0].text.split()
             kept = sum(map(len, words[: carried[position]]))
-            growing += carried[position] < len(words) and kept >= _LEAST_CARRIED
+            growing += carried[position] < len(words) and kept >= _MIN_CARRIED
             continue
         letters = {letter for cue, _ in timed[first:position] for letter in cue.text.lower()}
-        if growing >= _LEAST_ROLLING and len(letters) >= _LEAST_LETTERS:
+        if growing >= _MIN_ROLLING and len(letters) >= _MIN_LETTERS:
             rolls[first:position] = [True] * (position - first)
         first, growing = position, 0
     return rolls

@@ -11,8 +11,8 @@ from typing import Any, Protocol
 
 #: What a line of a caption holds, and a cue of lines (BBC Subtitle Guidelines: 37 to 42 letters,
 #: two lines). A Chinese, Japanese or Korean sign counts twice.
-MOST_COLUMNS = 42
-MOST_LINES = 2
+MAX_COLUMNS = 42
+MAX_LINES = 2
 
 #: What readers take for markup. No tag is looked for beyond the next one's beginning: openers
 #: without an end cost no more time.
@@ -21,7 +21,7 @@ TAG = re.compile(
     re.IGNORECASE,
 )
 _LOOKALIKES = str.maketrans("<>{}", "‹›()")
-_LONGEST_TEXT = 2_000
+_MAX_TEXT = 2_000
 
 
 class BadCaptions(ValueError):
@@ -67,9 +67,9 @@ def parted(cue: Caption) -> Iterator[Caption]:
 def _parts(text: str) -> Iterator[str]:
     part = ""
     for word in text.split():
-        for at in range(0, len(word), _LONGEST_TEXT):
-            piece = word[at : at + _LONGEST_TEXT]
-            if part and len(part) + 1 + len(piece) > _LONGEST_TEXT:
+        for at in range(0, len(word), _MAX_TEXT):
+            piece = word[at : at + _MAX_TEXT]
+            if part and len(part) + 1 + len(piece) > _MAX_TEXT:
                 yield part
                 part = piece
             else:
@@ -108,7 +108,7 @@ def laid_out(cues: Iterable[Cue]) -> Iterator[Caption]:
     """
     for cue in cues:
         lines = _wrapped(cue.text)
-        groups = [lines[at : at + MOST_LINES] for at in range(0, len(lines), MOST_LINES)]
+        groups = [lines[at : at + MAX_LINES] for at in range(0, len(lines), MAX_LINES)]
         for (start, end), group in zip(_times(cue, groups), groups, strict=True):
             yield Caption(start, end, "\n".join(group), cue.speaker)
 
@@ -139,7 +139,7 @@ def _wrapped(text: str) -> list[str]:
     for word in text.split():
         for piece in _pieces(word):
             longer = f"{lines[-1]} {piece}" if lines else piece
-            if lines and _columns(longer) <= MOST_COLUMNS and piece == word:
+            if lines and _columns(longer) <= MAX_COLUMNS and piece == word:
                 lines[-1] = longer
             else:
                 lines.append(piece)
@@ -151,7 +151,7 @@ def _pieces(word: str) -> Iterator[str]:
     piece, columns = "", 0
     for letter in word:
         width = _columns(letter)
-        if columns + width > MOST_COLUMNS:
+        if columns + width > MAX_COLUMNS:
             yield piece
             piece, columns = "", 0
         piece += letter

@@ -21,7 +21,7 @@ _UNSPACED = regex.compile(r"[\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]")
 _HAN_MILLIWORDS = 600
 _KANA_MILLIWORDS = 500
 _UNSPACED_MILLIWORDS = 300
-_LONGEST_WORD_CHARACTERS = 25
+_MAX_WORD_CHARACTERS = 25
 
 
 def _scripts(*names: str) -> str:
@@ -75,7 +75,7 @@ def weights(text: str) -> Iterator[tuple[int, int]]:
     """Yield (position, thousandths of a word) of every word; a monstrous one in pieces."""
     for match in _WORD.finditer(text):
         word = match.group()
-        for offset in range(0, len(word), _LONGEST_WORD_CHARACTERS):
+        for offset in range(0, len(word), _MAX_WORD_CHARACTERS):
             yield match.start() + offset, _weight(word)
 
 

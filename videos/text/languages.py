@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.conf.locale import LANG_INFO
 
-_LONGEST_CODE = 16
+_MAX_CODE = 16
 
 #: What Whisper can hear (openai/whisper, tokenizer.py, LANGUAGES) and Django has no translation
 #: for. The codes are those of ISO 639-1, or 639-3 for the two that it lacks.
@@ -84,7 +84,7 @@ def code_of(language: object) -> str:
     """Return the code of a language that a service named by code or in English; "" for none."""
     if not isinstance(language, str):
         return ""
-    code = _CODES.get(language.lower(), language.lower()).replace("_", "-")[:_LONGEST_CODE]
+    code = _CODES.get(language.lower(), language.lower()).replace("_", "-")[:_MAX_CODE]
     return code if code.replace("-", "").isalnum() else ""
 
 

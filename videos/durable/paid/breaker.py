@@ -14,6 +14,7 @@ from django.db.models import DurationField, ExpressionWrapper, F, Q
 from django.db.models.functions import Now
 
 from videos.conf import conf
+from videos.durable import runs
 from videos.durable.models import Run
 from videos.durable.paid.models import Breaker
 from videos.exceptions import ChronosError, CircuitOpen, ServiceUnavailable
@@ -27,8 +28,8 @@ _PROBE = timedelta(seconds=15)
 _PROBE_LOOK_S = 2.0
 
 
-def pass_call(service: str) -> bool:
-    """Let a call pass; return whether it may only be one, which tries an open breaker.
+def acquire_call(service: str) -> bool:
+    """Let a call pass; return whether it may only be one, which probes an open breaker.
 
     Raises:
         CircuitOpen: if the service has failed too often in a row.
@@ -46,17 +47,17 @@ def pass_call(service: str) -> bool:
     raise _circuit_open(breaker, left_s)
 
 
-def note(service: str, error: Failure | None) -> Failure | ChronosError | None:
-    """Note how a call ended; return the error, or the one that an open breaker makes of it.
+def record(service: str, error: Failure | None) -> Failure | ChronosError | None:
+    """Record how a call ended; return the error, or the one that an open breaker makes of it.
 
     Once the breaker is open, the service's failures are nobody's fault in the run.
     """
     if error is None or (isinstance(error, ChronosError) and error.http_status in range(200, 500)):
-        _note_answer(service)
+        _record_answer(service)
         return error
     if not isinstance(error, ServiceUnavailable):
         return error
-    breaker = _note_failure(service, error_message(error))
+    breaker = _record_failure(service, error_message(error))
     if breaker.open_until is None or _is_out_of_patience(breaker):
         return error
     return _circuit_open(breaker, _open_s(breaker.openings))
@@ -72,12 +73,13 @@ def _is_out_of_patience(breaker: Breaker) -> bool:
 
 
 def _take_probe(service: str) -> bool:
+    # Of two runs that look at once, the second finds the probe taken, and waits for its outcome.
     idle = Q(probing_until__isnull=True) | Q(probing_until__lt=Now())
     due = Breaker.objects.filter(idle, service=service, open_until__lte=Now())
     return bool(due.update(probing_until=Now() + _PROBE))
 
 
-def _note_answer(service: str) -> None:
+def _record_answer(service: str) -> None:
     """Close the breaker, if need be, and let the runs go on that wait behind it.
 
     Two statements, each committed by itself: whoever books a call locks its run first, then
@@ -86,12 +88,10 @@ def _note_answer(service: str) -> None:
     troubled = Breaker.objects.filter(service=service, failures__gt=0)
     closed = {"open_until": None, "probing_until": None, "opened_at": None}
     if troubled.update(failures=0, openings=0, last_error="", **closed):
-        Run.objects.filter(state=Run.State.WAITING, waits_behind=service, holds_slot=True).update(
-            next_attempt_at=Now()
-        )
+        runs.wake(Run.objects.filter(waits_behind=service))
 
 
-def _note_failure(service: str, message: str) -> Breaker:
+def _record_failure(service: str, message: str) -> Breaker:
     with transaction.atomic():
         Breaker.objects.get_or_create(service=service)
         breaker = Breaker.objects.select_for_update().get(service=service)

@@ -4,46 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
-from decimal import Decimal
 from uuid import UUID
 
 from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.db.models.functions import Now
 
-from videos.conf import conf
 from videos.durable.models import Run, Step
 from videos.durable.paid.models import Call
+from videos.durable.paid.prices import cost_usd
 from videos.exceptions import ChronosError
 from videos.text.storable import error_message
 
-#: USD by model, as published by OpenAI: a minute of audio, or a million tokens.
-#: whisper-1, gpt-transcribe, text-embedding-3-small: platform.openai.com/docs/pricing.
-_PRICES: dict[str, dict[str, float]] = {
-    "whisper-1": {"minute": 0.006},
-    "gpt-4o-transcribe": {"minute": 0.006},
-    "gpt-4o-transcribe-diarize": {"minute": 0.006},
-    "gpt-4o-mini-transcribe": {"minute": 0.003},
-    "gpt-4o-mini-transcribe-2025-12-15": {"minute": 0.003},
-    "gpt-transcribe": {"minute": 0.0045},
-    "text-embedding-3-small": {"million_tokens": 0.02},
-    "text-embedding-3-large": {"million_tokens": 0.13},
-    "text-embedding-ada-002": {"million_tokens": 0.10},
-}
-_LONGEST_CALL = timedelta(minutes=15)
+_MAX_CALL = timedelta(minutes=15)
 _ORPHANED_AFTER = timedelta(seconds=20)
-
-
-def cost_usd(model: str, *, audio_seconds: float = 0.0, tokens: int = 0) -> Decimal:
-    """Return what a call costs in USD; 0 for a model without a price (see CHRONOS_PRICES)."""
-    price = conf().prices.get(model) or _PRICES.get(model) or {}
-    cost = audio_seconds / 60 * price.get("minute", 0.0)
-    cost += tokens / 1_000_000 * price.get("million_tokens", 0.0)
-    return Decimal(str(round(cost, 8)))
-
-
-def priced_models() -> set[str]:
-    """Return the models that have a price."""
-    return {*_PRICES, *conf().prices}
 
 
 def send_calls(
@@ -84,8 +57,9 @@ def answer_call(
 ) -> None:
     """Book the answer, in the transaction that stores the step's result when it is `used`.
 
-    Of an answer that was paid and is of no use, `error` says why. One that is used stays so.
+    Of an answer that was paid and is of no use, `error` says why.
     """
+    # A call that is booked as used stays so: whoever books it once more changes nothing.
     Call.objects.filter(pk=call_id, used=False).update(
         error=error,
         state=Call.State.ANSWERED,
@@ -129,11 +103,12 @@ def orphans() -> QuerySet[Call]:
     """
     running = Run.objects.filter(pk=OuterRef("run_id"), state=Run.State.RUNNING)
     left = Q(sent_at__lt=Now() - _ORPHANED_AFTER, run_id__isnull=False) & ~Exists(running)
-    unanswered = Q(sent_at__lt=Now() - _LONGEST_CALL, run_id__isnull=True)
+    unanswered = Q(sent_at__lt=Now() - _MAX_CALL, run_id__isnull=True)
     return Call.objects.filter(left | unanswered, state=Call.State.SENT)
 
 
 def _forget(calls: QuerySet[Call]) -> int:
+    # A call that is answered or failed by then is not open, and stays as it was booked.
     return calls.filter(state=Call.State.SENT).update(
         state=Call.State.UNKNOWN, error="The sending process died.", settled_at=Now()
     )

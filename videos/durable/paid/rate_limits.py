@@ -1,4 +1,4 @@
-"""The budget of each service: requests and tokens in any 60 seconds, all processes together.
+"""The limits of each service: requests and tokens in any 60 seconds, all processes together.
 
 The ledger says what was sent, so that the limits hold exactly: a call is counted and booked in
 one transaction, under a lock of its service.
@@ -29,33 +29,39 @@ def affordable(service: str, tokens: Sequence[int]) -> int:
         BudgetSpent: if there is no room for the first; says when there will be.
         OverBudget: if the first can never fit.
     """
-    settings = conf()
-    most_requests: int = getattr(settings, f"{service}_requests_per_minute")
-    most_tokens: int = getattr(settings, f"{service}_tokens_per_minute")
-    if not most_requests and not most_tokens:
+    max_requests = _limit(service, "requests_per_minute")
+    max_tokens = _limit(service, "tokens_per_minute")
+    if not max_requests and not max_tokens:
         return len(tokens)
-    if most_tokens and tokens[0] > most_tokens:
+    if max_tokens and tokens[0] > max_tokens:
         raise OverBudget(
-            f"One call needs about {tokens[0]} tokens, CHRONOS_{service.upper()}_TOKENS_PER_MINUTE "
-            f"allows {most_tokens}. Raise it, then reprocess the video."
+            f"One call needs about {tokens[0]} tokens, the limit of the {service} service is "
+            f"{max_tokens} a minute (CHRONOS_{service.upper()}_TOKENS_PER_MINUTE). Raise it, then "
+            "reprocess the video."
         )
     recent = _recent(service)
-    room_requests = most_requests - len(recent) if most_requests else len(tokens)
-    room_tokens = most_tokens - sum(used for _, used in recent) if most_tokens else sum(tokens)
+    room_requests = max_requests - len(recent) if max_requests else len(tokens)
+    room_tokens = max_tokens - sum(used for _, used in recent) if max_tokens else sum(tokens)
     count = _fitting(tokens[: max(room_requests, 0)], room_tokens)
     if count:
         return count
-    lacking_tokens = tokens[0] - room_tokens if most_tokens else 0
+    lacking_tokens = tokens[0] - room_tokens if max_tokens else 0
     wait_s = _until_freed(recent, 1 - room_requests, lacking_tokens)
     raise BudgetSpent(
         f"This minute's budget of the {service} service is spent.", retry_after_s=wait_s
     )
 
 
+def _limit(service: str, of: str) -> int:
+    """Return a limit: of the two AI services by a setting each, of others by CHRONOS_LIMITS."""
+    own = conf().limits.get(service, {}).get(of, 0)
+    limit: int = getattr(conf(), f"{service}_{of}", own)
+    return limit
+
+
 def _recent(service: str) -> list[tuple[float, int]]:
     """Return (seconds until it leaves the window, tokens) of each recent call, oldest first."""
-    number = list(Call.Service.values).index(service)
-    transactions.hold(transactions.RATE_LIMIT, number)
+    transactions.hold_text(f"calls of the {service} service")
     window = timedelta(seconds=_WINDOW_S)
     calls = Call.objects.filter(service=service, sent_at__gt=Now() - window).order_by("sent_at")
     leaves_in = ExpressionWrapper(F("sent_at") + window - Now(), DurationField())

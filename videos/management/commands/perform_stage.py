@@ -1,4 +1,4 @@
-"""`perform_stage`: what a worker starts to perform a stage apart from its other work."""
+"""`perform_stage`: what a worker starts to execute a stage in quarantine."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from uuid import UUID
 from django.core.management.base import BaseCommand, CommandParser
 from dramatiq.middleware import SkipMessage
 
-from videos.durable import claims, execution, quarantine
+from videos.durable import claims, execution, heartbeat, quarantine
 from videos.durable.workers import Heartbeat
 
 
 class Command(BaseCommand):
-    """Claims a run that is queued, and performs one stage of it."""
+    """Claims a run that is queued, and executes one stage of it."""
 
-    help = "Perform one stage of a run in this process. Workers call it; people have no need to."
+    help = "Execute one stage of a run in this process. Workers call it; people have no need to."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("run", type=UUID)
@@ -27,14 +27,14 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         signal.signal(signal.SIGTERM, _hand_over)
-        heartbeat = _Heartbeat()
-        heartbeat.start()
+        renewing = _Heartbeat()
+        renewing.start()
         try:
-            execution.perform(options["run"], options["stage"], options["worker"])
+            execution.run_claimed(options["run"], options["stage"], options["worker"])
         except SkipMessage:
             sys.exit(quarantine.SKIPPED)
         finally:
-            heartbeat.stop()
+            renewing.stop()
 
 
 class _Heartbeat(Heartbeat):
@@ -42,7 +42,7 @@ class _Heartbeat(Heartbeat):
 
     def beat(self) -> None:
         super().beat()
-        if claims.stuck_threads():
+        if heartbeat.stuck_threads():
             os._exit(quarantine.SKIPPED)
 
 

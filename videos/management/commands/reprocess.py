@@ -20,7 +20,7 @@ from videos.management.reporting import (
 )
 from videos.management.waiting import wait_for_runs, worker_at_hand
 from videos.models import Run, Video
-from videos.pipeline import functions
+from videos.pipeline import steering
 from videos.pipeline.estimate import estimate
 
 
@@ -40,7 +40,7 @@ class Command(ReportingCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)
         parser.add_argument("videos", nargs="*", metavar="VIDEO")
-        parser.add_argument("--from", dest="from_stage", choices=list(functions.EVENT_OF_STAGE))
+        parser.add_argument("--from", dest="from_stage", choices=steering.restartable_stages())
         parser.add_argument("--status", choices=Video.Status.values)
         parser.add_argument("--creator", help="Only this creator's videos.")
         parser.add_argument("--all", action="store_true", help="Every video.")
@@ -60,7 +60,7 @@ class Command(ReportingCommand):
         if stage is None and options["videos"]:
             for video in videos:
                 try:
-                    functions.resumable_stage(video)
+                    steering.resumable_stage(video)
                 except ValueError as error:
                     raise WrongUsage(str(error)) from None
         document = {
@@ -70,7 +70,7 @@ class Command(ReportingCommand):
         if options["dry_run"]:
             return document
         with worker_at_hand(self.say) if options["wait"] else nullcontext():
-            with admission.released_once():
+            with admission.admitting_once():
                 runs = list(self._started(videos, options))
             document["runs"] = [str(run.pk) for run in runs]
             if options["wait"]:

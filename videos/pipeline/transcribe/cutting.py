@@ -1,4 +1,4 @@
-"""What a `Listening` produces: parts of a video's file, or of the audio that was kept of it."""
+"""What an `AudioProducer` produces: parts of a video's file, or of its stored audio."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from videos.audio.mixing import Samples
 from videos.audio.splitting import SAMPLE_RATE, Limits, Part, Splitter, levels_db
 from videos.conf import conf
 from videos.exceptions import TimedOut, UnreadableMedia
-from videos.pipeline.transcribe.producer import AudioEnd, CutPart, Listening
+from videos.pipeline.transcribe.producer import AudioEnd, AudioProducer, CutPart
 
 _SAMPLES_PER_MS = SAMPLE_RATE // 1000
 #: ffmpeg decodes audio at several hundred times real time (docs/figures.md).
 _DECODE_CPU_PER_MEDIA_S = 0.2
 _DECODE_CPU_S = 120
 #: Less than this, decoded from a file that breaks off, is noise of something else.
-_LEAST_OF_BROKEN_MS = 1_000
+_MIN_OF_BROKEN_MS = 1_000
 #: Pictures may go on for a while after the last sound; beyond this, sound is missing.
-_LEAST_MISSING_MS = 2_000
+_MIN_MISSING_MS = 2_000
 _MISSING_SHARE = 0.01
 
 
 @dataclass(frozen=True)
 class MediaFile:
-    """A local media file, what it says of itself, and the tracks of it that are heard."""
+    """A local media file, what it says of itself, and its tracks that are transcribed."""
 
     path: Path
     probe: Probe
@@ -43,10 +43,10 @@ class MediaFile:
         """Read a file's header, and choose its tracks for a language.
 
         Raises:
-            FileFault: if there is nothing that can be heard.
+            FileFault: if there is nothing that can be transcribed.
         """
         probe = ffmpeg.probe(path)
-        return cls(path, probe, probe.choose(language).heard)
+        return cls(path, probe, probe.choose(language).used)
 
     def is_cut_off(self, end_ms: int, cpu_s: int) -> bool:
         """Whether audio that ends at `end_ms` does so because the file does, or another begins."""
@@ -62,88 +62,88 @@ class MediaFile:
 
 def cut_media(
     source: MediaFile, folder: Path, limits: Limits, committed: Sequence[int]
-) -> Listening:
+) -> AudioProducer:
     """Decode a media file once; parts arrive as they are cut, the whole goes to audio.flac."""
 
-    def produce(listening: Listening) -> AudioEnd:
+    def produce(producer: AudioProducer) -> AudioEnd:
         cpu_s = _DECODE_CPU_S + int(conf().max_duration_s * _DECODE_CPU_PER_MEDIA_S)
         with (
-            ffmpeg.decode(source.path, cpu_s, *source.tracks, check=listening.check) as decoding,
+            ffmpeg.decode(source.path, cpu_s, *source.tracks, check=producer.check) as decoding,
             _whole(folder) as whole,
         ):
-            listening.interrupt_with(decoding.kill)
-            cutter = _Cutter(listening, folder, limits, committed)
+            producer.interrupt_with(decoding.kill)
+            cutter = _Cutter(producer, folder, limits, committed)
             for block in decoding.blocks():
                 whole.write(block)
                 cutter.feed(block)
             broken = decoding.is_broken()
             if decoding.was_killed():
                 raise TimedOut("Decoding the file took too much CPU time or memory and was ended.")
-        end_ms = cutter.heard_ms
-        if not end_ms or (broken and end_ms < _LEAST_OF_BROKEN_MS):
+        end_ms = cutter.end_ms
+        if not end_ms or (broken and end_ms < _MIN_OF_BROKEN_MS):
             raise UnreadableMedia(
                 "The audio track holds nothing that can be decoded. Export the video again."
             )
         cutter.finish()
         return AudioEnd(end_ms, broken or source.is_cut_off(end_ms, cpu_s))
 
-    return Listening(folder, produce)
+    return AudioProducer(folder, produce)
 
 
 def _is_early(end_ms: int, announced_ms: int) -> bool:
-    return announced_ms - end_ms > max(_LEAST_MISSING_MS, announced_ms * _MISSING_SHARE)
+    return announced_ms - end_ms > max(_MIN_MISSING_MS, announced_ms * _MISSING_SHARE)
 
 
-def cut_kept(
+def cut_stored(
     audio: Path, folder: Path, limits: Limits, committed: Sequence[int], *, truncated: bool
-) -> Listening:
-    """Cut the audio that was kept of a video anew."""
+) -> AudioProducer:
+    """Cut a video's stored audio anew."""
 
-    def produce(listening: Listening) -> AudioEnd:
-        cutter = _Cutter(listening, folder, limits, committed)
+    def produce(producer: AudioProducer) -> AudioEnd:
+        cutter = _Cutter(producer, folder, limits, committed)
         with soundfile.SoundFile(audio) as whole:
             for block in whole.blocks(ffmpeg.BLOCK_SAMPLES, dtype="int16"):
                 cutter.feed(block)
         cutter.finish()
-        return AudioEnd(cutter.heard_ms, truncated)
+        return AudioEnd(cutter.end_ms, truncated)
 
-    return Listening(folder, produce)
+    return AudioProducer(folder, produce)
 
 
-def cut_again(audio: Path, folder: Path, parts: Sequence[Part], end: AudioEnd) -> Listening:
-    """Cut parts whose bounds are known from audio that was kept."""
+def cut_again(audio: Path, folder: Path, parts: Sequence[Part], end: AudioEnd) -> AudioProducer:
+    """Cut parts whose bounds are known from stored audio."""
 
-    def produce(listening: Listening) -> AudioEnd:
+    def produce(producer: AudioProducer) -> AudioEnd:
         with soundfile.SoundFile(audio) as whole:
             for part in parts:
-                listening.check()
-                listening.put(CutPart(part, _write_upload(folder, part, read_upload(whole, part))))
+                producer.check()
+                producer.put(CutPart(part, _write_upload(folder, part, read_upload(whole, part))))
         return end
 
-    return Listening(folder, produce)
+    return AudioProducer(folder, produce)
 
 
-def nothing_to_cut(folder: Path, end: AudioEnd) -> Listening:
+def nothing_to_cut(folder: Path, end: AudioEnd) -> AudioProducer:
     """Return the end alone, for media all of whose parts are transcribed."""
-    return Listening(folder, lambda _: end)
+    return AudioProducer(folder, lambda _: end)
 
 
 class _Cutter:
     """Cuts samples as they come, and hands on each part as soon as its end is known."""
 
     def __init__(
-        self, listening: Listening, folder: Path, limits: Limits, committed: Sequence[int]
+        self, producer: AudioProducer, folder: Path, limits: Limits, committed: Sequence[int]
     ) -> None:
-        self._listening = listening
+        self._producer = producer
         self._folder = folder
         self._splitter = Splitter(limits, committed)
         self._blocks: list[Samples] = []
-        self._heard = 0
+        self._samples = 0
 
     @property
-    def heard_ms(self) -> int:
+    def end_ms(self) -> int:
         """Milliseconds of audio so far."""
-        return self._heard // _SAMPLES_PER_MS
+        return self._samples // _SAMPLES_PER_MS
 
     def feed(self, block: Samples) -> None:
         """Take more samples, and hand on the parts that end in them.
@@ -151,15 +151,15 @@ class _Cutter:
         Raises:
             TooLong: if there are more than CHRONOS_MAX_DURATION_S allows.
         """
-        self._listening.check()
-        self._heard += len(block)
-        _check_duration(self._heard)
+        self._producer.check()
+        self._samples += len(block)
+        _check_duration(self._samples)
         self._blocks.append(block)
         self._hand_on(self._splitter.feed(levels_db(block)))
 
     def finish(self) -> None:
         """Hand on what is left."""
-        self._hand_on(self._splitter.finish(self.heard_ms))
+        self._hand_on(self._splitter.finish(self.end_ms))
 
     def _hand_on(self, parts: Iterable[Part]) -> None:
         for part in parts:
@@ -167,7 +167,7 @@ class _Cutter:
             length = (part.end_ms - part.start_ms) * _SAMPLES_PER_MS
             self._blocks = [samples[length:]]
             path = _write_upload(self._folder, part, _clips(part, samples[:length]))
-            self._listening.put(CutPart(part, path))
+            self._producer.put(CutPart(part, path))
 
 
 @contextmanager

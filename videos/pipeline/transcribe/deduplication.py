@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from django.db.models import QuerySet
-from django.db.models.functions import Now
 
-from videos.durable import transactions
+from videos.durable import runs, transactions
 from videos.durable.transactions import after_commit
 from videos.exceptions import SameContent
 from videos.models import ACTIVE_STATES, AudioPart, Run, Transcript
@@ -27,7 +26,7 @@ _TAKEN_OVER = (
 )
 
 
-def take_turn(source_hash: str, creator_id: Any) -> None:
+def lock_content(source_hash: str, creator_id: Any) -> None:
     """Let others who begin with the same bytes wait until this transaction ends."""
     transactions.hold_text(f"{creator_id} {source_hash}")
 
@@ -58,7 +57,7 @@ def copy(complete: Transcript, transcript: Transcript, audio: str) -> int:
     """Fill a transcript with what a complete one holds; return the number of segments.
 
     Call it inside the claim's guard. What the other cost is not booked again. `audio` is the
-    name under which its audio was kept for this video too.
+    name under which its audio was stored for this video too.
 
     Raises:
         Transcript.DoesNotExist: if the complete one was deleted meanwhile.
@@ -84,14 +83,13 @@ def copy(complete: Transcript, transcript: Transcript, audio: str) -> int:
     return count
 
 
-def tell(transcript: Transcript, creator_id: Any) -> None:
+def notify(transcript: Transcript, creator_id: Any) -> None:
     """Once this is committed, let the runs go on that wait for this transcript."""
     waiting = Run.objects.filter(
-        state=Run.State.WAITING,
         waiting_reason=Run.Waiting.PAUSED,
         revision__transcript__in=_equal(transcript, creator_id),
     )
-    after_commit(waiting.update, next_attempt_at=Now())
+    after_commit(runs.wake, waiting)
 
 
 def _equal(transcript: Transcript, creator_id: Any) -> QuerySet[Transcript]:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from videos.audio import confidence, ffmpeg
-from videos.audio.stitching import HeardSegment
+from videos.audio.stitching import RecognizedSegment
 from videos.durable import runs, steps
 from videos.durable.claims import Claim
 from videos.exceptions import UnreadableCaptions
 from videos.models import Revision, Transcript, Video
-from videos.models.video import MOST_CAPTION_BYTES
+from videos.models.video import MAX_CAPTION_BYTES
 from videos.pipeline import segments, statuses, storage
 from videos.text import caption_reader, captions
 
@@ -18,7 +18,7 @@ _TOLERANCE_MS = 2_000
 
 
 def take_captions(claim: Claim, video: Video, revision: Revision, folder: Path) -> None:
-    """Make the transcript of the video's captions, and pass the run on to `chunk`.
+    """Make the transcript of the video's captions, and pass the run on.
 
     Raises:
         UnreadableCaptions: if they are neither SubRip nor WebVTT.
@@ -30,8 +30,10 @@ def take_captions(claim: Claim, video: Video, revision: Revision, folder: Path) 
         cues, repairs = _read(video)
         last_ms = max(round(cue.end * 1000) for cue in cues)
         duration_ms = found.announced_ms or max(found.duration_ms or 0, last_ms)
-        heard = [
-            HeardSegment(cue.start, cue.end, cue.text, cue.speaker, _doubt(cue, found.duration_ms))
+        recognized = [
+            RecognizedSegment(
+                cue.start, cue.end, cue.text, cue.speaker, _doubt(cue, found.duration_ms)
+            )
             for long in cues
             for cue in captions.parted(long)
         ]
@@ -47,9 +49,9 @@ def take_captions(claim: Claim, video: Video, revision: Revision, folder: Path) 
             )
             Revision.objects.filter(pk=revision.pk).update(transcript=transcript)
             statuses.measured(video.pk, duration_ms=duration_ms)
-            segments.store(run, transcript, heard, language=video.language, coverage=None)
-            steps.finish(run, step, {"cues": len(heard)})
-            runs.advance(run, "chunk")
+            segments.store(run, transcript, recognized, language=video.language, coverage=None)
+            steps.finish(run, step, {"cues": len(recognized)})
+            runs.advance(run)
 
 
 def _doubt(cue: captions.Caption, announced_ms: int | None) -> str:
@@ -60,7 +62,7 @@ def _doubt(cue: captions.Caption, announced_ms: int | None) -> str:
 
 def _read(video: Video) -> tuple[list[captions.Caption], list[caption_reader.Repair]]:
     assert video.captions.name is not None
-    content = storage.read_whole(video, video.captions.name, MOST_CAPTION_BYTES)
+    content = storage.read_whole(video, video.captions.name, MAX_CAPTION_BYTES)
     try:
         text, guesses = caption_reader.decode(content)
         cues, repairs = caption_reader.read(text)

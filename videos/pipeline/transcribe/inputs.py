@@ -1,7 +1,9 @@
-"""What a transcription works on: the video's file, the audio kept of it, or an equal transcript."""
+"""What a transcript is made of: the video's file, its stored audio, or a duplicate of it."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,25 +15,67 @@ from videos.durable.claims import Claim
 from videos.exceptions import TooLong
 from videos.models import Glossary, Revision, Run, Transcript, Video
 from videos.pipeline import segments, statuses, storage
-from videos.pipeline.transcribe import deduplication, model_probe, recognition
+from videos.pipeline.transcribe import cutting, deduplication, model_probe, recognition
 from videos.pipeline.transcribe.cutting import MediaFile
+from videos.pipeline.transcribe.producer import AudioEnd, AudioProducer
 
 
 @dataclass(frozen=True)
-class Material:
-    """A transcript that is to be made complete, and what of.
-
-    There is no need for a source where its audio was kept, nor where there is one to copy.
-    """
+class FromFile:
+    """A transcript that is made of the video's file: it is decoded, and cut as it comes."""
 
     transcript: Transcript
     capability: Capability
-    source: MediaFile | None = None
-    equal: Transcript | None = None
+    file: MediaFile
+
+    def producer(self, folder: Path) -> AudioProducer:
+        """Return what decodes the file, from where an earlier attempt ended."""
+        limits, ends = _limits(self.transcript)
+        return cutting.cut_media(self.file, folder, limits, ends)
 
 
-class Gathering:
-    """Finds the material of a run."""
+@dataclass(frozen=True)
+class FromStoredAudio:
+    """A transcript that is made of audio that was stored when the video was decoded."""
+
+    transcript: Transcript
+    capability: Capability
+    claim: Claim
+
+    def producer(self, folder: Path) -> AudioProducer:
+        """Return what cuts the audio: anew, or only what is not transcribed yet."""
+        transcript = self.transcript
+        if transcript.cut_at is None:
+            limits, ends = _limits(transcript)
+            audio = storage.fetch_audio(transcript, folder, self.claim)
+            return cutting.cut_stored(audio, folder, limits, ends, truncated=transcript.truncated)
+        parts = [row.part for row in transcript.parts.unrecognized()]
+        end = AudioEnd(transcript.duration_ms, transcript.truncated)
+        if not parts:
+            return cutting.nothing_to_cut(folder, end)
+        audio = storage.fetch_audio(transcript, folder, self.claim)
+        return cutting.cut_again(audio, folder, parts, end)
+
+
+@dataclass(frozen=True)
+class FromDuplicate:
+    """A transcript that is a copy of a complete one, of the same bytes and the same creator."""
+
+    transcript: Transcript
+    complete: Transcript
+
+    def audio(self, video: Video, folder: Path, claim: Claim) -> AbstractContextManager[str]:
+        """Store the complete one's audio for this video too, as long as there is any."""
+        if not storage.has_audio(video, self.complete):
+            return nullcontext("")
+        return storage.stored_audio(video, claim, storage.fetch_audio(self.complete, folder, claim))
+
+
+Input = FromFile | FromStoredAudio | FromDuplicate
+
+
+class InputResolver:
+    """Finds what the transcript of a run is to be made of."""
 
     def __init__(self, claim: Claim, video: Video, revision: Revision, folder: Path) -> None:
         self._claim = claim
@@ -42,38 +86,36 @@ class Gathering:
         self._reuses_transcripts = not (asked.get("force") or asked.get("again"))
         self._reuses_audio = not asked.get("force")
 
-    def gather(self) -> Material:
+    def resolve(self) -> Input:
         """Go on with the run's transcript, or begin one.
 
         Raises:
-            FileFault: if there is nothing that can be heard.
+            FileFault: if there is nothing that can be transcribed.
             SameContent: if another run is just transcribing the same file.
         """
         transcript = self._revision.transcript
         if transcript is not None and not self._is_outdated(transcript):
             return self._go_on(transcript)
-        kept = self._kept_transcript()
-        if kept is not None:
-            capability = self._capability_by_kept(kept)
-            return Material(self._begin_with_kept(kept, capability), capability)
-        source, source_hash = storage.fetch(self._video, self._folder, self._claim)
-        return self._begin(source, source_hash)
+        stored = self._stored_transcript()
+        if stored is not None:
+            return self._begin_with_audio_of(stored)
+        return self._begin_with_file(*storage.fetch(self._video, self._folder, self._claim))
 
-    def _go_on(self, transcript: Transcript) -> Material:
+    def _go_on(self, transcript: Transcript) -> Input:
         capability = model_probe.known_capability(transcript.model) or Capability.from_json(
             transcript.capability
         )
         if storage.has_audio(self._video, transcript):
-            return Material(transcript, capability)
-        if equal := self._find_equal(transcript):
-            return Material(transcript, capability, equal=equal)
-        source, source_hash = storage.fetch(self._video, self._folder, self._claim)
+            return FromStoredAudio(transcript, capability, self._claim)
+        if complete := self._complete_duplicate(transcript):
+            return FromDuplicate(transcript, complete)
+        path, source_hash = storage.fetch(self._video, self._folder, self._claim)
         if transcript.source_hash != source_hash:
-            return self._begin(source, source_hash)
-        return Material(transcript, capability, MediaFile.read(source, self._video.language))
+            return self._begin_with_file(path, source_hash)
+        return FromFile(transcript, capability, MediaFile.read(path, self._video.language))
 
-    def _begin(self, source: Path, source_hash: str) -> Material:
-        file = MediaFile.read(source, self._video.language)
+    def _begin_with_file(self, path: Path, source_hash: str) -> Input:
+        file = MediaFile.read(path, self._video.language)
         found = file.probe
         _check_duration(found.announced_ms)
         storage.check_room(self._folder, found.announced_ms)
@@ -82,7 +124,7 @@ class Gathering:
             self._claim, file, self._folder, model
         )
         with self._claim.guard() as run:
-            deduplication.take_turn(source_hash, run.creator_id)
+            deduplication.lock_content(source_hash, run.creator_id)
             transcript = self._create(
                 run,
                 capability,
@@ -91,27 +133,29 @@ class Gathering:
                 track_count=len(found.tracks),
                 warnings=_left_out(file, self._video.language),
             )
-        return Material(transcript, capability, file, self._find_equal(transcript))
+        if complete := self._complete_duplicate(transcript):
+            return FromDuplicate(transcript, complete)
+        return FromFile(transcript, capability, file)
 
-    def _capability_by_kept(self, kept: Transcript) -> Capability:
+    def _begin_with_audio_of(self, stored: Transcript) -> Input:
         model = conf().transcription_model
-        if known := model_probe.known_capability(model):
-            return known
-        audio = storage.fetch_audio(kept, self._folder, self._claim)
-        return model_probe.probe(self._claim, MediaFile.read(audio, ""), self._folder, model)
-
-    def _begin_with_kept(self, kept: Transcript, capability: Capability) -> Transcript:
+        capability = model_probe.known_capability(model)
+        if capability is None:
+            audio = storage.fetch_audio(stored, self._folder, self._claim)
+            file = MediaFile.read(audio, "")
+            capability = model_probe.probe(self._claim, file, self._folder, model)
         with self._claim.guard() as run:
-            return self._create(
+            transcript = self._create(
                 run,
                 capability,
-                source_hash=kept.source_hash,
-                duration_ms=kept.duration_ms,
-                track_count=kept.track_count,
-                audio=kept.audio,
-                truncated=kept.truncated,
-                warnings=kept.warnings,
+                source_hash=stored.source_hash,
+                duration_ms=stored.duration_ms,
+                track_count=stored.track_count,
+                audio=stored.audio,
+                truncated=stored.truncated,
+                warnings=stored.warnings,
             )
+        return FromStoredAudio(transcript, capability, self._claim)
 
     def _create(self, run: Run, capability: Capability, **known: object) -> Transcript:
         recognition.forget_parts(run)
@@ -122,7 +166,7 @@ class Gathering:
             asked=_asked(self._video),
             **known,
         )
-        limits = Limits(transcript.duration_ms, conf().parts_in_flight, capability.longest_part_ms)
+        limits = Limits(transcript.duration_ms, conf().parts_in_flight, capability.max_part_ms)
         transcript.splitter = limits.name
         transcript.save(force_insert=True)
         Revision.objects.filter(pk=self._revision.pk).update(transcript=transcript)
@@ -130,19 +174,19 @@ class Gathering:
             statuses.measured(self._video.pk, duration_ms=transcript.duration_ms)
         return transcript
 
-    def _kept_transcript(self) -> Transcript | None:
+    def _stored_transcript(self) -> Transcript | None:
         """Return a transcript whose audio serves this run, so that the video is not fetched."""
         if not self._reuses_audio:
             return None
         cut = self._video.transcripts.exclude(audio="").filter(cut_at__isnull=False)
-        kept = cut.order_by("-created_at").first()
-        if kept is None or not storage.has_audio(self._video, kept):
+        stored = cut.order_by("-created_at").first()
+        if stored is None or not storage.has_audio(self._video, stored):
             return None
-        same_track = kept.track_count == 1 or kept.asked.get("language") == self._video.language
-        return kept if same_track else None
+        same_track = stored.track_count == 1 or stored.asked.get("language") == self._video.language
+        return stored if same_track else None
 
     def _is_outdated(self, transcript: Transcript) -> bool:
-        """Whether nothing was heard for it yet that a new model or splitter could go on with."""
+        """Whether nothing was recognized for it that a new model or splitter could go on with."""
         if transcript.model == Transcript.CAPTIONS:
             return True
         try:
@@ -154,10 +198,16 @@ class Gathering:
             return False
         return not transcript.parts.exclude(speech=[]).filter(result__isnull=False).exists()
 
-    def _find_equal(self, transcript: Transcript) -> Transcript | None:
+    def _complete_duplicate(self, transcript: Transcript) -> Transcript | None:
         if not self._reuses_transcripts or transcript.parts.exists():
             return None
         return deduplication.find(transcript, self._claim.run.creator_id)
+
+
+def _limits(transcript: Transcript) -> tuple[Limits, Sequence[int]]:
+    """Return how a transcript's audio is cut, and where it was cut by an earlier attempt."""
+    ends = list(transcript.parts.values_list("end_ms", flat=True))
+    return Limits.from_name(transcript.splitter), ends
 
 
 def _asked(video: Video) -> dict[str, object]:
@@ -171,7 +221,7 @@ def _asked(video: Video) -> dict[str, object]:
 
 
 def _left_out(file: MediaFile, language: str) -> list[dict[str, Any]]:
-    """Tell of each track that is not heard."""
+    """Tell of each track that is not transcribed."""
     return [
         segments.warning(
             "audio_left_out",

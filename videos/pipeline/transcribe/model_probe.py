@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import soundfile
 
-from videos.ai import capabilities, transcription
+from videos.ai import capabilities, providers
 from videos.ai.capabilities import Capability
-from videos.ai.transcription import Heard
+from videos.ai.transcription import Recognized, Request
 from videos.audio import ffmpeg
 from videos.audio.splitting import SAMPLE_RATE, Limits, Splitter, levels_db
 from videos.conf import conf
 from videos.durable import paid_calls, steps
 from videos.durable.claims import Claim
+from videos.durable.paid_calls import PaidCall
 from videos.exceptions import Rejected
 from videos.models import Call, ProbedModel, Step
 from videos.pipeline.transcribe.cutting import MediaFile
@@ -31,7 +34,7 @@ _TOKENS = 200
 
 def known_capability(model: str) -> Capability | None:
     """Return what a model can do, without asking it."""
-    listed = capabilities.known(model)
+    listed = providers.capability(model)
     if listed is not None:
         return listed
     remembered = ProbedModel.objects.filter(
@@ -63,28 +66,19 @@ def probe(claim: Claim, source: MediaFile, folder: Path, model: str) -> Capabili
 
 
 def _ask(claim: Claim, step: Step, path: Path, model: str, candidate: Capability) -> Capability:
-    api = transcription.client()
-    try:
-        call, heard = paid_calls.perform(
-            claim,
-            step,
-            Call.Service.TRANSCRIPTION,
-            model,
-            _TOKENS,
-            transcription.transcribe,
-            api,
+    with closing(providers.transcriber()) as transcriber:
+        ask = partial(
+            transcriber.transcribe,
             path,
-            parameters=capabilities.asked(
-                candidate, language="", prompt="", glossary=(), again=False
-            ),
+            request=Request(candidate),
             duration_s=soundfile.info(path).duration,
         )
-    finally:
-        api.close()
-    found = _capability(candidate, heard)
+        paid = PaidCall(Call.Service.TRANSCRIPTION, model, _TOKENS, ask)
+        call, recognized = paid_calls.make(claim, step, paid)
+    found = _capability(candidate, recognized)
 
     def store(settled: paid_calls.Settled) -> None:
-        if heard.segments:
+        if recognized.segments:
             ProbedModel.objects.update_or_create(
                 base_url=conf().transcription_base_url or "",
                 model=model,
@@ -92,17 +86,17 @@ def _ask(claim: Claim, step: Step, path: Path, model: str, candidate: Capability
             )
         steps.finish(settled.run, step, found.as_json())
 
-    paid_calls.settle(claim, call, store, **heard.measured)
+    paid_calls.settle(claim, call, store, **recognized.measured)
     return found
 
 
-def _capability(candidate: Capability, heard: Heard) -> Capability:
+def _capability(candidate: Capability, recognized: Recognized) -> Capability:
     """Return what the answer to a candidate's parameters shows."""
-    if not heard.segments:
+    if not recognized.segments:
         return candidate
-    if not heard.is_timed:
+    if not recognized.is_timed:
         return capabilities.UNTIMED
-    has_words = any(segment.words for segment in heard.segments)
+    has_words = any(segment.words for segment in recognized.segments)
     return (
         candidate
         if has_words or "word" not in candidate.granularities

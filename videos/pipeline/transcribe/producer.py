@@ -30,10 +30,10 @@ class AudioEnd:
     truncated: bool
 
 
-class Listening:
+class AudioProducer:
     """The thread. Start it, take what has `arrived`, and stop it."""
 
-    def __init__(self, folder: Path, produce: Callable[[Listening], AudioEnd]) -> None:
+    def __init__(self, folder: Path, produce: Callable[[AudioProducer], AudioEnd]) -> None:
         self._folder = folder
         self._messages: queue.SimpleQueue[CutPart | AudioEnd | BaseException] = queue.SimpleQueue()
         self._stopped = threading.Event()
@@ -83,7 +83,7 @@ class Listening:
         self._messages.put(message)
         self._wake()
 
-    def _run(self, produce: Callable[[Listening], AudioEnd]) -> None:
+    def _run(self, produce: Callable[[AudioProducer], AudioEnd]) -> None:
         try:
             self._messages.put(produce(self))
         except _Stopped:

@@ -16,7 +16,7 @@ import soundfile
 from videos.audio import confidence, speech_models, word_times
 from videos.audio.mixing import Samples
 from videos.audio.splitting import Interval, Part
-from videos.audio.stitching import ALIGNED, CUT, Clock, HeardSegment, spoken_intervals
+from videos.audio.stitching import ALIGNED, CUT, Clock, RecognizedSegment, spoken_intervals
 from videos.conf import conf
 from videos.durable.claims import Claim
 from videos.models import AudioPart, Transcript
@@ -76,8 +76,8 @@ def _is_open(row: AudioPart) -> bool:
     assert row.result is not None, "all parts are recognized before any is reviewed"
     if row.result.get("reviewed"):
         return False
-    is_sure = all(segment.vouched for segment in row.heard)
-    return not is_sure or row.coverage < confidence.LEAST_COVERAGE
+    is_sure = all(segment.vouched for segment in row.recognized)
+    return not is_sure or row.coverage < confidence.MIN_COVERAGE
 
 
 def _reviewed(row: AudioPart, upload: Samples, language: str) -> dict[str, Any]:
@@ -91,13 +91,13 @@ def _reviewed(row: AudioPart, upload: Samples, language: str) -> dict[str, Any]:
     return result
 
 
-def _aligned(row: AudioPart, upload: Samples, language: str) -> list[HeardSegment]:
+def _aligned(row: AudioPart, upload: Samples, language: str) -> list[RecognizedSegment]:
     """Return the segments with the times of their words, or none if they cannot be had."""
-    heard = row.heard
+    recognized = row.recognized
     folder = _alignment_model()
-    if folder is None or not any(segment.timing == CUT for segment in heard):
+    if folder is None or not any(segment.timing == CUT for segment in recognized):
         return []
-    text = " ".join(segment.text for segment in heard)
+    text = " ".join(segment.text for segment in recognized)
     words = speech_models.aligner(folder).align(upload, text, language)
     speech = spoken_intervals(row.part)
     return word_times.sentences(word_times.inside_speech(words, speech), ALIGNED)

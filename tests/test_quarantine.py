@@ -3,6 +3,7 @@
 import signal
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from uuid6 import uuid7
 
 from tests.conftest import ended, eventually, worker_environment
 from videos import events
-from videos.durable import quarantine, sweep, workers
+from videos.durable import quarantine, runs, sweep, workers
 from videos.durable.workers import WorkerHeartbeat
 from videos.local import workdirs
 from videos.models import Run, Worker
@@ -97,8 +98,10 @@ def test_a_sweep_that_finds_nothing_costs_one_look(django_assert_max_num_queries
 
 
 def test_a_message_that_comes_twice_starts_one_process():
-    run = Run.objects.create(function="f", stage="run", state="queued", deaths=quarantine.DEATHS)
+    run = Run.objects.create(
+        function="f", stage="run", state="queued", deaths=quarantine.MAX_DEATHS
+    )
 
-    reserved = [quarantine._reserve(run.pk, "run", uuid7()) for _ in range(2)]
+    reserved = [runs.reserve(run.pk, "run", uuid7(), timedelta(seconds=12)) for _ in range(2)]
 
     assert reserved == [True, False]

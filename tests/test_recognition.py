@@ -10,7 +10,7 @@ from videos.audio import splitting
 from videos.durable import steps
 from videos.exceptions import HandedOver
 from videos.models import AudioPart, Call, Glossary, ProbedModel, Run, Segment, Step
-from videos.pipeline.transcribe.stage import _Transcribing
+from videos.pipeline.transcribe.stage import _Transcription
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -292,14 +292,14 @@ def test_an_answer_that_cannot_be_stored_is_booked(upload, worker, openai, monke
 @pytest.mark.parametrize(
     ("interrupted", "heard"),
     [
-        ("_keep_audio", 2),  # before the last cut was committed: cut and heard anew
-        ("_store_segments", 1),  # all is cut and heard
+        ("_store_audio", 2),  # before the last cut was committed: cut and recognized anew
+        ("store_segments", 1),  # all is cut and recognized
     ],
 )
 def test_a_new_splitter_takes_over_what_an_older_one_has_begun(
     upload, openai, request, monkeypatch, interrupted, heard
 ):
-    version, go_on = splitting.VERSION, getattr(_Transcribing, interrupted)
+    version, go_on = splitting.VERSION, getattr(_Transcription, interrupted)
 
     def stop_once(self, *arguments):
         if version == splitting.VERSION:
@@ -307,7 +307,7 @@ def test_a_new_splitter_takes_over_what_an_older_one_has_begun(
             raise HandedOver
         go_on(self, *arguments)
 
-    monkeypatch.setattr(_Transcribing, interrupted, stop_once)
+    monkeypatch.setattr(_Transcription, interrupted, stop_once)
     video = upload()
     request.getfixturevalue("worker")
 

@@ -1,0 +1,121 @@
+"""The outbox: events are stored in the transaction that caused them, and dispatched on commit."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from django.db import IntegrityError, transaction
+from django.dispatch import Signal
+from pydantic import TypeAdapter, ValidationError
+
+from videos.durable.models import Event
+from videos.durable.registry import registry
+from videos.durable.transactions import after_commit
+from videos.exceptions import EventRefused
+from videos.text.storable import error_message, has_unstorable, json_problem
+
+#: Sent with `event` once the transaction that wrote it is committed.
+event_recorded = Signal()
+
+_MAX_KEY = 255
+
+
+def send(name: str, data: Mapping[str, Any], key: str | None = None) -> Event:
+    """Store an event, in the caller's transaction; it is dispatched once that commits.
+
+    A key that was sent before under this name returns the first event, and starts nothing.
+
+    Raises:
+        EventRefused: for an unknown or an emitted name, or data that does not fit.
+    """
+    event_type = registry.types.get(name)
+    if event_type is None:
+        raise EventRefused(
+            f"There is no event {name!r}. Known: {', '.join(sorted(registry.types))}.",
+            field="name",
+        )
+    if event_type.emitted:
+        raise EventRefused(f"{name!r} is emitted by Chronos and cannot be sent.", field="name")
+    if key is not None and not _is_key(key):
+        raise EventRefused(
+            f"{name}: a key is a text of 1 to {_MAX_KEY} characters, without NUL.", field="key"
+        )
+    parsed = parse(name, data)
+    if has_unstorable(data):
+        raise EventRefused(
+            f"{name}: Postgres keeps no NUL, no lone surrogate, no NaN and no infinity.",
+            field="data",
+        )
+    if event_type.check is not None:
+        event_type.check(name, parsed)
+    return _record(name, parsed, key)
+
+
+def emit(name: str, **data: Any) -> Event:
+    """Store a fact that Chronos itself states, in the transaction that made it true."""
+    return _record(name, parse(name, data), None)
+
+
+def _is_key(key: Any) -> bool:
+    return isinstance(key, str) and 0 < len(key) <= _MAX_KEY and not has_unstorable(key)
+
+
+def _record(name: str, parsed: Any, key: str | None) -> Event:
+    """Store validated data as an event, and have it dispatched on commit."""
+    subject = registry.types[name].subject
+    data = _as_json(name, parsed)
+    try:
+        with transaction.atomic():
+            event = Event.objects.create(
+                name=name, key=key, data=data, video_id=subject(parsed) if subject else None
+            )
+    except IntegrityError:
+        if key is None:
+            raise
+        # Somebody sent this key before: theirs is the event, and it is dispatched by them.
+        return Event.objects.get(name=name, key=key)
+    after_commit(event_recorded.send, sender=Event, event=event)
+    return event
+
+
+def _as_json(name: str, parsed: Any) -> Any:
+    try:
+        data = TypeAdapter(type(parsed)).dump_python(parsed, mode="json", exclude_none=True)
+    except ValueError as error:  # pydantic's own is one.
+        raise EventRefused(f"{name}: {error_message(error)}.", field="data") from None
+    if problem := json_problem(data):
+        raise EventRefused(f"{name}: the data cannot be kept, {problem}.", field="data")
+    return data
+
+
+def parse(name: str, data: Mapping[str, Any]) -> Any:
+    """Return the data of an event as its class.
+
+    Raises:
+        EventRefused: naming the first field that is missing, wrong or not known.
+    """
+    try:
+        return parse_as(registry.types[name].data, data)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False)[0]
+        field_name = ".".join(str(part) for part in first["loc"]) or "data"
+        raise EventRefused(f"{name}: {field_name}: {first['msg']}.", field=field_name) from None
+
+
+def parse_as(data_type: Any, data: Mapping[str, Any]) -> Any:
+    """Return data as a dataclass or pydantic model; a field that is not known is an error.
+
+    Raises:
+        pydantic.ValidationError: if the data does not fit.
+    """
+    if dataclasses.is_dataclass(data_type) and isinstance(data, Mapping):
+        known = {entry.name for entry in dataclasses.fields(data_type)}
+        extra = sorted(str(name) for name in data if name not in known)
+        if extra:
+            raise ValidationError.from_exception_data(
+                str(data_type),
+                [{"type": "extra_forbidden", "loc": (extra[0],), "input": None}],
+            )
+    return TypeAdapter(data_type).validate_python(data)

@@ -1,0 +1,91 @@
+"""What is embedded in one call: up to 20 chunks, with the passages inside them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from uuid import UUID
+
+from videos.ai.embedding import EmbeddingLimits
+from videos.models import Chunk, Segment
+from videos.pipeline.vectors import Space
+from videos.text import chunking
+from videos.text.counting import estimate_tokens
+
+CHUNKS_PER_CALL = 20
+
+
+@dataclass(frozen=True)
+class Target:
+    """A text to embed: a chunk, or the passage of it that begins at a segment."""
+
+    chunk: Chunk
+    segment_index: int | None
+    text: str
+
+    @cached_property
+    def text_hash(self) -> str:
+        """What tells this text from any other."""
+        return hashlib.sha256(self.text.encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Batch:
+    """The targets of one call: up to 20 chunks with their passages."""
+
+    chunks: list[Chunk]
+    targets: list[Target]
+    #: An estimate, on the high side.
+    tokens: int
+
+    @property
+    def chunk_ids(self) -> list[UUID]:
+        """The chunks' ids."""
+        return [chunk.pk for chunk in self.chunks]
+
+    def key(self, space: Space) -> str:
+        """The name of its step."""
+        return f"chunks {self.chunks[0].index}-{self.chunks[-1].index}, {space}"
+
+
+def group(
+    chunks: Sequence[Chunk], segments: Sequence[Segment], limits: EmbeddingLimits
+) -> Iterator[Batch]:
+    """Group chunks in order: 20 at most, within what a request may hold."""
+    grouped: list[Chunk] = []
+    targets: list[Target] = []
+    tokens = 0
+    for chunk in chunks:
+        added = _targets(chunk, segments, limits)
+        # Passages repeat the chunk's text once more.
+        tokens_of_text = estimate_tokens(chunk.text)
+        cost = min(tokens_of_text, limits.max_input_tokens) + tokens_of_text
+        is_full = (
+            len(grouped) >= CHUNKS_PER_CALL
+            or len(targets) + len(added) > limits.max_inputs
+            or tokens + cost > limits.max_request_tokens
+        )
+        if grouped and is_full:
+            yield Batch(grouped, targets, tokens)
+            grouped, targets, tokens = [], [], 0
+        grouped.append(chunk)
+        targets += added
+        tokens += cost
+    if grouped:
+        yield Batch(grouped, targets, tokens)
+
+
+def _targets(chunk: Chunk, segments: Sequence[Segment], limits: EmbeddingLimits) -> list[Target]:
+    whole = Target(chunk, None, chunk.text)
+    if chunk.first_segment == chunk.last_segment:
+        return [whole]
+    inside = segments[chunk.first_segment : chunk.last_segment + 1]
+    passages = chunking.passages(inside)[: limits.max_inputs - 1]
+    if len(passages) == 1:
+        return [whole]
+    return [
+        whole,
+        *(Target(chunk, chunk.first_segment + position, text) for position, text in passages),
+    ]
