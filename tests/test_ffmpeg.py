@@ -195,7 +195,7 @@ def test_a_track_is_found_whatever_its_language_is_called(tmp_path):
     found = ffmpeg.probe(both)
 
     assert [(track.index, track.language) for track in found.tracks] == [(1, "en"), (2, "de")]
-    assert [track.index for track in found.choose("de").heard] == [2]
+    assert [track.index for track in found.choose("de").used] == [2]
 
 
 @pytest.mark.parametrize("program", ["/no/such/ffmpeg", "/"])
@@ -216,7 +216,7 @@ def test_a_playlist_is_refused_by_its_format(tmp_path):
 
 def test_decoding_ends_ffmpeg_when_the_block_ends(tmp_path):
     clip = make_video(tmp_path / "clip.mp4", 30)
-    with ffmpeg.decode(clip, 60, ffmpeg.probe(clip).choose("").heard[0]) as decoding:
+    with ffmpeg.decode(clip, 60, ffmpeg.probe(clip).choose("").used[0]) as decoding:
         next(decoding.blocks())
 
     assert decoding._process.poll() is not None
@@ -224,7 +224,7 @@ def test_decoding_ends_ffmpeg_when_the_block_ends(tmp_path):
 
 def test_no_more_decode_at_once_than_there_are_cores(tmp_path, monkeypatch):
     clip = make_video(tmp_path / "clip.mp4", 4)
-    track = ffmpeg.probe(clip).choose("").heard[0]
+    track = ffmpeg.probe(clip).choose("").used[0]
     monkeypatch.setattr(ffmpeg, "_decoders", threading.BoundedSemaphore(1))
     monkeypatch.setattr(turns, "_CHECK_S", 0.01)
 
@@ -253,7 +253,7 @@ def test_a_file_that_says_much_of_itself_is_read(tmp_path):
 
 def test_a_decoder_that_cannot_be_started_is_no_fault_of_the_file(tmp_path, monkeypatch):
     clip = make_video(tmp_path / "clip.mp4", 2)
-    track = ffmpeg.probe(clip).choose("").heard[0]
+    track = ffmpeg.probe(clip).choose("").used[0]
     monkeypatch.setattr(ffmpeg, "ffmpeg_path", lambda: "/no/such/ffmpeg")
 
     with ffmpeg.decode(clip, 60, track) as decoding:

@@ -24,7 +24,7 @@ def test_tracks_are_numbered_among_all_streams_and_named_once():
     found = read_header(BROADCAST)
 
     assert [(track.index, track.language) for track in found.tracks] == [(2, "en"), (1, "de")]
-    assert found.choose("").heard[0].index == 1
+    assert found.choose("").used[0].index == 1
     assert all(track.needs_pictures for track in found.tracks)
 
 

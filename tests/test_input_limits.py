@@ -1,5 +1,7 @@
 """Embedding servers that take fewer texts at once, and a model that changes under way."""
 
+from dataclasses import replace
+
 import pytest
 from django.db.models import F
 
@@ -7,11 +9,11 @@ from tests.conftest import ended, eventually
 from tests.openai_server import Fault
 from tests.rows import completed_video
 from videos.durable import runs
-from videos.durable.registry import registry
 from videos.exceptions import ClaimLost
 from videos.models import AudioPart, Call, Embedding, ProbedModel, Run, Step
 from videos.pipeline import embed as stage
-from videos.pipeline import estimate, finish
+from videos.pipeline import estimate
+from videos.pipeline.stages import stages
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -135,17 +137,15 @@ def test_a_model_that_changes_before_the_end_is_embedded_in_as_well(
     upload, worker, openai, settings, monkeypatch
 ):
     """Workers of before the change embed; one of after it finishes."""
-    original = finish.finish
+    finish = stages["finish"]
 
     def change_first(claim):
         settings.CHRONOS_EMBEDDING_MODEL = "other-embed"
-        original(claim)
+        finish.stage.work(claim)
 
-    function = registry.functions["process_video"]
-    changed = type(function.stages["finish"])(
-        **{**vars(function.stages["finish"]), "perform": change_first}
-    )
-    monkeypatch.setitem(function.stages, "finish", changed)
+    changed = replace(finish, stage=replace(finish.stage, work=change_first))
+    every = [changed if each is finish else each for each in stages.values()]
+    monkeypatch.setattr(stages, "_stages", every)
 
     video = ended(upload())
 

@@ -75,8 +75,8 @@ def test_a_dead_consumer_ends_the_process(worker, monkeypatch):
 def test_folders_of_killed_processes_are_swept(tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     program = (
-        "import os, signal\nfrom videos import scratch\n"
-        "with scratch.folder() as path:\n"
+        "import os, signal\nfrom videos.local import workdirs\n"
+        "with workdirs.folder() as path:\n"
         "    (path / 'audio').write_text('x')\n    os.kill(os.getpid(), signal.SIGKILL)\n"
     )
     environment = worker_environment() | {"TMPDIR": str(tmp_path)}

@@ -275,7 +275,7 @@ def test_a_failure_handler_that_cannot_start_does_not_keep_its_run_from_failing(
     bad = Function("h" * 107, None, {WHOLE: Stage("h", lambda claim: None)})
     monkeypatch.setitem(registry.functions, bad.name, bad)
     monkeypatch.setitem(
-        registry.functions, GREET, Function(GREET, None, bad.stages, on_failure=bad.name)
+        registry.functions, GREET, Function(GREET, None, bad.stages, failure_handler=bad.name)
     )
 
     sweep()

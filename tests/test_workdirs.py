@@ -43,8 +43,8 @@ def test_a_folder_that_is_being_made_is_never_swept_away():
 def test_a_folder_whose_process_was_killed_is_swept_away(tmp_path):
     killed = (
         "import os, signal\n"
-        "from videos import scratch\n"
-        "with scratch.folder():\n"
+        "from videos.local import workdirs\n"
+        "with workdirs.folder():\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n"
     )
     subprocess.run(
