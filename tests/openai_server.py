@@ -116,7 +116,7 @@ class OpenAIServer:
         self.confidence, self.refuses_more_than = dict(SURE), None
         self.gate.set()
 
-    def heard(self) -> list[Recorded]:
+    def transcribed(self) -> list[Recorded]:
         return [call for call in self.calls if call.path.endswith("/transcriptions")]
 
     def embedded(self) -> list[Recorded]:

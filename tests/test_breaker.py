@@ -35,7 +35,7 @@ def test_runs_wait_behind_an_open_breaker_and_say_why(upload, worker, openai, se
     waiting = eventually(Run.objects.filter(state="waiting", waiting_reason="service").first)
     assert waiting.waiting_for["reason"] == "service"
     assert Breaker.objects.get().state == "open"
-    assert len(openai.heard()) == 1
+    assert len(openai.transcribed()) == 1
 
     Breaker.objects.update(open_until=timezone.now())
     Run.objects.update(next_attempt_at=timezone.now())

@@ -43,7 +43,7 @@ def test_captions_take_the_place_of_recognition(upload, worker, openai):
 
     assert (video.status, video.error) == ("completed", "")
     assert said(video) == EXPECTED
-    assert openai.heard() == []
+    assert openai.transcribed() == []
     assert not Call.objects.filter(service="transcription").exists()
     assert video.coverage is None
     assert video.warnings == []
@@ -65,7 +65,7 @@ def test_processing_again_reads_them_again(upload, worker, openai):
     ended(video)
 
     assert said(video) == EXPECTED
-    assert openai.heard() == []
+    assert openai.transcribed() == []
 
 
 def test_a_silent_film_may_have_captions(upload, worker, tmp_path):

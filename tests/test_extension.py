@@ -75,7 +75,7 @@ def test_a_stage_and_a_provider_take_three_files(manage, clip, openai):
     ]
 
     assert (shown["status"], shown["error"]) == ("completed", None)
-    assert openai.heard() == []
+    assert openai.transcribed() == []
     assert [each["ref"] for each in Listener.asked] == [
         [str(call.pk)] for call in Call.objects.filter(service="transcription").order_by("sent_at")
     ]

@@ -14,7 +14,7 @@ import pytest
 from tests.media import make_video, run_ffmpeg
 from videos.audio import ffmpeg
 from videos.exceptions import Misconfigured, RunCancelled, UnreadableMedia
-from videos.local import confinement, sandbox, turns
+from videos.local import confinement, sandbox
 
 
 def launch(limits, *program):
@@ -226,7 +226,7 @@ def test_no_more_decode_at_once_than_there_are_cores(tmp_path, monkeypatch):
     clip = make_video(tmp_path / "clip.mp4", 4)
     track = ffmpeg.probe(clip).choose("").used[0]
     monkeypatch.setattr(ffmpeg, "_decoders", threading.BoundedSemaphore(1))
-    monkeypatch.setattr(turns, "_CHECK_S", 0.01)
+    monkeypatch.setattr(semaphores, "_CHECK_S", 0.01)
 
     def is_cancelled():
         raise RunCancelled

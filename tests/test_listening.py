@@ -82,7 +82,7 @@ def test_opus_costs_fewer_bytes_and_no_time(upload, worker, openai, ten_minutes,
     words = said_words(video)
     assert [text for _, _, text in words] == [f"w{number}" for number in range(len(starts))]
     assert max(abs(word[0] - start) for word, start in zip(words, starts, strict=True)) < 0.05
-    assert sum(len(call.audio) for call in openai.heard()) * 8 / (9 * MINUTES) < 40_000
+    assert sum(len(call.audio) for call in openai.transcribed()) * 8 / (9 * MINUTES) < 40_000
 
 
 def test_the_kept_audio_is_cut_anew_and_the_video_is_not_read_again(

@@ -40,8 +40,8 @@ def test_an_uploaded_video_becomes_searchable(upload, worker, openai):
     assert Segment.objects.filter(transcript__video=video).count() == 2
     assert Chunk.objects.get(revision=video.revision).text.startswith("This is sentence")
     assert Embedding.objects.filter(chunk__revision=video.revision, segment_index=None).exists()
-    assert (len(openai.heard()), len(openai.embedded())) == (1, 1)
-    assert openai.heard()[0].fields["language"] == "en"
+    assert (len(openai.transcribed()), len(openai.embedded())) == (1, 1)
+    assert openai.transcribed()[0].fields["language"] == "en"
 
 
 def test_every_call_is_in_the_ledger_once(upload, worker, openai):
@@ -85,7 +85,7 @@ def test_reprocessing_from_chunk_calls_no_transcription(upload, worker, openai):
 
     assert ended(video).status == "completed"
     assert video.revision_id != before
-    assert (len(openai.heard()), len(openai.embedded())) == (0, 0)
+    assert (len(openai.transcribed()), len(openai.embedded())) == (0, 0)
     assert video.revisions.count() == 1
 
 
@@ -96,7 +96,7 @@ def test_reprocessing_from_transcribe_pays_again(upload, worker, openai):
     video.reprocess(from_stage="transcribe")
 
     assert ended(video).status == "completed"
-    assert len(openai.heard()) == 1
+    assert len(openai.transcribed()) == 1
     assert video.transcripts.count() == 1
 
 
@@ -110,7 +110,7 @@ def test_a_failed_video_resumes_at_the_step_that_failed(upload, worker, openai):
 
     assert run.stage == "embed"
     assert ended(video).status == "completed"
-    assert (len(openai.heard()), len(openai.embedded())) == (0, 1)
+    assert (len(openai.transcribed()), len(openai.embedded())) == (0, 1)
 
 
 def test_batch_reprocess_embeds_again_without_transcribing(upload, worker, openai):
@@ -123,7 +123,7 @@ def test_batch_reprocess_embeds_again_without_transcribing(upload, worker, opena
 
     eventually(lambda: event.runs.filter(state="completed").count() == 3)
     assert set(event.runs.values_list("queue", flat=True)) == {"bulk"}
-    assert (len(openai.heard()), len(openai.embedded())) == (0, 3)
+    assert (len(openai.transcribed()), len(openai.embedded())) == (0, 3)
     assert {video.status for video in Video.objects.all()} == {"completed"}
 
 
@@ -131,7 +131,7 @@ def test_a_long_video_is_cut_into_parts_with_true_times(upload, worker, openai, 
     video = ended(upload(make_audio(tmp_path / "long.mp3", 215)))
 
     parts = list(AudioPart.objects.filter(transcript__video=video))
-    assert len(parts) == len(openai.heard()) == 3
+    assert len(parts) == len(openai.transcribed()) == 3
     assert [part.start_ms for part in parts] == [0, parts[0].end_ms, parts[1].end_ms]
     starts = list(Segment.objects.filter(transcript__video=video).values_list("start", flat=True))
     assert starts == sorted(starts)
@@ -144,7 +144,7 @@ def test_a_transient_failure_is_retried_for_its_part_alone(upload, worker, opena
     video = ended(upload(make_audio(tmp_path / "long.mp3", 215)))
 
     assert video.status == "completed"
-    assert len(openai.heard()) == 3 + 2
+    assert len(openai.transcribed()) == 3 + 2
     assert Call.objects.filter(service="transcription", used=True).count() == 3
     assert Call.objects.filter(state="failed", http_status=500).count() == 2
 
@@ -155,7 +155,7 @@ def test_retries_end_and_the_video_says_whose_fault_it_was(upload, worker, opena
     video = ended(upload())
 
     assert (video.status, video.error_code) == ("failed", "service_unavailable")
-    assert len(openai.heard()) == 1 + 3
+    assert len(openai.transcribed()) == 1 + 3
     assert Step.objects.get(key="0-8000 ms").state == "failed"
 
 
@@ -185,7 +185,7 @@ def test_broken_answers_are_retried_and_refusals_are_not(upload, worker, openai,
     video = ended(upload())
 
     assert code in (video.status, video.error_code)
-    assert len(openai.heard()) == (2 if code == "completed" else 1)
+    assert len(openai.transcribed()) == (2 if code == "completed" else 1)
 
 
 def test_a_wrong_key_fails_at_once_and_is_not_shown(upload, worker, openai, settings):
@@ -194,7 +194,7 @@ def test_a_wrong_key_fails_at_once_and_is_not_shown(upload, worker, openai, sett
     video = ended(upload())
 
     assert video.error_code == "unauthorized"
-    assert len(openai.heard()) == 1
+    assert len(openai.transcribed()) == 1
     assert "sk-secret" not in video.error + Call.objects.get().error
 
 
@@ -212,7 +212,7 @@ def test_an_unknown_model_is_a_misconfiguration(upload, worker, openai, settings
     settings.CHRONOS_TRANSCRIPTION_MODEL = "whisper-99"
 
     assert ended(upload()).error_code == "misconfigured"
-    assert len(openai.heard()) == 1
+    assert len(openai.transcribed()) == 1
 
 
 def test_a_video_deleted_while_processed_leaves_only_the_ledger(upload, worker, openai):
@@ -280,7 +280,7 @@ def test_a_resumed_video_is_heard_by_the_corrected_model(upload, worker, openai,
 
     assert ended(video).status == "completed"
     assert Call.objects.get(service="transcription", used=True).model == "gpt-4o-transcribe"
-    assert openai.heard()[-1].fields["response_format"] == "json"
+    assert openai.transcribed()[-1].fields["response_format"] == "json"
 
 
 def test_a_failed_embedding_resumes_without_transcribing_again(upload, worker, openai):
@@ -293,7 +293,7 @@ def test_a_failed_embedding_resumes_without_transcribing_again(upload, worker, o
     assert video.reprocess().stage == "embed"
 
     assert ended(video).status == "completed"
-    assert (len(openai.heard()), len(openai.embedded())) == (0, 1)
+    assert (len(openai.transcribed()), len(openai.embedded())) == (0, 1)
 
 
 def test_searches_use_the_serving_model_until_all_have_the_new_one(

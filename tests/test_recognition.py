@@ -21,7 +21,7 @@ def test_a_creators_prompt_and_glossary_reach_the_model(upload, worker, openai, 
     settings.CHRONOS_TRANSCRIPTION_MODEL = "gpt-transcribe"
     ended(upload(language="en"))
 
-    whisper, successor = openai.heard()
+    whisper, successor = openai.transcribed()
 
     assert whisper.fields["prompt"] == "A course. pgvector, Dramatiq"
     assert whisper.fields["language"] == "en"
@@ -35,7 +35,7 @@ def test_another_glossary_is_another_transcript(upload, worker, openai, creator)
 
     ended(upload())
 
-    assert len(openai.heard()) == 2
+    assert len(openai.transcribed()) == 2
 
 
 def test_a_diarizing_model_names_the_speakers(upload, worker, openai, settings):
@@ -45,7 +45,7 @@ def test_a_diarizing_model_names_the_speakers(upload, worker, openai, settings):
 
     segments = Segment.objects.filter(transcript__video=video).order_by("index")
     assert [segment.speaker for segment in segments] == ["A", "B"]
-    (call,) = openai.heard()
+    (call,) = openai.transcribed()
     assert call.fields["chunking_strategy"] == "auto"
     assert "prompt" not in call.fields
 
@@ -64,12 +64,12 @@ def test_an_unknown_model_is_probed_once(
     settings.CHRONOS_TRANSCRIPTION_MODEL = model
 
     first = ended(upload())
-    probes = len(openai.heard()) - 1
+    probes = len(openai.transcribed()) - 1
     second = ended(upload(language="en"))
 
     assert (first.status, second.status) == ("completed", "completed"), first.error
     assert probes == asked
-    assert len(openai.heard()) == asked + 2
+    assert len(openai.transcribed()) == asked + 2
     assert ProbedModel.objects.get().model == model
     segments = list(Segment.objects.filter(transcript__video=second).order_by("index"))
     assert all(bool(segment.words) == (words or not times) for segment in segments)
@@ -121,7 +121,7 @@ def test_what_was_hardly_understood_is_heard_once_more(upload, worker, openai, c
 
     video = ended(upload())
 
-    first, second = openai.heard()
+    first, second = openai.transcribed()
     assert (video.status, video.coverage, video.warnings) == ("completed", 1, [])
     assert "temperature" not in first.fields
     assert float(second.fields["temperature"]) > 0
@@ -249,7 +249,7 @@ def test_what_the_probe_found_is_known_to_a_resumed_run(upload, worker, openai, 
     video.reprocess()
 
     assert ended(video).status == "completed", video.error
-    formats = [call.fields["response_format"] for call in openai.heard()]
+    formats = [call.fields["response_format"] for call in openai.transcribed()]
     assert formats == ["verbose_json", "verbose_json", "json", "json", "json"]
 
 
@@ -258,7 +258,7 @@ def test_another_model_is_probed_itself(upload, worker, openai, settings):
     settings.CHRONOS_RETRY_BACKOFF_S = 0.5
 
     def change_model(call):
-        if call.path.endswith("transcriptions") and len(openai.heard()) == 2:
+        if call.path.endswith("transcriptions") and len(openai.transcribed()) == 2:
             settings.CHRONOS_TRANSCRIPTION_MODEL = "text-only"
             return Fault(status=500)
         return None
@@ -312,7 +312,7 @@ def test_a_new_splitter_takes_over_what_an_older_one_has_begun(
     request.getfixturevalue("worker")
 
     assert ended(video).status == "completed", video.error
-    assert len(openai.heard()) == heard
+    assert len(openai.transcribed()) == heard
     assert Step.objects.filter(key="0-8000 ms", state="done").count() == 1
     used = Call.objects.filter(service="transcription", used=True)
     assert used.count() == heard

@@ -27,7 +27,7 @@ def test_an_equal_upload_takes_over_the_transcript(upload, worker, openai):
 
     assert second.status == "completed"
     assert texts(second) == texts(first)
-    assert (len(openai.heard()), len(openai.embedded())) == (1, 1)
+    assert (len(openai.transcribed()), len(openai.embedded())) == (1, 1)
     assert set(Call.objects.values_list("video_id", flat=True)) == {first.pk}
 
 
@@ -36,7 +36,7 @@ def test_equal_uploads_at_once_are_heard_once(upload, openai, request):
     request.getfixturevalue("worker")
 
     assert {ended(video).status for video in videos} == {"completed"}
-    assert len(openai.heard()) == 1
+    assert len(openai.transcribed()) == 1
 
 
 def test_an_equal_upload_has_kept_audio_of_its_own(upload, worker, openai):
@@ -47,7 +47,7 @@ def test_an_equal_upload_has_kept_audio_of_its_own(upload, worker, openai):
     second.reprocess(from_stage="transcribe")
 
     assert ended(second).status == "completed"
-    assert len(openai.heard()) == 2
+    assert len(openai.transcribed()) == 2
 
 
 def test_an_equal_upload_is_heard_itself_if_the_other_is_deleted_meanwhile(
@@ -65,21 +65,21 @@ def test_an_equal_upload_is_heard_itself_if_the_other_is_deleted_meanwhile(
     monkeypatch.setattr(deduplication, "find", find_and_delete)
 
     assert ended(upload()).status == "completed"
-    assert len(openai.heard()) == 2
+    assert len(openai.transcribed()) == 2
 
 
 def test_another_creators_equal_upload_is_their_own(upload, worker, openai, django_user_model):
     ended(upload())
     ended(upload(creator=django_user_model.objects.create_user("bob")))
 
-    assert len(openai.heard()) == 2
+    assert len(openai.transcribed()) == 2
 
 
 def test_another_language_is_heard_anew(upload, worker, openai):
     ended(upload())
     ended(upload(language="de"))
 
-    assert len(openai.heard()) == 2
+    assert len(openai.transcribed()) == 2
 
 
 def test_force_pays_again_for_transcript_and_vectors(upload, worker, openai):
@@ -89,7 +89,7 @@ def test_force_pays_again_for_transcript_and_vectors(upload, worker, openai):
     video.reprocess(from_stage="chunk", force=True)
 
     assert ended(video).status == "completed"
-    assert (len(openai.heard()), len(openai.embedded())) == (0, 1)
+    assert (len(openai.transcribed()), len(openai.embedded())) == (0, 1)
 
 
 def test_kept_audio_that_cannot_be_read_is_made_again(upload, worker, openai):

@@ -15,7 +15,7 @@ from tests.rows import completed_video
 from videos import events
 from videos.durable import claims
 from videos.exceptions import EventRefused, HandedOver, UnknownChunk
-from videos.local.turns import turn
+from videos.local.semaphores import acquired
 from videos.models import Call, Chunk, Embedding, Revision, Run, ServingModel, Video
 from videos.pipeline import embed as stage
 from videos.pipeline.vectors import Space, VectorRow, encode, replace, writers
@@ -71,7 +71,7 @@ def test_many_batches_that_come_back_at_once_are_all_stored(creator, settings):
             rows = rows_of(chunk, 820)
             claim = claimed(chunk)
             together.wait()
-            with turn(writers, claim.check):
+            with acquired(writers, claim.check):
                 encoded = encode(rows, WIDE)
                 with claim.guard():
                     with connection.cursor() as cursor:
@@ -113,11 +113,11 @@ def test_a_worker_that_waits_for_its_turn_looks_at_its_claim():
 
     import os
 
-    held = [turn(writers) for _ in range(os.cpu_count() or 1)]
+    held = [acquired(writers) for _ in range(os.cpu_count() or 1)]
     for other in held:
         other.__enter__()
     try:
-        with pytest.raises(Ended), turn(writers, end):
+        with pytest.raises(Ended), acquired(writers, end):
             pass
     finally:
         for other in held:

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from videos.audio.stitching import ALIGNED
-from videos.audio.word_times import by_letters, inside_speech, sentences, spread, words_of
+from videos.audio.word_times import by_characters, inside_speech, sentences, spread, words_of
 
 speech = st.lists(st.tuples(st.integers(0, 5_000), st.integers(1, 5_000)), min_size=1).map(
     lambda gaps: [
@@ -34,7 +34,7 @@ def test_no_letter_is_lost_between_words(text):
 def test_words_have_the_times_of_the_tokens_that_spell_them():
     tokens = [(0.0, 0.2, "Photo"), (0.2, 0.6, "synthesis"), (0.7, 0.9, " is"), (0.9, 1.4, " slow.")]
 
-    assert by_letters("Photosynthesis is slow.", tokens) == [
+    assert by_characters("Photosynthesis is slow.", tokens) == [
         (0.0, 0.6, "Photosynthesis"),
         (0.7, 0.9, "is"),
         (0.9, 1.4, "slow."),
@@ -42,7 +42,7 @@ def test_words_have_the_times_of_the_tokens_that_spell_them():
 
 
 def test_tokens_that_spell_another_text_time_none_of_it():
-    assert by_letters("eins zwei drei", [(0, 1, "eins"), (1, 2, " zwei")]) == []
+    assert by_characters("eins zwei drei", [(0, 1, "eins"), (1, 2, " zwei")]) == []
 
 
 def test_a_word_does_not_begin_in_the_silence_before_it():

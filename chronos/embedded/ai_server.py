@@ -136,7 +136,7 @@ def transcriptions(request: HttpRequest) -> HttpResponse:
             copy.write(block)
         copy.flush()
         samples = _decode(Path(copy.name))
-    heard = _recognizer().recognize(
+    recognized = _recognizer().recognize(
         samples,
         language=language,
         prompt=request.POST.get("prompt", ""),
@@ -144,27 +144,27 @@ def transcriptions(request: HttpRequest) -> HttpResponse:
         check=partial(_check_client, request),
     )
     if response_format == "text":
-        return HttpResponse(heard.text + "\n", content_type="text/plain; charset=utf-8")
+        return HttpResponse(recognized.text + "\n", content_type="text/plain; charset=utf-8")
     seconds = len(samples) / SAMPLE_RATE
     body: dict[str, Any] = {
-        "text": heard.text,
+        "text": recognized.text,
         "usage": {"type": "duration", "seconds": round(seconds, 3)},
     }
     if response_format == "verbose_json":
         granularities = request.POST.getlist("timestamp_granularities[]") or ["segment"]
         body |= {
             "task": "transcribe",
-            "language": languages.name_of(heard.language),
+            "language": languages.name_of(recognized.language),
             "duration": seconds,
         }
         if "word" in granularities:
             body["words"] = [
                 {"word": word.word.strip(), "start": float(word.start), "end": float(word.end)}
-                for segment in heard.segments
+                for segment in recognized.segments
                 for word in segment.words
             ]
         if "segment" in granularities:
-            body["segments"] = [_segment(segment) for segment in heard.segments]
+            body["segments"] = [_segment(segment) for segment in recognized.segments]
     return JsonResponse(body)
 
 
@@ -211,7 +211,7 @@ def embeddings(request: HttpRequest) -> HttpResponse:
     try:
         asked = json.loads(request.body)
     except ValueError:
-        raise BadRequest("The body is no JSON.") from None
+        raise BadRequest("The body is not valid JSON.") from None
     _check_model(asked.get("model"), LOCAL_EMBEDDING_MODEL)
     texts = asked.get("input")
     texts = [texts] if isinstance(texts, str) else texts

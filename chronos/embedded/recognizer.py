@@ -16,7 +16,7 @@ from faster_whisper.transcribe import Segment
 
 from videos.audio.mixing import Samples, floats
 from videos.audio.splitting import SAMPLE_RATE, Limits, Splitter, levels_db
-from videos.local.turns import turn
+from videos.local.semaphores import acquired
 
 #: What Silero's VAD takes for silence or music is left out before Whisper can invent words for
 #: it. Shorter pauses stay inside: Whisper hears sentences by them.
@@ -85,7 +85,7 @@ class Recognizer:
         """
         segments: list[Segment] = []
         temperatures = [each for each in _TEMPERATURES if each >= temperature]
-        with turn(self._places, check):
+        with acquired(self._places, check):
             for begin, window in _windows(samples):
                 found, info = self._model.transcribe(
                     window,

@@ -37,10 +37,10 @@ MIN_COVERAGE = 0.5
 _TOLERANCE_MS = 1_000
 #: The same text in so many segments in a row, as Whisper repeats a line that it is caught in.
 _MAX_EQUAL = 3
-#: Whisper's own limit (openai/whisper, transcribe.py: compression_ratio_threshold), for letters.
+#: Whisper's own limit (openai/whisper, transcribe.py: compression_ratio_threshold), for characters.
 _MAX_COMPRESSION = 2.4
 _MIN_COMPRESSED = 100
-#: Fast speakers reach 5 words a second; auctioneers about 6 (about 25 letters and spaces).
+#: Fast speakers reach 5 words a second; auctioneers about 6 (about 25 characters).
 _MAX_CHARACTERS_PER_S = 40
 _MIN_FAST_CHARACTERS = 40
 _MIN_SOUNDING = 0.1
@@ -110,8 +110,8 @@ def _doubt(
     if equal >= _MAX_EQUAL or _repeats(segment.text):
         return REPEATED
     length_s = segment.end - segment.start
-    letters = len(segment.text)
-    if letters >= _MIN_FAST_CHARACTERS and letters > _MAX_CHARACTERS_PER_S * length_s:
+    characters = len(segment.text)
+    if characters >= _MIN_FAST_CHARACTERS and characters > _MAX_CHARACTERS_PER_S * length_s:
         return TOO_FAST
     sounding = spoken.overlap_ms(_tolerant(segment)) / 1000
     if length_s >= _MIN_SILENT_S and sounding < _MIN_SOUNDING * length_s:
@@ -124,7 +124,7 @@ def _doubt(
 
 
 def _repeats(text: str) -> bool:
-    # Letters, not bytes: of a Tamil letter's three, two are the same in all of them.
+    # Characters, not bytes: of a Tamil character's three, two are the same in all of them.
     if len(text) < _MIN_COMPRESSED:
         return False
     return len(text) / len(zlib.compress(text.encode())) > _MAX_COMPRESSION

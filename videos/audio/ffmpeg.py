@@ -37,7 +37,7 @@ from videos.exceptions import (
     TooLong,
 )
 from videos.local import sandbox
-from videos.local.turns import turn
+from videos.local.semaphores import acquired
 
 #: The containers that are read. Formats that name other files (playlists, concat, image
 #: sequences, …) are not among them.
@@ -154,7 +154,7 @@ def _decodable_codecs() -> frozenset[str]:
 def pictures_end_ms(path: Path, cpu_s: int) -> int:
     """Return when the last picture of a file begins; 0 if it cannot be told.
 
-    It reads all of the file: call it in the turn of a decoding that has ended.
+    It reads all of the file: call it while the decoding that has ended still holds its semaphore.
     """
     program = [
         *_input(path, "-an", "-sn", "-dn", "-v", "quiet"),
@@ -213,7 +213,7 @@ class Decoding:
     def __init__(self, process: subprocess.Popen[bytes], *, has_clock: bool) -> None:
         self._process = process
         self._has_clock = has_clock
-        self._said: deque[str] = deque(maxlen=_STDERR_LINES)
+        self._messages: deque[str] = deque(maxlen=_STDERR_LINES)
         self._frames: queue.SimpleQueue[Frame | _Silence] = queue.SimpleQueue()
         self._listener = threading.Thread(target=self._listen, daemon=True)
         self._listener.start()
@@ -279,8 +279,8 @@ class Decoding:
         self._process.wait()
         self._listener.join()
         if self._process.returncode == sandbox.NOT_STARTED:
-            raise _lost(sandbox.NOT_STARTED, "".join(self._said))
-        return self._process.returncode != 0 or is_damaged(self._said)
+            raise _lost(sandbox.NOT_STARTED, "".join(self._messages))
+        return self._process.returncode != 0 or is_damaged(self._messages)
 
     def was_killed(self) -> bool:
         """Tell, after the last block, whether a signal ended ffmpeg, as its limits do."""
@@ -302,7 +302,7 @@ class Decoding:
             if frame := read_frame(said):
                 self._frames.put(frame if self._has_clock else replace(frame, start=None))
             else:
-                self._said.append(said)
+                self._messages.append(said)
         self._frames.put(_Silence.END)
 
 
@@ -327,7 +327,7 @@ def decode(
         *("-filter_complex", f"{_mixed(tracks)},{_FRAMES}[out]", "-map", "[out]"),
         *("-f", "s16le", "pipe:1", *(_PICTURES_TO_NOWHERE if needs_pictures else ())),
     ]
-    with turn(_decoders, check):
+    with acquired(_decoders, check):
         process = _start(path, program, cpu_s)
         decoding = Decoding(process, has_clock=all(track.has_clock for track in tracks))
         try:

@@ -59,7 +59,7 @@ class Track:
     is_default: bool
     #: Whether its clock is right only while the file's pictures are read, too.
     needs_pictures: bool = False
-    #: Whether the container says when each packet is heard; else they follow one another.
+    #: Whether the container says when each packet is played; else they follow one another.
     has_clock: bool = True
     #: Such as "stereo"; empty where the file does not say.
     layout: str = ""
@@ -96,7 +96,7 @@ class Probe:
         return None if self.is_estimated else self.duration_ms
 
     def choose(self, language: str) -> Choice:
-        """Return what to hear: the tracks in the language, else those like the default one.
+        """Return what to transcribe: the tracks in the language, else those like the default one.
 
         Recorders write a track for each microphone, and no languages: all of them are used. Films
         have a track for each language, and the same in several layouts: one of these is.

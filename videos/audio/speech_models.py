@@ -18,7 +18,7 @@ import numpy as np
 from videos.audio.mixing import Samples, floats
 from videos.audio.splitting import SAMPLE_RATE, Interval
 from videos.audio.stitching import Word
-from videos.audio.word_times import by_letters
+from videos.audio.word_times import by_characters
 from videos.exceptions import Misconfigured
 
 logger = logging.getLogger(__name__)
@@ -127,4 +127,4 @@ class Aligner:
         if not found or np.mean([each["probability"] for each in found]) < _MIN_PROBABILITY:
             return []
         pieces = [(float(each["start"]), float(each["end"]), each["word"]) for each in found]
-        return by_letters(text, pieces)
+        return by_characters(text, pieces)

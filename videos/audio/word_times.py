@@ -15,7 +15,7 @@ _ENDS_SENTENCE = re.compile(r"[.!?…。！？؟।][\"'”’»)\]]*$")
 #: Nobody waits so long inside a sentence, and no caption stays so long.
 _PAUSE_S = 1.0
 _MAX_S = 15.0
-#: Short words take longer than their letters say (docs/figures.md).
+#: Short words take longer than their characters say (docs/figures.md).
 _LETTERS_MORE = 4
 
 
@@ -25,7 +25,7 @@ def words_of(text: str) -> list[str]:
 
 
 def spread(text: str, speech: Sequence[Interval]) -> list[Word]:
-    """Share the time of speech out among a text's words, by their letters.
+    """Share the time of speech out among a text's words, by their characters.
 
     Args:
         text: what is said in all of the speech.
@@ -43,7 +43,7 @@ def spread(text: str, speech: Sequence[Interval]) -> list[Word]:
     return timed
 
 
-def by_letters(text: str, pieces: Sequence[Word]) -> list[Word]:
+def by_characters(text: str, pieces: Sequence[Word]) -> list[Word]:
     """Give the words of a text the times of pieces (a model's tokens) that spell the same text.
 
     None are returned if they do not.
@@ -51,9 +51,9 @@ def by_letters(text: str, pieces: Sequence[Word]) -> list[Word]:
     starts: list[float] = []
     ends: list[float] = []
     for start, end, piece in pieces:
-        letters = sum(not letter.isspace() for letter in piece)
-        starts += [start] * letters
-        ends += [end] * letters
+        characters = sum(not character.isspace() for character in piece)
+        starts += [start] * characters
+        ends += [end] * characters
     words = words_of(text)
     if sum(map(len, words)) != len(starts):
         return []

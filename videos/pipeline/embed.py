@@ -22,7 +22,7 @@ from videos.durable.paid_calls import PaidCall
 from videos.durable.retries import Fail
 from videos.durable.transactions import is_lost
 from videos.exceptions import ChronosError, Rejected
-from videos.local.turns import turn
+from videos.local.semaphores import acquired
 from videos.models import Call, Chunk, Embedding, Step
 from videos.pipeline import batches, input_limits, statuses
 from videos.pipeline.batches import Batch, Target
@@ -130,7 +130,7 @@ class _Embedding:
             if unknown:
                 self._embed_unknown(step, batch, unknown, known)
                 return
-            with turn(writers, self.claim.check):
+            with acquired(writers, self.claim.check):
                 encoded = self._encoded(batch.targets, known)
                 with self.claim.guard() as run:
                     replace(batch.chunk_ids, self.space, encoded)
@@ -216,7 +216,7 @@ class _Embedding:
             replace(batch.chunk_ids, self.space, encoded, targets)
             steps.finish(settled.run, step, None if some is None else {"texts": len(some)})
 
-        with turn(writers):
+        with acquired(writers):
             with paid_calls.booked_if_lost(call, **answer.measured):
                 encoded = self._encoded(batch.targets if some is None else some, vectors)
             paid_calls.settle(self.claim, call, store, **answer.measured)

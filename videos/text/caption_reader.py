@@ -21,7 +21,7 @@ _TIME = r"(-?)(?:(\d{1,4}):)?(\d{1,2}):(\d{1,2})(?:\s?([.,:])\s?(\d{1,9}))?"
 #: An arrow as it was meant: "-->", "->", "—>", "→", "--&gt;", a dash, or nothing but spaces.
 _ARROW = r"(?:\s*(?:[-–—−=~]{0,3}\s?(?:>|&gt;)|→|[-–—−]{1,3})\s*|\s+)"
 _TIMING = re.compile(rf"\s*{_TIME}({_ARROW}){_TIME}(?:\s.*)?$")
-#: What begins or ends like a line of times, and is none.
+#: What begins or ends like a line of times, and is not one.
 _BROKEN_TIMING = re.compile(r"\s*-?\d+\s*[:.,]\s*\d.*(?:-->|->|—>|→)|.*-->\s*-?\d+\s*[:.,]\s*\d")
 _NUMBER = re.compile(r"\s*\d{1,9}\s*$")
 _VTT_BLOCK = re.compile(r"(?:NOTE|STYLE|REGION)(?:\s|$)")
@@ -369,14 +369,14 @@ def _rolling(timed: Sequence[tuple[Caption, list[str]]], carried: Sequence[int])
 
 
 def _voices(cue: Caption) -> Iterator[Caption]:
-    """Yield what each voice of a cue says, timed by the letters."""
+    """Yield what each voice of a cue says, timed by the characters."""
     said = _VOICE_MARK.split(cue.text)
     pieces = [("", said[0]), *zip(said[1::2], said[2::2], strict=True)]
     spoken = [(name, " ".join(text.split())) for name, text in pieces if text.strip()]
-    letters = sum(len(text) for _, text in spoken)
+    characters = sum(len(text) for _, text in spoken)
     at = cue.start
     for number, (name, text) in enumerate(spoken, start=1):
-        share = (cue.end - cue.start) * len(text) / letters
+        share = (cue.end - cue.start) * len(text) / characters
         end = cue.end if number == len(spoken) else at + share
         yield Caption(at, end, text, name)
         at = end

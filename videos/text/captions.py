@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-#: What a line of a caption holds, and a cue of lines (BBC Subtitle Guidelines: 37 to 42 letters,
+#: What a line of a caption holds, and a cue of lines (BBC Subtitle Guidelines: 37 to 42 characters,
 #: two lines). A Chinese, Japanese or Korean sign counts twice.
 MAX_COLUMNS = 42
 MAX_LINES = 2
@@ -55,7 +55,7 @@ class Caption:
 
 
 def parted(cue: Caption) -> Iterator[Caption]:
-    """Yield a cue in parts of at most 2,000 letters, timed by their lengths.
+    """Yield a cue in parts of at most 2,000 characters, timed by their lengths.
 
     Nobody reads so much at once; a text without end would be too long for a search's index.
     """
@@ -104,7 +104,7 @@ def laid_out(cues: Iterable[Cue]) -> Iterator[Caption]:
     """Yield captions of at most two lines of 42 columns; longer cues become several.
 
     Their times are those of their words where these are known, else in proportion to their
-    letters.
+    characters.
     """
     for cue in cues:
         lines = _wrapped(cue.text)
@@ -117,17 +117,17 @@ def _times(cue: Cue, groups: Sequence[Sequence[str]]) -> Iterator[tuple[float, f
     """Yield when each group of lines is shown; together they last as long as the cue."""
     counts = [sum(len(line.split()) for line in group) for group in groups]
     lengths = [sum(map(len, group)) for group in groups]
-    all_letters = sum(lengths)
+    all_characters = sum(lengths)
     are_known = len(cue.words) == sum(counts)
-    start, words, letters = cue.start, 0, 0
+    start, words, characters = cue.start, 0, 0
     for count, length in zip(counts, lengths, strict=True):
-        words, letters = words + count, letters + length
-        if letters == all_letters:
+        words, characters = words + count, characters + length
+        if characters == all_characters:
             end = cue.end
         elif are_known:
             end = float(cue.words[words][0])
         else:
-            end = cue.start + (cue.end - cue.start) * letters / all_letters
+            end = cue.start + (cue.end - cue.start) * characters / all_characters
         end = min(max(start, end), cue.end)
         yield start, end
         start = end

@@ -22,7 +22,7 @@ MIN_WORDS = 500
 MAX_WORDS = 1000
 PASSAGE_WORDS = 25
 #: What a word has at the most: so texts of hardly any words are bounded, too, such as "! ! !" and
-#: names of a thousand letters. A tsvector holds 1 MB (PostgreSQL docs, 12.11).
+#: names of a thousand characters. A tsvector holds 1 MB (PostgreSQL docs, 12.11).
 _CHARACTERS_PER_WORD = 25
 _PASSAGE_CHARACTERS = PASSAGE_WORDS * 2 * _CHARACTERS_PER_WORD
 
@@ -84,7 +84,7 @@ class _Unit:
 
     @property
     def size(self) -> int:
-        """Thousandths of a word, or what its letters would be in words of 25 if that is more."""
+        """Thousandths of a word, or what its characters would be in words of 25 if that is more."""
         return max(self.milliwords, len(self.text) * 1000 // _CHARACTERS_PER_WORD)
 
 

@@ -25,7 +25,7 @@ _MAX_WORD_CHARACTERS = 25
 
 
 def _scripts(*names: str) -> str:
-    """Return the inside of a regular expression's set of letters."""
+    """Return the inside of a regular expression's set of characters."""
     return "".join(rf"\p{{{name}}}" for name in names)
 
 

@@ -6,8 +6,8 @@ from django.conf.locale import LANG_INFO
 
 _MAX_CODE = 16
 
-#: What Whisper can hear (openai/whisper, tokenizer.py, LANGUAGES) and Django has no translation
-#: for. The codes are those of ISO 639-1, or 639-3 for the two that it lacks.
+#: What Whisper can recognize (openai/whisper, tokenizer.py, LANGUAGES), and Django has no
+#: translation for. The codes are those of ISO 639-1, or 639-3 for the two that it lacks.
 _UNTRANSLATED = {
     "amharic": "am",
     "assamese": "as",

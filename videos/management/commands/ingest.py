@@ -50,7 +50,7 @@ class Command(ReportingCommand):
             action="store_true",
             help="Create the creator if there is none.",
         )
-        parser.add_argument("--title", help="Default: the file's name without its ending.")
+        parser.add_argument("--title", help="Default: the file's name without its extension.")
         parser.add_argument("--language", type=language, help="ISO 639-1; default: detected.")
         parser.add_argument(
             "--captions",

@@ -31,11 +31,11 @@ class Command(ReportingCommand):
         try:
             data = json.loads(options["data"])
             if not isinstance(data, dict):
-                raise EventRefused("The data is no JSON object.", field="data")
+                raise EventRefused("The data is not a JSON object.", field="data")
             event = events.send(options["name"], data, options["key"])
         except (ValueError, RecursionError) as error:
             raise Failed(
-                f"The data is no JSON: {error}.", code=EventRefused.code, field="data"
+                f"The data is not valid JSON: {error}.", code=EventRefused.code, field="data"
             ) from None
         except EventRefused as refused:
             raise Failed(str(refused), code=refused.code, field=refused.field) from None

@@ -44,7 +44,7 @@ def known_capability(model: str) -> Capability | None:
 
 
 def probe(claim: Claim, source: MediaFile, folder: Path, model: str) -> Capability:
-    """Ask a model that nobody knows to hear the first words, and remember how it answers.
+    """Ask a model that nobody knows to transcribe the first words, and remember how it answers.
 
     A recording without any speech tells nothing, and needs no call: the model is then taken for
     one like Whisper, this time.
