@@ -14,7 +14,7 @@ import pytest
 from tests.media import make_video, run_ffmpeg
 from videos.audio import ffmpeg
 from videos.exceptions import Misconfigured, RunCancelled, UnreadableMedia
-from videos.local import confinement, sandbox
+from videos.local import confinement, sandbox, semaphores
 
 
 def launch(limits, *program):
