@@ -4,8 +4,9 @@ from itertools import pairwise
 
 import pytest
 
-from videos.text.caption_reader import decode, read
+from videos.text.caption_reader import read
 from videos.text.captions import BadCaptions
+from videos.text.encodings import decode
 
 
 def said(text):

@@ -8,7 +8,7 @@ import webvtt
 from hypothesis import given
 from hypothesis import strategies as st
 
-from videos.text import caption_reader
+from videos.text import caption_reader, encodings
 from videos.text.captions import (
     MAX_COLUMNS,
     BadCaptions,
@@ -28,7 +28,7 @@ def read(text):
 
 def decode(content):
     """The text of a file, whatever was guessed."""
-    text, _ = caption_reader.decode(content)
+    text, _ = encodings.decode(content)
     return text
 
 

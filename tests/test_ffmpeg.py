@@ -13,6 +13,7 @@ import pytest
 
 from tests.media import make_video, run_ffmpeg
 from videos.audio import ffmpeg
+from videos.audio.decoding import decode
 from videos.exceptions import Misconfigured, RunCancelled, UnreadableMedia
 from videos.local import confinement, sandbox, semaphores
 
@@ -130,7 +131,7 @@ def test_ffmpeg_starts_in_its_sandbox():
 
 def test_no_more_headers_are_read_at_once_than_there_are_cores(tmp_path, monkeypatch):
     at_once, most = [0], [0]
-    start, end = ffmpeg._start, ffmpeg._end
+    start, end = ffmpeg.start, ffmpeg.end
     guard = threading.Lock()
 
     def started(*arguments):
@@ -144,8 +145,8 @@ def test_no_more_headers_are_read_at_once_than_there_are_cores(tmp_path, monkeyp
         with guard:
             at_once[0] -= 1
 
-    monkeypatch.setattr(ffmpeg, "_start", started)
-    monkeypatch.setattr(ffmpeg, "_end", ended)
+    monkeypatch.setattr(ffmpeg, "start", started)
+    monkeypatch.setattr(ffmpeg, "end", ended)
     clip = make_video(tmp_path / "clip.mp4")
     threads = [threading.Thread(target=ffmpeg.probe, args=[clip]) for _ in range(12)]
     for thread in threads:
@@ -216,7 +217,7 @@ def test_a_playlist_is_refused_by_its_format(tmp_path):
 
 def test_decoding_ends_ffmpeg_when_the_block_ends(tmp_path):
     clip = make_video(tmp_path / "clip.mp4", 30)
-    with ffmpeg.decode(clip, 60, ffmpeg.probe(clip).choose("").used[0]) as decoding:
+    with decode(clip, 60, ffmpeg.probe(clip).choose("").used[0]) as decoding:
         next(decoding.blocks())
 
     assert decoding._process.poll() is not None
@@ -225,16 +226,16 @@ def test_decoding_ends_ffmpeg_when_the_block_ends(tmp_path):
 def test_no_more_decode_at_once_than_there_are_cores(tmp_path, monkeypatch):
     clip = make_video(tmp_path / "clip.mp4", 4)
     track = ffmpeg.probe(clip).choose("").used[0]
-    monkeypatch.setattr(ffmpeg, "_decoders", threading.BoundedSemaphore(1))
+    monkeypatch.setattr("videos.audio.decoding._decoders", threading.BoundedSemaphore(1))
     monkeypatch.setattr(semaphores, "_CHECK_S", 0.01)
 
     def is_cancelled():
         raise RunCancelled
 
-    with ffmpeg.decode(clip, 60, track):
-        with pytest.raises(RunCancelled), ffmpeg.decode(clip, 60, track, check=is_cancelled):
+    with decode(clip, 60, track):
+        with pytest.raises(RunCancelled), decode(clip, 60, track, check=is_cancelled):
             pass
-    with ffmpeg.decode(clip, 60, track, check=is_cancelled) as decoding:
+    with decode(clip, 60, track, check=is_cancelled) as decoding:
         assert sum(map(len, decoding.blocks())) == pytest.approx(4 * 16_000, abs=500)
 
 
@@ -256,7 +257,7 @@ def test_a_decoder_that_cannot_be_started_is_no_fault_of_the_file(tmp_path, monk
     track = ffmpeg.probe(clip).choose("").used[0]
     monkeypatch.setattr(ffmpeg, "ffmpeg_path", lambda: "/no/such/ffmpeg")
 
-    with ffmpeg.decode(clip, 60, track) as decoding:
+    with decode(clip, 60, track) as decoding:
         assert list(decoding.blocks()) == []
         with pytest.raises(Misconfigured, match="ffmpeg cannot be started"):
             decoding.is_broken()

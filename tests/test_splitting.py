@@ -147,8 +147,8 @@ def test_the_plan_fills_the_calls_and_fits_an_upload(duration_ms, in_flight, max
     assert limits.targets[-1] == duration_ms
     assert max(lengths) <= limits.max_ms
     if len(lengths) > 1:
-        assert min(lengths) >= limits.least_ms
-    if duration_ms > in_flight * limits.shortest_ms:
+        assert min(lengths) >= limits.bounds.min_ms
+    if duration_ms > in_flight * limits.bounds.min_planned_ms:
         assert len(lengths) >= in_flight
     assert Limits.from_name(limits.name) == limits
 

@@ -38,6 +38,7 @@ from django.views.decorators.http import require_GET, require_POST
 from chronos.embedded.client import LOCAL_DIMENSIONS, LOCAL_EMBEDDING_MODEL
 from chronos.embedded.recognizer import Recognizer
 from videos.audio import ffmpeg
+from videos.audio.decoding import decode
 from videos.audio.splitting import SAMPLE_RATE
 from videos.exceptions import ChronosError
 from videos.text import languages
@@ -258,7 +259,7 @@ def _check_model(model: object, known: str) -> None:
 
 def _decode(path: Path) -> Any:
     tracks = ffmpeg.probe(path).choose("").used
-    with ffmpeg.decode(path, _DECODE_CPU_S, *tracks) as decoding:
+    with decode(path, _DECODE_CPU_S, *tracks) as decoding:
         blocks = list(decoding.blocks())
     return np.concatenate(blocks) if blocks else np.empty(0, np.int16)
 

@@ -29,6 +29,8 @@ from videos.pipeline.storage import local_path
 from videos.playback import stream
 
 #: What a person may edit; the rest is written by the pipeline.
+from videos.text.timecodes import clock
+
 _EDITABLE = ("title",)
 _SET_ONCE = ("creator", "file", "language", "captions")
 _KEPT = ("used", "created_at", "completed_at", "id")
@@ -309,10 +311,3 @@ def _active_run(video: Video) -> Run | None:
 
 def _at(warning: dict[str, Any]) -> str:
     return "" if warning["start"] is None else f"{clock(warning['start'])} "
-
-
-def clock(seconds: float) -> str:
-    """Return h:mm:ss, or m:ss below an hour."""
-    minutes, second = divmod(int(seconds), 60)
-    hours, minute = divmod(minutes, 60)
-    return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute}:{second:02}"

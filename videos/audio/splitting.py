@@ -81,6 +81,29 @@ class Part:
 
 
 @dataclass(frozen=True)
+class Bounds:
+    """How long a part may be, in milliseconds."""
+
+    #: No part is shorter, but for the last one and where an earlier cut was committed.
+    min_ms: int
+    #: A part is planned to be no shorter, unless the whole recording is, and no longer.
+    min_planned_ms: int
+    max_planned_ms: int
+    max_ms: int
+    #: How far around its target a cut is looked for at first.
+    reach_ms: int
+
+    @classmethod
+    def within(cls, max_ms: int) -> Bounds:
+        """Return the bounds of parts that may last so long."""
+        min_ms = min(MIN_PART_MS, max_ms // 2)
+        reach_ms = min(_MAX_REACH_MS, min_ms // 4)
+        min_planned_ms = min_ms + reach_ms
+        max_planned_ms = max(min_planned_ms, min(_MAX_TARGET_MS, max_ms * 2 // 3))
+        return cls(min_ms, min_planned_ms, max_planned_ms, max_ms, reach_ms)
+
+
+@dataclass(frozen=True)
 class Limits:
     """What the cuts of one recording are planned by.
 
@@ -109,25 +132,10 @@ class Limits:
             raise ValueError(f"parts were cut by version {version} of the splitter")
         return cls(*settings)
 
-    @property
-    def least_ms(self) -> int:
-        """No part is shorter, but for the last one and where an earlier cut was committed."""
-        return min(MIN_PART_MS, self.max_ms // 2)
-
-    @property
-    def reach_ms(self) -> int:
-        """How far around its target a cut is looked for at first."""
-        return min(_MAX_REACH_MS, self.least_ms // 4)
-
-    @property
-    def shortest_ms(self) -> int:
-        """A part is planned to be no shorter than this, unless the whole recording is."""
-        return self.least_ms + self.reach_ms
-
-    @property
-    def longest_ms(self) -> int:
-        """A part is planned to be no longer than this."""
-        return max(self.shortest_ms, min(_MAX_TARGET_MS, self.max_ms * 2 // 3))
+    @cached_property
+    def bounds(self) -> Bounds:
+        """How long its parts may be."""
+        return Bounds.within(self.max_ms)
 
     @cached_property
     def targets(self) -> list[int]:
@@ -137,20 +145,22 @@ class Limits:
         longer one, each call first gets a shortest part, so that all calls start soon; the rest
         is shared out in whole rounds, so that all calls end together.
         """
-        capacity = self.duration_ms // self.shortest_ms
+        shortest_ms = self.bounds.min_planned_ms
+        capacity = self.duration_ms // shortest_ms
         if capacity <= self.in_flight:
             count = max(1, capacity, math.ceil(self.duration_ms / self.max_ms))
             lengths = [self.duration_ms / count] * count
         else:
-            first = [float(self.shortest_ms)] * self.in_flight
+            first = [float(shortest_ms)] * self.in_flight
             lengths = first + self._share_out(self.duration_ms - sum(first))
         return list(np.cumsum(lengths).round().astype(int).tolist())
 
     def _share_out(self, rest_ms: float) -> list[float]:
-        rounds = math.ceil(rest_ms / (self.in_flight * self.longest_ms))
+        bounds = self.bounds
+        rounds = math.ceil(rest_ms / (self.in_flight * bounds.max_planned_ms))
         length = rest_ms / (rounds * self.in_flight)
-        if length < self.shortest_ms:
-            count = max(1, int(rest_ms // self.shortest_ms), math.ceil(rest_ms / self.max_ms))
+        if length < bounds.min_planned_ms:
+            count = max(1, int(rest_ms // bounds.min_planned_ms), math.ceil(rest_ms / self.max_ms))
             return [rest_ms / count] * count
         shares = np.linspace(1 + _TAPER, 1 - _TAPER, self.in_flight)
         last = [length * float(share) for share in shares / shares.mean()]
@@ -158,9 +168,11 @@ class Limits:
 
     def target_after(self, start_ms: int) -> int:
         """Return near which millisecond the part that begins at `start_ms` should end."""
-        soonest = start_ms + self.least_ms // 2
+        bounds = self.bounds
+        soonest = start_ms + bounds.min_ms // 2
         planned = next((target for target in self.targets if target > soonest), None)
-        return planned or start_ms + (self.longest_ms if self.duration_ms else self.shortest_ms)
+        unplanned_ms = bounds.max_planned_ms if self.duration_ms else bounds.min_planned_ms
+        return planned or start_ms + unplanned_ms
 
 
 def levels_db(samples: npt.NDArray[np.int16]) -> Levels:
@@ -207,19 +219,18 @@ class Splitter:
             if end_ms > self._start_ms:
                 frames = (end_ms - self._start_ms) // FRAME_MS
                 return frames if frames <= len(self._levels) else None
-        limits = self._limits
-        target = (limits.target_after(self._start_ms) - self._start_ms) // FRAME_MS
-        hardest, least = limits.max_ms // FRAME_MS, limits.least_ms // FRAME_MS
-        reach = limits.reach_ms // FRAME_MS
-        begin = min(max(target - reach, least), hardest - reach)
+        bounds = self._limits.bounds
+        target = (self._limits.target_after(self._start_ms) - self._start_ms) // FRAME_MS
+        last, reach = bounds.max_ms // FRAME_MS, bounds.reach_ms // FRAME_MS
+        begin = min(max(target - reach, bounds.min_ms // FRAME_MS), last - reach)
         # The window widens step by step until it holds a pause; each look is at a fixed
         # number of frames, so that the cut does not depend on how the stream was fed.
-        while len(self._levels) >= (end := min(target + (self._looks + 1) * reach, hardest)):
+        while len(self._levels) >= (end := min(target + (self._looks + 1) * reach, last)):
             window = self._levels[:end]
             pause = _best_pause(window, begin, target)
             if pause is not None:
                 return pause
-            if end == hardest:
+            if end == last:
                 return begin + _quietest(window[begin:])
             self._looks += 1
         return None
@@ -269,7 +280,7 @@ def _best_pause(levels: Levels, begin: int, target: int) -> int | None:
 
 
 def _quietest(levels: Levels) -> int:
-    """Return the middle of the quietest 100 ms: the least bad cut in unbroken sound."""
+    """Return the middle of the quietest 100 ms: the best cut in unbroken sound."""
     width = min(len(levels), 100 // FRAME_MS)
     means = np.convolve(levels, np.ones(width) / width, mode="valid")
     return int(np.argmin(means)) + width // 2

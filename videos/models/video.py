@@ -16,7 +16,7 @@ from uuid6 import uuid7
 
 from videos.durable.fields import StoredTextField
 from videos.durable.models import MAX_ERROR_CHARACTERS
-from videos.text import caption_reader
+from videos.text import caption_reader, encodings
 from videos.text.captions import BadCaptions
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def check_captions(file: File[bytes]) -> None:
         raise ValidationError(f"The captions have more than {MAX_CAPTION_BYTES // 1024**2} MiB.")
     file.seek(0)
     try:
-        text, _ = caption_reader.decode(file.read())
+        text, _ = encodings.decode(file.read())
         caption_reader.read(text)
     except BadCaptions as error:
         raise ValidationError(f"The captions cannot be used. {error}") from None

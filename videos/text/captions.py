@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 #: What a line of a caption holds, and a cue of lines (BBC Subtitle Guidelines: 37 to 42 characters,
+from videos.text.timecodes import timecode
+
 #: two lines). A Chinese, Japanese or Korean sign counts twice.
 MAX_COLUMNS = 42
 MAX_LINES = 2
@@ -26,6 +28,19 @@ _MAX_TEXT = 2_000
 
 class BadCaptions(ValueError):
     """Raised when a text is neither SubRip nor WebVTT; says what is wrong, and where."""
+
+
+@dataclass(frozen=True)
+class Repair:
+    """What was read otherwise than it is written; `line` is the first of `count`, from 1."""
+
+    what: str
+    line: int
+    count: int = 1
+
+    def __str__(self) -> str:
+        more = f" (and {self.count - 1} more like it)" if self.count > 1 else ""
+        return f"Line {self.line}: {self.what}{more}." if self.line else f"{self.what}."
 
 
 class Cue(Protocol):
@@ -85,7 +100,7 @@ def as_txt(cues: Iterable[Cue]) -> str:
 def as_srt(cues: Iterable[Cue]) -> str:
     """Return SubRip: numbered cues, comma before the milliseconds."""
     return "".join(
-        f"{number}\n{_clock(cue.start, ',')} --> {_clock(cue.end, ',')}\n"
+        f"{number}\n{timecode(cue.start, ',')} --> {timecode(cue.end, ',')}\n"
         f"{_without_markup(cue.text)}\n\n"
         for number, cue in enumerate(laid_out(cues), start=1)
     )
@@ -94,7 +109,7 @@ def as_srt(cues: Iterable[Cue]) -> str:
 def as_vtt(cues: Iterable[Cue]) -> str:
     """Return WebVTT; text is escaped, so that a transcript cannot write cues or tags."""
     return "WEBVTT\n\n" + "".join(
-        f"{_clock(cue.start, '.')} --> {_clock(cue.end, '.')}\n"
+        f"{timecode(cue.start, '.')} --> {timecode(cue.end, '.')}\n"
         f"{_voice(cue)}{_escaped(cue.text)}\n\n"
         for cue in laid_out(cues)
     )
@@ -161,14 +176,6 @@ def _pieces(word: str) -> Iterator[str]:
 
 def _columns(text: str) -> int:
     return sum(1 + (unicodedata.east_asian_width(letter) in "WF") for letter in text)
-
-
-def _clock(seconds: float, point: str) -> str:
-    """Return HH:MM:SS.mmm; the hours go past 99 where they must."""
-    milliseconds = round(seconds * 1000)
-    minutes, milliseconds = divmod(milliseconds, 60_000)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours:02}:{minutes:02}:{milliseconds // 1000:02}{point}{milliseconds % 1000:03}"
 
 
 def _voice(cue: Cue) -> str:

@@ -16,7 +16,7 @@ from itertools import accumulate, pairwise
 import regex
 
 from videos.text.captions import Cue
-from videos.text.counting import count_words, estimate_tokens, milliwords, weights
+from videos.text.counting import UNSPACED_SCRIPTS, count_words, estimate_tokens, milliwords, weights
 
 MIN_WORDS = 500
 MAX_WORDS = 1000
@@ -26,9 +26,7 @@ PASSAGE_WORDS = 25
 _CHARACTERS_PER_WORD = 25
 _PASSAGE_CHARACTERS = PASSAGE_WORDS * 2 * _CHARACTERS_PER_WORD
 
-_SCRIPT_WITHOUT_SPACES = regex.compile(
-    r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]"
-)
+_SCRIPT_WITHOUT_SPACES = regex.compile(f"[{UNSPACED_SCRIPTS}]")
 _SENTENCE_END = regex.compile(r"[.!?…。！？؟۔।॥။።][\"'”’»)\]」』]*$")
 _SENTENCE_BREAK = regex.compile(
     # A run of quotes without an end must not be looked through from each of them.

@@ -11,10 +11,21 @@ from collections.abc import Iterator
 
 import regex
 
+
+def _scripts(*names: str) -> str:
+    """Return the inside of a regular expression's set of characters."""
+    return "".join(rf"\p{{{name}}}" for name in names)
+
+
+_CLUSTERED = _scripts("Thai", "Lao", "Khmer", "Myanmar")
+_KANA_SCRIPTS = _scripts("Hiragana", "Katakana")
+#: Scripts that are written without spaces, for the inside of a regular expression's set.
+UNSPACED_SCRIPTS = _scripts("Han") + _KANA_SCRIPTS + _CLUSTERED
+
 _WORD = regex.compile(r"(?w)\b[\p{L}\p{N}].*?\b", regex.DOTALL)
 _HAN = regex.compile(r"\p{Han}")
-_KANA = regex.compile(r"\p{Hiragana}|\p{Katakana}")
-_UNSPACED = regex.compile(r"[\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]")
+_KANA = regex.compile(f"[{_KANA_SCRIPTS}]")
+_UNSPACED = regex.compile(f"[{_CLUSTERED}]")
 #: Thousandths of a word that one character counts. Chinese words have about 1.6 characters
 #: (Xinhua corpus: Sproat and Shih 1990), Thai ones about 3.3 written clusters; kana carry
 #: endings and particles between kanji, about two to a word.
@@ -22,11 +33,6 @@ _HAN_MILLIWORDS = 600
 _KANA_MILLIWORDS = 500
 _UNSPACED_MILLIWORDS = 300
 _MAX_WORD_CHARACTERS = 25
-
-
-def _scripts(*names: str) -> str:
-    """Return the inside of a regular expression's set of characters."""
-    return "".join(rf"\p{{{name}}}" for name in names)
 
 
 #: Scripts that OpenAI's vocabulary has many words of, and few; of others it has next to none.

@@ -27,8 +27,10 @@ from videos.durable.capacity import live_slots
 from videos.management.waiting import spawn, start_worker, stop, wait_for
 from videos.models import Event, Video
 from videos.search import search
+from videos.text.timecodes import clock
 
 SAMPLE = Path(settings.BASE_DIR) / "sample" / "lecture.mp4"
+
 QUESTION = "How do plants make sugar from light?"
 ADMIN = "admin"
 _WORKER_WITHIN_S = 30
@@ -118,12 +120,12 @@ class Command(BaseCommand):
             raise CommandError(f"The sample did not complete: {video.error or video.status}")
         self._say("\nThe transcript begins:")
         for segment in serving_segments(video)[:_LINES_SHOWN]:
-            self._say(f"  {_clock(segment.start)}  {segment.text}")
+            self._say(f"  {clock(segment.start)}  {segment.text}")
         self._say(f"\nSearch: {QUESTION}")
         hits = search(QUESTION, Video.objects.filter(pk=video.pk), limit=1)
         if not hits:
             raise CommandError("The search found nothing in the sample.")
-        self._say(f"  {_clock(hits[0].start)}  {hits[0].video.title}: {hits[0].snippet}")
+        self._say(f"  {clock(hits[0].start)}  {hits[0].video.title}: {hits[0].snippet}")
 
     def _sample_video(self, admin: Any) -> Video | None:
         """Return the sample's video, made the first time; None once somebody deleted it."""
@@ -183,8 +185,3 @@ def _wait_for_worker(worker: subprocess.Popen[bytes], log: Path) -> None:
         if worker.poll() is not None or time.monotonic() > deadline:
             raise CommandError(f"The worker did not start, see {log}.")
         time.sleep(0.1)
-
-
-def _clock(seconds: float) -> str:
-    minutes, seconds = divmod(int(seconds), 60)
-    return f"{minutes}:{seconds:02}"

@@ -17,6 +17,7 @@ from videos.management.reporting import (
 )
 from videos.models import Video
 from videos.search import MODES, search
+from videos.text.timecodes import clock
 
 
 class Command(ReportingCommand):
@@ -66,7 +67,6 @@ class Command(ReportingCommand):
 
     def show(self, document: Any, **options: Any) -> None:
         for hit in document["results"]:
-            minutes, seconds = divmod(int(hit["start"]), 60)
-            self.stdout.write(f"{minutes:>3}:{seconds:02}  {hit['title']}: {hit['snippet']}")
+            self.stdout.write(f"{clock(hit['start']):>7}  {hit['title']}: {hit['snippet']}")
         if not document["results"]:
             self.stdout.write("Nothing was found.")

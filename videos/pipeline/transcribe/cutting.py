@@ -11,6 +11,7 @@ import numpy as np
 import soundfile
 
 from videos.audio import ffmpeg
+from videos.audio.decoding import BLOCK_SAMPLES, decode
 from videos.audio.ffmpeg_output import Probe, Track
 from videos.audio.joins import holds_another_file
 from videos.audio.mixing import Samples
@@ -68,7 +69,7 @@ def cut_media(
     def produce(producer: AudioProducer) -> AudioEnd:
         cpu_s = _DECODE_CPU_S + int(conf().max_duration_s * _DECODE_CPU_PER_MEDIA_S)
         with (
-            ffmpeg.decode(source.path, cpu_s, *source.tracks, check=producer.check) as decoding,
+            decode(source.path, cpu_s, *source.tracks, check=producer.check) as decoding,
             _whole(folder) as whole,
         ):
             producer.interrupt_with(decoding.kill)
@@ -102,7 +103,7 @@ def cut_stored(
     def produce(producer: AudioProducer) -> AudioEnd:
         cutter = _Cutter(producer, folder, limits, committed)
         with soundfile.SoundFile(audio) as whole:
-            for block in whole.blocks(ffmpeg.BLOCK_SAMPLES, dtype="int16"):
+            for block in whole.blocks(BLOCK_SAMPLES, dtype="int16"):
                 cutter.feed(block)
         cutter.finish()
         return AudioEnd(cutter.end_ms, truncated)

@@ -12,7 +12,7 @@ from videos.exceptions import UnreadableCaptions
 from videos.models import Revision, Transcript, Video
 from videos.models.video import MAX_CAPTION_BYTES
 from videos.pipeline import segments, statuses, storage
-from videos.text import caption_reader, captions
+from videos.text import caption_reader, captions, encodings
 
 _TOLERANCE_MS = 2_000
 
@@ -60,11 +60,11 @@ def _doubt(cue: captions.Caption, announced_ms: int | None) -> str:
     return confidence.PAST_END if is_past else ""
 
 
-def _read(video: Video) -> tuple[list[captions.Caption], list[caption_reader.Repair]]:
+def _read(video: Video) -> tuple[list[captions.Caption], list[captions.Repair]]:
     assert video.captions.name is not None
     content = storage.read_whole(video, video.captions.name, MAX_CAPTION_BYTES)
     try:
-        text, guesses = caption_reader.decode(content)
+        text, guesses = encodings.decode(content)
         cues, repairs = caption_reader.read(text)
     except captions.BadCaptions as error:
         raise UnreadableCaptions(

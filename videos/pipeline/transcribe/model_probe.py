@@ -15,7 +15,7 @@ import soundfile
 from videos.ai import capabilities, providers
 from videos.ai.capabilities import Capability
 from videos.ai.transcription import Recognized, Request
-from videos.audio import ffmpeg
+from videos.audio.decoding import Decoding, decode
 from videos.audio.splitting import SAMPLE_RATE, Limits, Splitter, levels_db
 from videos.conf import conf
 from videos.durable import paid_calls, steps
@@ -106,7 +106,7 @@ def _capability(candidate: Capability, recognized: Recognized) -> Capability:
 
 def _write_first_speech(claim: Claim, source: MediaFile, path: Path) -> bool:
     """Write a few seconds from where speech begins; return whether there is any."""
-    with ffmpeg.decode(source.path, _CPU_S, *source.tracks, check=claim.check) as decoding:
+    with decode(source.path, _CPU_S, *source.tracks, check=claim.check) as decoding:
         for samples in _windows(decoding):
             claim.check()
             begins_ms = _first_speech_ms(samples)
@@ -117,7 +117,7 @@ def _write_first_speech(claim: Claim, source: MediaFile, path: Path) -> bool:
     return False
 
 
-def _windows(decoding: ffmpeg.Decoding) -> Iterator[npt.NDArray[np.int16]]:
+def _windows(decoding: Decoding) -> Iterator[npt.NDArray[np.int16]]:
     """Yield the samples of about two minutes at a time."""
     blocks: list[npt.NDArray[np.int16]] = []
     for block in decoding.blocks():
