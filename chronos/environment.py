@@ -53,6 +53,9 @@ class Environment(BaseSettings):
     chronos_max_upload_bytes: int = Field(default=20 * 1024**3, ge=1)
     chronos_max_duration_s: int = Field(default=12 * 3600, ge=1)
     chronos_prices: dict[str, dict[str, float]] = {}
+    chronos_limits: dict[str, dict[str, int]] = {}
+    chronos_transcriber: str = "videos.ai.transcription.OpenAITranscriber"
+    chronos_embedder: str = "videos.ai.embedding.OpenAIEmbedder"
     chronos_visible_videos: str = "videos.access.own_videos"
     chronos_ffmpeg: str | None = None
     chronos_listening: bool = True
@@ -77,6 +80,12 @@ class Environment(BaseSettings):
         hidden += [unquote(urlsplit(url).password or "") for url in urls if url]
         hidden += [os.environ.get(name, "") for name in _AWS_SECRETS]
         return [value for value in hidden if value]
+
+    def lacks(self, name: str) -> bool:
+        """Whether nobody is named for "transcription" or "embedding": no server, key or class."""
+        by_class = {"transcription": self.chronos_transcriber, "embedding": self.chronos_embedder}
+        is_ours = by_class[name].startswith("videos.ai.")
+        return is_ours and self.service(name) == (None, None)
 
     def service(self, name: str) -> tuple[str | None, str | None]:
         """Return (base URL, key) of "transcription" or "embedding".

@@ -31,6 +31,24 @@ def test_openai_without_a_key_is_an_error(settings):
     assert ids() == {"videos.E002"}
 
 
+def test_a_provider_that_cannot_be_imported_is_an_error(settings):
+    settings.CHRONOS_TRANSCRIPTION_MODEL = "gpt-transcribe"
+    settings.CHRONOS_TRANSCRIBER = "tests.extension.dictation.Nobody"
+
+    (message,) = run_checks()
+
+    assert (message.id, "CHRONOS_TRANSCRIBER" in message.msg) == ("videos.E006", True)
+
+
+def test_a_provider_of_ones_own_needs_no_key_of_openais(settings):
+    settings.CHRONOS_TRANSCRIPTION_BASE_URL = None
+    settings.CHRONOS_TRANSCRIPTION_API_KEY = None
+    settings.CHRONOS_TRANSCRIPTION_MODEL = "gpt-transcribe"
+    settings.CHRONOS_TRANSCRIBER = "tests.extension.dictation.Dictation"
+
+    assert "videos.E002" not in ids()
+
+
 def test_the_end_of_whisper_1_is_announced_with_the_way_out(settings):
     settings.CHRONOS_TRANSCRIPTION_BASE_URL = None
 

@@ -225,6 +225,36 @@ def test_only_statuses_writes_a_videos_status():
     assert writing == ["statuses.py"]
 
 
+#: Columns by which runs are scheduled.
+SCHEDULING = {"holds_slot", "released_at", "message_lost_at", "waiting_reason", "waits_behind"}
+
+
+def test_only_runs_and_claims_schedule_runs():
+    writing = {
+        name
+        for name in ours()
+        for node in ast.walk(ast.parse(sources()[name].read_text()))
+        if isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "update"
+        if SCHEDULING & {keyword.arg for keyword in node.keywords}
+    }
+
+    assert writing == {"videos.durable.claims", "videos.durable.runs"}
+
+
+def test_the_map_of_the_house_names_files_that_are_there():
+    rows = re.findall(r"^\| .* \| (.*`.*) \|$", (PROJECT / "CONTRIBUTING.md").read_text(), re.M)
+    named = [name for row in rows for name in re.findall(r"`([\w/]+\.py)`", row)]
+
+    assert len(rows) >= 30
+    beside = PROJECT / "videos" / "durable" / "paid"
+    missing = [
+        name
+        for name in named
+        if not (PROJECT / "videos" / name).exists() and not (beside / name).exists()
+    ]
+    assert missing == []
+
+
 FOREIGN = """
 import django, dramatiq
 from django.conf import settings

@@ -9,6 +9,7 @@ import dramatiq
 from django.apps import AppConfig
 from django.core.checks import CheckMessage, Error, Info, Tags, Warning, register
 from django.db import connections
+from django.utils.module_loading import import_string
 
 from videos.ai import capabilities
 from videos.audio import ffmpeg
@@ -17,6 +18,7 @@ from videos.local import confinement
 from videos.middleware import Durability
 from videos.models import Embedding, ServingModel
 
+_OUR_PROVIDERS = "videos.ai."
 _OPENAI_HOST = "api.openai.com"
 #: Below this an exact scan is fast, and an index not worth its upkeep.
 _INDEX_WORTH_ROWS = 100_000
@@ -47,21 +49,49 @@ def check_keys(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[CheckM
     """OpenAI's own service wants a key."""
     settings = conf()
     messages: list[CheckMessage] = []
-    for service, base_url, key in [
+    for service, path, base_url, key in [
         (
             "TRANSCRIPTION",
+            settings.transcriber,
             settings.transcription_base_url,
             settings.transcription_api_key,
         ),
-        ("EMBEDDING", settings.embedding_base_url, settings.embedding_api_key),
+        (
+            "EMBEDDING",
+            settings.embedder,
+            settings.embedding_base_url,
+            settings.embedding_api_key,
+        ),
     ]:
-        if not key and (not base_url or _OPENAI_HOST in base_url):
+        is_openai = path.startswith(_OUR_PROVIDERS) and (not base_url or _OPENAI_HOST in base_url)
+        if is_openai and not key:
             messages.append(
                 Error(
                     f"The {service.lower()} service is OpenAI's, and there is no key for it.",
                     hint=f"Set OPENAI_API_KEY or {service}_API_KEY, or name a server of your own "
                     f"in {service}_BASE_URL.",
                     id="videos.E002",
+                )
+            )
+    return messages
+
+
+@register()
+def check_providers(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[CheckMessage]:
+    """The classes that call the services must be there."""
+    messages: list[CheckMessage] = []
+    for setting, path in [
+        ("CHRONOS_TRANSCRIBER", conf().transcriber),
+        ("CHRONOS_EMBEDDER", conf().embedder),
+    ]:
+        try:
+            import_string(path)
+        except ImportError as error:
+            messages.append(
+                Error(
+                    f"{setting} names {path!r}, which cannot be imported: {error}.",
+                    hint="It is the dotted path of a class, as docs/extending.md describes.",
+                    id="videos.E006",
                 )
             )
     return messages

@@ -173,9 +173,7 @@ def _local_models(environment: Environment) -> dict[str, str]:
         "transcription": speech_models.offered_as(environment.chronos_local_stt_model),
         "embedding": LOCAL_EMBEDDING_MODEL,
     }
-    return {
-        name: model for name, model in models.items() if environment.service(name) == (None, None)
-    }
+    return {name: model for name, model in models.items() if environment.lacks(name)}
 
 
 def provide(environment: Environment) -> Hold | None:
