@@ -23,7 +23,7 @@ ALLOWED_HOSTS = environment.allowed_hosts
 if DEBUG and ALLOWED_HOSTS:
     raise ImproperlyConfigured(
         "DJANGO_ALLOWED_HOSTS makes this a public deployment, and DJANGO_DEBUG would show its "
-        "settings and code to whoever meets an error. Unset one of them."
+        "settings and code to anyone who hits an error. Unset one of them."
     )
 if environment.django_secret_key is not None:
     SECRET_KEY = environment.django_secret_key.get_secret_value()

@@ -159,7 +159,7 @@ def test_a_time_below_zero_and_an_end_before_its_start_are_mended_and_told():
     assert timed(text) == [(0.0, 2.0, "Hello"), (5.0, 8.0, "odd"), (8.0, 9.0, "World")]
     assert told(text) == [
         "Line 2: a time is negative; it was taken for 0.",
-        "Line 6: the cue ends before it begins; it lasts until the next.",
+        "Line 6: the cue ends before it begins; it was extended to the next.",
     ]
 
 

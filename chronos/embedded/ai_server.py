@@ -125,7 +125,7 @@ def transcriptions(request: HttpRequest) -> HttpResponse:
         raise BadRequest("The file is larger than 25 MB.", status=413)
     response_format = request.POST.get("response_format", "json")
     if response_format not in ("json", "text", "verbose_json"):
-        raise BadRequest(f"response_format {response_format!r} is not json, text, verbose_json.")
+        raise BadRequest(f"response_format {response_format!r} must be json, text or verbose_json.")
     language = request.POST.get("language", "")
     if language and not _recognizer().knows(language):
         raise BadRequest(
@@ -191,7 +191,7 @@ def _temperature(given: str) -> float:
     except ValueError:
         temperature = -1.0
     if not 0 <= temperature <= 1:
-        raise BadRequest(f"temperature is a number from 0 to 1, not {given!r}.")
+        raise BadRequest(f"temperature must be a number from 0 to 1, not {given!r}.")
     return temperature
 
 
@@ -217,12 +217,12 @@ def embeddings(request: HttpRequest) -> HttpResponse:
     texts = asked.get("input")
     texts = [texts] if isinstance(texts, str) else texts
     if not isinstance(texts, list) or not 0 < len(texts) <= _MAX_INPUTS:
-        raise BadRequest(f"input is a text or a list of 1 to {_MAX_INPUTS} texts.")
+        raise BadRequest(f"input must be a text or a list of 1 to {_MAX_INPUTS} texts.")
     if not all(isinstance(text, str) and text for text in texts):
         raise BadRequest("Every input must be a text that is not empty.")
     dimensions = asked.get("dimensions") or LOCAL_DIMENSIONS
     if not isinstance(dimensions, int) or not 0 < dimensions <= LOCAL_DIMENSIONS:
-        raise BadRequest(f"dimensions is a number from 1 to {LOCAL_DIMENSIONS}.")
+        raise BadRequest(f"dimensions must be a number from 1 to {LOCAL_DIMENSIONS}.")
     vectors = _embed(texts)[:, :dimensions]
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     vectors = (vectors / np.where(lengths == 0, 1, lengths)).astype("<f4")

@@ -273,7 +273,7 @@ class VideoAdmin(HistoryAdmin):
                         started += 1
                     except ValueError as error:
                         self.message_user(request, str(error), messages.WARNING)
-        self.message_user(request, f"{started} of {count} videos are processed again.")
+        self.message_user(request, f"{started} of {count} videos are being reprocessed.")
 
     @admin.action(description="Cancel processing", permissions=["change"])
     def cancel(self, request: HttpRequest, videos: QuerySet[Video]) -> HttpResponse:
@@ -287,7 +287,7 @@ class VideoAdmin(HistoryAdmin):
     def prefer(self, request: HttpRequest, videos: QuerySet[Video]) -> None:
         """Let the selected videos' runs start next, within their creators' limits."""
         preferred = admission.prefer(video.pk for video in videos)
-        self.message_user(request, f"{preferred} waiting runs go before all others now.")
+        self.message_user(request, f"{preferred} waiting runs moved to the front.")
 
 
 _CHOICES = {

@@ -215,7 +215,7 @@ class SetAsideAdmin(_ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]
     def try_now(self, request: HttpRequest, rows: QuerySet[SetAside]) -> None:
         """Have the sweep take the selected ones up at once."""
         count = rows.update(next_attempt_at=Now())
-        self.message_user(request, f"{count} are tried again within seconds.")
+        self.message_user(request, f"{count} will be retried within seconds.")
 
 
 @admin.register(StorageDeletion)

@@ -116,7 +116,9 @@ def _vectors(body: Any, count: int, model: str, dimensions: int) -> npt.NDArray[
         with np.errstate(over="ignore"):
             vectors = np.array([_vector(row["embedding"]) for row in ordered], dtype=np.float32)
     except OverflowError:
-        raise AbsurdResponse("The embedding service returned numbers beyond all bounds.") from None
+        raise AbsurdResponse(
+            "The embedding service returned numbers that are out of range."
+        ) from None
     except (ValueError, TypeError, KeyError) as error:
         raise BadResponse(f"The embedding service's answer cannot be read: {error}.") from None
     if vectors.ndim != 2 or len(vectors) != count or not np.isfinite(vectors).all():

@@ -105,7 +105,7 @@ def read_json(response: Any, service: str, deadline: float) -> Any:
         raise
     except Exception as error:  # Whatever the SDK's HTTP library raises while it reads.
         raise ServiceUnavailable(
-            f"The {service} service broke its answer off: {error_message(error)}."
+            f"The {service} service closed the connection in mid-answer: {error_message(error)}."
         ) from None
     try:
         return json.loads(body)
@@ -131,7 +131,7 @@ def _translate(
     if isinstance(error, openai.APIConnectionError):
         reason = error.__cause__ or error
         return ServiceUnavailable(
-            f"The {service} service at {where} cannot be reached or broke off: {reason}."
+            f"The {service} service at {where} cannot be reached, or hung up: {reason}."
         )
     return BadResponse(f"The {service} service at {where} gave a malformed response: {error}.")
 
@@ -163,7 +163,7 @@ def _translate_status(
         )
     if status == 429:
         return RateLimited(
-            f"The {service} service at {where} asks to wait: {said}.",
+            f"The {service} service at {where} asked us to wait: {said}.",
             retry_after_s=_retry_after_s(error),
         )
     if status == 408 or status == 409 or status >= 500:

@@ -244,13 +244,11 @@ def _segment(entry: Any) -> RecognizedSegment:
     try:
         start, end, text = float(entry["start"]), float(entry["end"]), entry["text"]
     except OverflowError:
-        raise AbsurdResponse(
-            "A segment of the transcription has times that no recording has."
-        ) from None
+        raise AbsurdResponse("A segment of the transcription has impossible times.") from None
     except (KeyError, TypeError, ValueError):
         raise BadResponse("A segment of the transcription has no start, end or text.") from None
     if not (openai_client.is_number(start) and openai_client.is_number(end)):
-        raise AbsurdResponse("A segment of the transcription has times that no recording has.")
+        raise AbsurdResponse("A segment of the transcription has impossible times.")
     if not isinstance(text, str):
         raise BadResponse("A segment of the transcription has a text that is not a string.")
     speaker = entry.get("speaker")

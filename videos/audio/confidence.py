@@ -24,9 +24,9 @@ MEANINGS = {
     UNSURE: "The recognizer was unsure here.",
     REPEATED: "The recognizer repeated itself here.",
     SILENT: "There is text here, but hardly any sound.",
-    TOO_FAST: "There are more words here than anybody says in the time.",
-    VOICELESS: "There is text here, but nobody seems to speak.",
-    PAST_END: "The media says that it has ended by then: are these its captions?",
+    TOO_FAST: "There are more words here than anyone can say in the time.",
+    VOICELESS: "There is text here, but no one seems to be speaking.",
+    PAST_END: "The media ends before this: are these its captions?",
 }
 
 #: Below this share of its speech, what was recognized in a part is worth a second pass, and what

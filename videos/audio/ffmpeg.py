@@ -118,8 +118,8 @@ def probe(path: Path) -> Probe:
 def too_long() -> TooLong:
     """Return the error of media that lasts longer than CHRONOS_MAX_DURATION_S."""
     return TooLong(
-        f"The media lasts longer than {conf().max_duration_s / 3600:g} h. Cut it, or have the "
-        "operator raise CHRONOS_MAX_DURATION_S."
+        f"The media is longer than {conf().max_duration_s / 3600:g} h. Shorten it, or ask the "
+        "operator to raise CHRONOS_MAX_DURATION_S."
     )
 
 

@@ -190,11 +190,11 @@ def _iso_639_1(language: str | None) -> str:
 
 def _why_unreadable(said: str) -> str:
     if "whitelist" in said:
-        reason = "It is no video or audio, or a format that names other files, as playlists do."
+        reason = "It is not video or audio, or a format that names other files, as playlists do."
     elif "moov atom not found" in said:
         reason = "It has no index: it is no MP4, or its upload was cut off."
     else:
-        reason = "It is no video or audio file that ffmpeg can read."
+        reason = "It is not a video or audio file that ffmpeg can read."
     return f"{reason} Upload the original file again, or export it as MP4."
 
 

@@ -42,7 +42,7 @@ def are_installed() -> bool:
     try:
         import faster_whisper  # noqa: F401
     except (ImportError, OSError) as error:
-        logger.warning("Nothing is listened to on this worker: %s", error)
+        logger.warning("This worker cannot align words or detect voices: %s", error)
         return False
     return True
 

@@ -107,7 +107,7 @@ def _execute_claimed(claim: Claim, stage: Stage) -> None:
         with claim.guard(cancelling=True) as run:
             if not _is_cancelled(run):
                 runs.yield_slot(run)
-        raise SkipMessage(f"run {claim.run.pk} lets uploads go first") from None
+        raise SkipMessage(f"run {claim.run.pk} yields to uploads") from None
 
 
 def _is_cancelled(run: Run) -> bool:
@@ -165,9 +165,9 @@ def _for_people(error: Exception) -> tuple[str, str]:
     if isinstance(error, ChronosError):
         return error.code, str(error)
     return ChronosError.code, (
-        f"Chronos met an error that it does not know: {type(error).__name__}: "
+        f"Chronos hit an unexpected error: {type(error).__name__}: "
         f"{error_message(error)}. "
-        "The worker's log has the details."
+        "See the worker's log for details."
     )
 
 

@@ -212,7 +212,7 @@ class WorkerThreads:
         try:
             Worker.objects.filter(pk=self.worker_id).delete()
         except DatabaseError as error:
-            logger.warning("The worker could not sign off, its row will expire: %s", error)
+            logger.warning("The worker could not deregister, its row will expire: %s", error)
         finally:
             connection.close()
             _current = None

@@ -54,7 +54,7 @@ class WrongUsage(Failed):
 def count(text: str) -> int:
     """Return a whole number of 0 or more, for argparse to refuse anything else."""
     if not text.isdecimal() or len(text) > _MAX_DIGITS:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number from 0 to 999,999,999")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to 999,999,999")
     return int(text)
 
 

@@ -48,7 +48,7 @@ def check_captions(file: File[bytes]) -> None:
         ValidationError: saying what is wrong, and in which line.
     """
     if file.size > MAX_CAPTION_BYTES:
-        raise ValidationError(f"The captions have more than {MAX_CAPTION_BYTES // 1024**2} MiB.")
+        raise ValidationError(f"The captions are larger than {MAX_CAPTION_BYTES // 1024**2} MiB.")
     file.seek(0)
     try:
         text, _ = encodings.decode(file.read())

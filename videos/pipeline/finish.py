@@ -137,7 +137,7 @@ def _warnings(transcript: Transcript) -> list[dict[str, Any]]:
         warnings += [
             warning(
                 "low_coverage",
-                "Most of what sounds like speech here was not understood.",
+                "Most of what sounds like speech here was not recognized.",
                 start_ms / 1000,
                 end_ms / 1000,
             )

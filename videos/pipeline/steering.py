@@ -43,7 +43,7 @@ def reprocess(video: Video, from_stage: str | None, *, force: bool = False) -> R
     started = Run.objects.filter(event=event).first() or next(iter(dispatch(event.pk)), None)
     run = started or joinable(video)
     if run is None and (kept := SetAside.objects.filter(item_id=event.pk).first()):
-        raise ValueError(f"{video} was set aside, and is tried again by itself: {kept.error}")
+        raise ValueError(f"{video} was set aside, and will be retried by itself: {kept.error}")
     if run is None:
         raise ValueError(f"{video} has nothing to {stage}: reprocess it from an earlier stage.")
     return run

@@ -141,7 +141,7 @@ def delete_orphans(claim: Claim, video: Video) -> None:
 def disk_full() -> DiskFull:
     """Return the error of a worker whose disk has no room."""
     return DiskFull(
-        "The worker's disk has no room for the file; trying again in a minute.",
+        "The worker's disk is full; trying again in a minute.",
         retry_after_s=conf().disk_wait_s,
     )
 
@@ -157,8 +157,8 @@ def _check_size(size: int, folder: Path, *, copied: bool) -> None:
     limit = conf().max_upload_bytes
     if size > limit:
         raise TooLarge(
-            f"The file has {size / GIB:.1f} GiB, the limit is {limit / GIB:.1f} GiB. Upload a "
-            "smaller export, or have the operator raise CHRONOS_MAX_UPLOAD_BYTES."
+            f"The file is {size / GIB:.1f} GiB; the limit is {limit / GIB:.1f} GiB. Upload a "
+            "smaller export, or ask the operator to raise CHRONOS_MAX_UPLOAD_BYTES."
         )
     if shutil.disk_usage(folder).free < (size if copied else 0) + _SPARE_BYTES:
         raise disk_full()

@@ -74,7 +74,7 @@ def read(text: str) -> tuple[list[Caption], list[Repair]]:
     ]
     spoken = [voice for cue in cues for voice in _voices(cue)]
     if not spoken:
-        raise BadCaptions("There is no cue in it: it is neither SubRip nor WebVTT.")
+        raise BadCaptions("It has no cues: it is neither SubRip nor WebVTT.")
     return spoken, _grouped(repairs)
 
 
@@ -108,7 +108,7 @@ def _blocks(lines: Sequence[str], repairs: list[Repair], *, is_vtt: bool) -> Ite
             yield _without_number(block) if has_number else block
         count += 1
         if count > _MAX_CUES:
-            raise BadCaptions(f"There are more cues in it than the {_MAX_CUES} that are taken.")
+            raise BadCaptions(f"It has more than {_MAX_CUES} cues.")
         block = _Block(number, _times(timing, number, repairs) if timing else None, [])
         ended = is_ignored = is_after_gap = False
         if is_broken:
@@ -170,7 +170,7 @@ def _in_time(blocks: Sequence[_Block], repairs: list[Repair]) -> list[tuple[Capt
             end = following if following > start else start + _UNKNOWN_S
             if block.times is not None:
                 repairs.append(
-                    Repair("the cue ends before it begins; it lasts until the next", block.line)
+                    Repair("the cue ends before it begins; it was extended to the next", block.line)
                 )
         before = end
         lines = [_plain(line, block.line, repairs) for line in block.lines]
@@ -230,7 +230,7 @@ def _unrolled(
     rolls = _rolling(timed, carried)
     if any(rolls):
         repairs.append(
-            Repair("The captions roll; each phrase was kept once, where it is first shown", 0)
+            Repair("The captions scroll; each phrase was kept once, where it first appears", 0)
         )
     for (cue, _), count, is_rolling in zip(timed, carried, rolls, strict=True):
         yield replace(cue, text=" ".join(cue.text.split()[count:])) if is_rolling else cue

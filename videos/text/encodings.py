@@ -77,7 +77,7 @@ def _guessed(content: bytes) -> tuple[str, list[Repair]]:
     found = charset_normalizer.from_bytes(content, cp_isolation=_OTHERS)
     best = found.best()
     if best is None:
-        raise BadCaptions("Nobody can tell in which encoding it is written. Save it as UTF-8.")
+        raise BadCaptions("Its encoding cannot be detected. Save it as UTF-8.")
     return str(best), [_read_as(best.encoding)]
 
 

@@ -33,7 +33,7 @@ class Command(ReportingCommand):
             answer = client.pin(missing) if missing else client.status()
         elif options["action"] == "stop":
             if client.unpin()["holders"]:
-                self.say("Another command uses them: they stop with it.")
+                self.say("Another command is using them; they stop when it does.")
             answer = client.status()
         else:
             answer = client.status()

@@ -88,7 +88,7 @@ class Command(BaseCommand):
             time.sleep(_LOOK_S)
             for name, process in processes.items():
                 if process.poll() is not None:
-                    self._say(f"The {name} ended with {process.returncode}: starting it again.")
+                    self._say(f"The {name} exited with {process.returncode}: restarting it.")
                     processes[name] = running[name]()
 
     def _admin(self) -> Any:
@@ -148,7 +148,7 @@ class Command(BaseCommand):
 def port_number(text: str) -> int:
     """Return a port that a server can listen on, for argparse to refuse anything else."""
     if not (text.isdecimal() and 0 < int(text) < 2**16):
-        raise ArgumentTypeError(f"{text!r} is no port: a number from 1 to 65535")
+        raise ArgumentTypeError(f"{text!r} is not a port: a number from 1 to 65535")
     return int(text)
 
 

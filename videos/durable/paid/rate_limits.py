@@ -48,7 +48,7 @@ def affordable(service: str, tokens: Sequence[int]) -> int:
     lacking_tokens = tokens[0] - room_tokens if max_tokens else 0
     wait_s = _until_freed(recent, 1 - room_requests, lacking_tokens)
     raise BudgetSpent(
-        f"This minute's budget of the {service} service is spent.", retry_after_s=wait_s
+        f"The rate limit of the {service} service is used up for this minute.", retry_after_s=wait_s
     )
 
 

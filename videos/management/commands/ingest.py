@@ -143,7 +143,7 @@ def _captions(named: str, videos: int) -> ContentFile[bytes]:
 def language(text: str) -> str:
     """Return an ISO 639-1 code, for argparse to refuse anything else."""
     if not re.fullmatch(r"[a-z]{2}", text):
-        raise ArgumentTypeError(f"{text!r} is no ISO 639-1 code, such as en")
+        raise ArgumentTypeError(f"{text!r} is not an ISO 639-1 code, such as en")
     return text
 
 
@@ -162,5 +162,5 @@ def _creator(name: str, *, create: bool) -> Any:
     try:
         user.clean_fields(exclude=["password"])
     except ValidationError as error:
-        raise WrongUsage(f"{name!r} is no username: {'; '.join(error.messages)}") from None
+        raise WrongUsage(f"{name!r} is not a valid username: {'; '.join(error.messages)}") from None
     return users._default_manager.create_user(**{users.USERNAME_FIELD: name})

@@ -48,7 +48,7 @@ def find(transcript: Transcript, creator_id: Any) -> Transcript | None:
         return None
     raise SameContent(
         f"The same file is being transcribed for video {making.video_id}: its transcript will be "
-        "used here, and not be paid for again.",
+        "reused here at no cost.",
         retry_after_s=_LOOK_AGAIN_S,
     )
 

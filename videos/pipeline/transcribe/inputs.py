@@ -240,6 +240,6 @@ def _check_duration(announced_ms: int | None) -> None:
     limit = conf().max_duration_s
     if announced_ms and announced_ms > limit * 1000:
         raise TooLong(
-            f"The media lasts {announced_ms / 3_600_000:.1f} h, the limit is "
-            f"{limit / 3600:g} h. Cut it, or have the operator raise CHRONOS_MAX_DURATION_S."
+            f"The media is {announced_ms / 3_600_000:.1f} h long; the limit is "
+            f"{limit / 3600:g} h. Shorten it, or ask the operator to raise CHRONOS_MAX_DURATION_S."
         )

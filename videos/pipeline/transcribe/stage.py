@@ -79,8 +79,8 @@ def _copy(found: FromDuplicate, claim: Claim, video: Video, folder: Path, audio_
             runs.advance(run)
     except (MissingFile, Transcript.DoesNotExist) as error:
         raise SameContent(
-            "The same file, whose transcript was to be used here, was deleted just now: "
-            "this one will be transcribed itself."
+            "The duplicate whose transcript was being reused was just deleted; this file will be "
+            "transcribed itself."
         ) from error
 
 
@@ -267,7 +267,9 @@ class _Transcription:
             review.review(self._claim, self._transcript, self._whole_audio)
         except soundfile.SoundFileError as error:
             logger.warning(
-                "%s is not listened to: its audio cannot be read: %s", self._video, error
+                "The audio of %s cannot be read, so its words are not aligned: %s",
+                self._video,
+                error,
             )
             self._distrust_stored_audio()
 
