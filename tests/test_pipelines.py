@@ -335,7 +335,7 @@ def test_a_full_disk_costs_no_call_that_is_out(
 
     def fail_once(folder, part, samples):
         if part.start_ms and full:
-            eventually(openai.heard)
+            eventually(openai.transcribed)
             threading.Timer(0.3, openai.gate.set).start()
             raise full.pop()
         return write(folder, part, samples)

@@ -43,7 +43,7 @@ def test_a_worker_that_is_asked_to_end_hands_its_run_over(upload, worker_process
     openai.gate.clear()
     video = upload()
     process = worker_process()
-    eventually(openai.heard)
+    eventually(openai.transcribed)
 
     process.send_signal(signal.SIGTERM)
     process.wait(timeout=15)
