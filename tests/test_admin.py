@@ -82,7 +82,7 @@ def test_a_confirmed_reprocess_starts_a_run_from_that_stage(
     with django_capture_on_commit_callbacks(execute=True):
         response = operator.post(reverse("admin:videos_video_changelist"), chosen, follow=True)
 
-    assert "1 of 1 videos are processed again" in response.content.decode()
+    assert "1 of 1 videos are being reprocessed" in response.content.decode()
     assert Run.objects.get(video=video, function="rechunk_video").stage == "chunk"
 
 

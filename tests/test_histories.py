@@ -299,7 +299,7 @@ def test_all_that_match_can_be_reprocessed_however_many(admin_client, admin_user
     assert 'name="select_across" value="1"' in page
     done = admin_client.post(url, asked | {"stage": "transcribe"}, follow=True)
 
-    assert "120 of 120 videos are processed again" in done.content.decode()
+    assert "120 of 120 videos are being reprocessed" in done.content.decode()
     assert Event.objects.filter(name="video/transcribe.requested").count() == 120
 
 
