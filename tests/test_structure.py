@@ -33,8 +33,6 @@ ROOMS = {
         *("videos.management", "videos.middleware", "videos.receivers", "videos.stages"),
     },
 }
-#: `Video.reprocess` and `Video.cancel`: a model's methods that other code expects there.
-EXCEPTIONS = {("videos.models.video", "videos.pipeline.steering")}
 PURE = (
     *("text.captions", "text.chunking", "text.counting", "text.ranking"),
     *("audio.splitting", "audio.stitching", "audio.confidence", "audio.ffmpeg_output"),
@@ -73,7 +71,6 @@ def imports():
             for imported in imported_by(path, everywhere=True)
             # A file of a package does not import the package by being in it.
             if imported in files and imported != name and not name.startswith(f"{imported}.")
-            if (name, imported) not in EXCEPTIONS
         }
         for name, path in files.items()
     }

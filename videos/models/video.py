@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING
+from typing import ClassVar, Protocol
 
 from django.conf import settings
 from django.core.exceptions import ValidationError
@@ -15,12 +15,9 @@ from django.db.models.functions import Now
 from uuid6 import uuid7
 
 from videos.durable.fields import StoredTextField
-from videos.durable.models import MAX_ERROR_CHARACTERS
+from videos.durable.models import MAX_ERROR_CHARACTERS, Run
 from videos.text import caption_reader, encodings
 from videos.text.captions import BadCaptions
-
-if TYPE_CHECKING:
-    from videos.durable.models import Run
 
 _TITLE_MAX_LENGTH = 255
 MAX_CAPTION_BYTES = 10 * 1024**2
@@ -62,6 +59,16 @@ def check_captions(file: File[bytes]) -> None:
 def captions_path(video: Video, filename: str) -> str:
     """Name the storage object of a person's captions by ids alone."""
     return f"{video.folder}/captions"
+
+
+class Steering(Protocol):
+    """What the pipeline does when a video is asked for it."""
+
+    def reprocess(self, video: Video, from_stage: str | None, *, force: bool = False) -> Run:
+        """Process a video again, or resume it."""
+
+    def cancel(self, video: Video) -> bool:
+        """Stop processing a video."""
 
 
 #: What a person may change of a video; everything else is written by `statuses`.
@@ -122,6 +129,9 @@ class Video(models.Model):
     )
     created_at = models.DateTimeField(db_default=Now(), editable=False)
     completed_at = models.DateTimeField(null=True, blank=True)
+
+    #: Set by `pipeline.steering`, which knows the stages.
+    _steering: ClassVar[Steering]
 
     class Meta:
         ordering = ["-created_at"]
@@ -184,15 +194,11 @@ class Video(models.Model):
         Raises:
             ValueError: for an unknown stage, or a video that has nothing to resume.
         """
-        from videos.pipeline.steering import reprocess
-
-        return reprocess(self, from_stage, force=force)
+        return self._steering.reprocess(self, from_stage, force=force)
 
     def cancel(self) -> bool:
         """Stop processing at the next step; return whether there was anything to stop."""
-        from videos.pipeline.steering import cancel
-
-        return cancel(self)
+        return self._steering.cancel(self)
 
 
 class StorageDeletion(models.Model):

@@ -12,43 +12,6 @@ from videos.pipeline.functions import active, joinable, locked, resuming
 from videos.pipeline.stages import stages
 
 
-def cancel(video: Video) -> bool:
-    """Stop a video's run: a waiting one at once, a running one at its next step."""
-    with transaction.atomic():
-        found = locked(video.pk)
-        run = active(found) if found else None
-        if run is not None:
-            runs.request_cancellation(run)
-    admission.admit()
-    return run is not None
-
-
-def reprocess(video: Video, from_stage: str | None, *, force: bool = False) -> Run:
-    """Send the event that processes a video again; return the run that it started.
-
-    Raises:
-        ValueError: for a stage that cannot be reprocessed from, or a video that cannot.
-    """
-    video.refresh_from_db()
-    stage = from_stage or resumable_stage(video)
-    if stage not in restartable_stages():
-        raise ValueError(f"There is no stage {stage!r}: {', '.join(restartable_stages())}.")
-    data: dict[str, object] = {"video_id": video.pk, "creator_id": video.creator_id}
-    if stage == "transcribe":
-        data |= transcribe_data(video)
-        data |= {"again": from_stage is not None, "force": force}
-    elif stage == "chunk":
-        data["force"] = force
-    event = events.send(stages[stage].event, data)
-    started = Run.objects.filter(event=event).first() or next(iter(dispatch(event.pk)), None)
-    run = started or joinable(video)
-    if run is None and (kept := SetAside.objects.filter(item_id=event.pk).first()):
-        raise ValueError(f"{video} was set aside, and will be retried by itself: {kept.error}")
-    if run is None:
-        raise ValueError(f"{video} has nothing to {stage}: reprocess it from an earlier stage.")
-    return run
-
-
 def restartable_stages() -> list[str]:
     """Return the stages from which a person can ask to process again, in their order."""
     return [name for name in stages if stages[name].event]
@@ -75,3 +38,45 @@ def transcribe_data(video: Video) -> dict[str, object]:
         "original_filename": video.original_filename,
         "language": video.language or None,
     }
+
+
+class PipelineSteering:
+    """What `Video.reprocess` and `Video.cancel` do."""
+
+    def cancel(self, video: Video) -> bool:
+        """Stop a video's run: a waiting one at once, a running one at its next step."""
+        with transaction.atomic():
+            found = locked(video.pk)
+            run = active(found) if found else None
+            if run is not None:
+                runs.request_cancellation(run)
+        admission.admit()
+        return run is not None
+
+    def reprocess(self, video: Video, from_stage: str | None, *, force: bool = False) -> Run:
+        """Send the event that processes a video again; return the run that it started.
+
+        Raises:
+            ValueError: for a stage that cannot be reprocessed from, or a video that cannot.
+        """
+        video.refresh_from_db()
+        stage = from_stage or resumable_stage(video)
+        if stage not in restartable_stages():
+            raise ValueError(f"There is no stage {stage!r}: {', '.join(restartable_stages())}.")
+        data: dict[str, object] = {"video_id": video.pk, "creator_id": video.creator_id}
+        if stage == "transcribe":
+            data |= transcribe_data(video)
+            data |= {"again": from_stage is not None, "force": force}
+        elif stage == "chunk":
+            data["force"] = force
+        event = events.send(stages[stage].event, data)
+        started = Run.objects.filter(event=event).first() or next(iter(dispatch(event.pk)), None)
+        run = started or joinable(video)
+        if run is None and (kept := SetAside.objects.filter(item_id=event.pk).first()):
+            raise ValueError(f"{video} was set aside, and will be retried by itself: {kept.error}")
+        if run is None:
+            raise ValueError(f"{video} has nothing to {stage}: reprocess it from an earlier stage.")
+        return run
+
+
+Video._steering = PipelineSteering()
