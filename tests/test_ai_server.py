@@ -3,35 +3,43 @@
 import base64
 import http.client
 import json
+import shutil
 import socket
 import subprocess
 import sys
 import time
+from contextlib import closing, contextmanager
 from urllib.parse import urlsplit
 
 import numpy as np
 import openai
 import pytest
+from uuid6 import uuid7
 
 from chronos.embedded import speech_models
 from tests.conftest import PROJECT
 from tests.media import run_ffmpeg
+from videos.ai.capabilities import WHISPER
+from videos.ai.transcription import OpenAITranscriber, Request
 from videos.audio.ffmpeg import ffmpeg_path
+from videos.exceptions import Misconfigured
 
 KEY = "the key of this server"
 MODEL = "chronos-local-stt"
 
 
-@pytest.fixture(scope="module")
-def api(tmp_path_factory):
+@contextmanager
+def served(data, model_folder):
+    """A client of a server with that model."""
     listener = socket.create_server(("127.0.0.1", 0))
-    key = tmp_path_factory.mktemp("data") / "ai.key"
+    key = data / "ai.key"
     key.write_text(KEY)
-    arguments = [listener.fileno(), key, speech_models.find("", PROJECT), MODEL]
+    arguments = [listener.fileno(), key, model_folder, MODEL]
     process = subprocess.Popen(
         [sys.executable, "-m", "chronos.embedded.ai_server", *map(str, arguments)],
         cwd=PROJECT,
         pass_fds=[listener.fileno()],
+        stderr=subprocess.DEVNULL,
     )
     url = f"http://127.0.0.1:{listener.getsockname()[1]}/v1"
     with openai.OpenAI(base_url=url, api_key=KEY, max_retries=0, timeout=60) as client:
@@ -39,6 +47,12 @@ def api(tmp_path_factory):
     process.terminate()
     process.wait(20)
     listener.close()
+
+
+@pytest.fixture(scope="module")
+def api(tmp_path_factory):
+    with served(tmp_path_factory.mktemp("data"), speech_models.find("", PROJECT)) as client:
+        yield client
 
 
 @pytest.fixture(scope="module")
@@ -200,3 +214,33 @@ def test_nobody_is_answered_but_who_shows_the_key(api, headers, status, code):
 
     assert answer.status == status
     assert (body["error"]["code"] if code else None) == code
+
+
+def test_a_model_that_cannot_be_loaded_is_the_operators_to_correct(tmp_path, speech, settings):
+    """Its files are there, and damaged: the server lives, and says so instead of dying of it."""
+    broken = tmp_path / "model"
+    shutil.copytree(speech_models.find("", PROJECT), broken)
+    (broken / "model.bin").write_bytes(b"no model" * 1_000)
+
+    with served(tmp_path, broken) as client:
+        assert client.embeddings.create(model="chronos-local-embed", input="still here").data
+        settings.CHRONOS_TRANSCRIPTION_BASE_URL = str(client.base_url)
+        settings.CHRONOS_TRANSCRIPTION_API_KEY = KEY
+        with closing(OpenAITranscriber()) as transcriber, pytest.raises(Misconfigured) as raised:
+            transcriber.transcribe(
+                _flac(speech, tmp_path),
+                request=Request(WHISPER),
+                duration_s=7.0,
+                model=MODEL,
+                call_id=uuid7(),
+                within_s=60,
+            )
+
+    assert "CHRONOS_LOCAL_STT_MODEL" in str(raised.value)
+    assert "OPENAI" not in str(raised.value)
+
+
+def _flac(speech, folder):
+    path = folder / "speech.flac"
+    subprocess.run([ffmpeg_path(), "-v", "error", "-i", speech, path], check=True)
+    return path

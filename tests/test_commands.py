@@ -3,14 +3,16 @@
 import json
 import subprocess
 import sys
+from datetime import timedelta
 
 import pytest
 from django.db import connection
+from django.utils import timezone
 
 from tests.conftest import PROJECT, ended, worker_environment
 from tests.media import make_audio
 from tests.rows import completed_video
-from videos.models import Event, Revision, Run, Video
+from videos.models import Event, Revision, Run, Video, Worker
 from videos.pipeline.estimate import estimate
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -267,3 +269,55 @@ def test_the_same_video_twice_is_deleted_once(creator):
 
 def test_a_limit_beyond_all_rows_is_wrong_usage():
     manage("runs", "--limit", "9" * 25, code=2)
+
+
+def test_ingest_starts_a_worker_of_its_own_once_the_one_it_counted_on_is_gone(tmp_path):
+    make_audio(tmp_path / "talk.flac", 9)
+    ending = timezone.now() - timedelta(seconds=7)
+    Worker.objects.create(pid=1, host="elsewhere", threads=1, last_seen=ending)
+
+    (video,) = manage(
+        *("ingest", tmp_path / "talk.flac", "--creator", "ada", "--create-creator"),
+        *("--wait", "--json"),
+    )["videos"]
+
+    assert video["status"] == "completed"
+    assert "one is started for as long as this command waits" in manage.stderr
+
+
+def test_what_a_video_is_warned_of_is_printed_for_people(creator):
+    video = completed_video(creator)
+    warnings = [
+        {"code": "truncated_media", "message": "It was cut off.", "start": None, "end": None},
+        {"code": "suspicious_text", "message": "It repeats.", "start": 65.2, "end": 70},
+    ]
+    Video.objects.update(warnings=warnings)
+
+    listed, shown = manage("status"), manage("status", video.pk)
+
+    assert "truncated_media: It was cut off." in listed
+    assert "and 1 more: see --json" in listed
+    assert "suspicious_text: 1:05 It repeats." in shown
+
+
+def test_a_video_without_a_transcript_has_none_to_print(upload):
+    video = upload()
+    Video.objects.update(status="failed", error="The file is empty.")
+
+    assert manage("transcript", video.pk, "--format", "vtt", code=1) == ""
+    assert "has no transcript, it is failed: The file is empty." in manage.stderr
+    assert manage("transcript", video.pk, "--json")["segments"] == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("usage", "--since", "1.11.2026"), "is not a date, such as 2026-11-01"),
+        (("ingest", "x", "--creator", "a", "--language", "xx"), "is not an ISO 639-1 code"),
+        (("ingest", "x", "--creator", "a", "--language", "EN"), "is not an ISO 639-1 code"),
+    ],
+)
+def test_a_wrong_argument_is_explained(arguments, said):
+    manage(*arguments, code=2)
+
+    assert said in manage.stderr

@@ -160,3 +160,12 @@ def test_equal_texts_are_embedded_once_in_a_call(upload, worker, openai):
 
     (call,) = openai.embedded()
     assert len(call.inputs) == len(set(call.inputs)) == 2
+
+
+@pytest.mark.parametrize(("given", "stored"), [("", "de"), ("en", "en")])
+def test_the_language_in_a_header_counts_unless_the_video_has_one(upload, worker, given, stored):
+    text = VTT.replace("WEBVTT\n", "WEBVTT\nKind: captions\nLanguage: de-AT\n")
+
+    video = ended(upload(captions=captions(text), language=given))
+
+    assert (video.status, video.detected_language) == ("completed", stored)

@@ -21,6 +21,7 @@ import os
 import signal
 import socket
 import tempfile
+from contextlib import suppress
 from functools import cache, partial
 from pathlib import Path
 from typing import Any, NoReturn
@@ -42,6 +43,8 @@ from videos.audio.decoding import decode
 from videos.audio.splitting import SAMPLE_RATE
 from videos.exceptions import ChronosError
 from videos.text import languages
+
+logger = logging.getLogger(__name__)
 
 _MAX_UPLOAD_BYTES = 26_214_400
 _MAX_INPUTS = 2_048
@@ -130,7 +133,9 @@ def transcriptions(request: HttpRequest) -> HttpResponse:
     if language and not _recognizer().knows(language):
         raise BadRequest(
             f"{_arguments().model_name} does not know the language {language!r}. Set "
-            "CHRONOS_LOCAL_STT_MODEL to a model of many languages, such as small."
+            "CHRONOS_LOCAL_STT_MODEL to a model of many languages, such as small, end what still "
+            "runs with this one (manage.py services stop), and reprocess the video.",
+            code="misconfigured",
         )
     with tempfile.NamedTemporaryFile() as copy:
         for block in upload.chunks():
@@ -251,9 +256,9 @@ def _check_model(model: object, known: str) -> None:
         raise BadRequest(
             f"The model {model!r} does not exist here; this server has {known}. To use another, "
             "name its server or set OPENAI_API_KEY. After a change of CHRONOS_LOCAL_STT_MODEL, end "
-            "what still runs with the old one (manage.py services stop).",
+            "what still runs with the old one (manage.py services stop). Then reprocess the video.",
             status=404,
-            code="model_not_found",
+            code="misconfigured",
         )
 
 
@@ -266,7 +271,22 @@ def _decode(path: Path) -> Any:
 
 @cache
 def _recognizer() -> Recognizer:
-    return Recognizer(_arguments().model_folder)
+    """Return the loaded model.
+
+    Raises:
+        BadRequest: if it cannot be loaded; the server lives on, and says so to whoever asks.
+    """
+    folder = _arguments().model_folder
+    try:
+        return Recognizer(folder)
+    except Exception as error:  # Whatever CTranslate2 finds wrong with a model's files.
+        logger.exception("The model in %s cannot be loaded.", folder)
+        raise BadRequest(
+            f"The model in {folder} cannot be loaded: {error}. Correct CHRONOS_LOCAL_STT_MODEL, "
+            "end what still runs with this one (manage.py services stop), and reprocess the video.",
+            status=503,
+            code="misconfigured",
+        ) from None
 
 
 @cache
@@ -310,7 +330,8 @@ def main() -> None:
         LOGGING_CONFIG=None,
     )
     django.setup()
-    _recognizer()
+    with suppress(BadRequest):
+        _recognizer()
     _word_llama()
     signal.signal(signal.SIGTERM, _end)
     waitress.serve(

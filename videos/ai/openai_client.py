@@ -35,7 +35,9 @@ _OPENAI_URL = "https://api.openai.com/v1"
 _CONNECT_TIMEOUT_S = 10.0
 _DEFAULT_RETRY_AFTER_S = 5.0
 _MAX_RETRY_AFTER_S = 3600.0
-_SHOWN_CHARACTERS = 300
+_SHOWN_CHARACTERS = 500
+#: What the embedded AI server calls an error whose message says all that there is to do.
+_MISCONFIGURED = "misconfigured"
 _MAX_AMOUNT = 1e9
 #: 2,048 vectors of 4,000 dimensions as base64 are 44 MB, of 1,536 written out 64 MB; a second of
 #: speech is a few hundred bytes.
@@ -142,6 +144,8 @@ def _translate_status(
     status = error.status_code
     said = _message(error, api_key)
     prefix = service.upper()
+    if getattr(error, "code", None) == _MISCONFIGURED:
+        return Misconfigured(said, http_status=status)
     if status in (401, 403):
         return Unauthorized(
             f"The {service} service at {where} refused the API key (HTTP {status}: {said}). "

@@ -22,6 +22,7 @@ from django.db.models import Model, QuerySet
 
 from videos.documents import with_runs
 from videos.models import Video
+from videos.text.timecodes import clock
 
 #: SQLSTATE of a table that does not exist.
 _UNDEFINED_TABLE = "42P01"
@@ -128,6 +129,15 @@ class ReportingCommand(BaseCommand):
 
     def conclude(self, document: Any, **options: Any) -> None:
         """Raise what the command ends with once its document is printed; nothing, mostly."""
+
+    def show_warnings(self, video: dict[str, Any], limit: int = 10) -> None:
+        """Print what a video document warns of, each with its seconds."""
+        warnings = video["warnings"]
+        for warning in warnings[:limit]:
+            at = "" if warning["start"] is None else f"{clock(warning['start'])} "
+            self.stdout.write(f"    {warning['code']}: {at}{warning['message']}")
+        if len(warnings) > limit:
+            self.stdout.write(f"    and {len(warnings) - limit} more: see --json")
 
     def say(self, message: str) -> None:
         """Tell something that is not the result."""

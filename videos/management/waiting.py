@@ -6,8 +6,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import IO, Any
 from uuid import UUID
 
@@ -16,9 +15,11 @@ from tqdm import tqdm
 
 from videos.durable.capacity import live_slots
 from videos.local import sandbox
+from videos.management.reporting import Failed
 from videos.models import Run, Video
 
 _LOOK_S = 0.2
+_WORKER_LOOK_S = 1.0
 _STOP_WITHIN_S = 15
 _ENDED = {Video.Status.COMPLETED, Video.Status.FAILED, Video.Status.CANCELLED}
 
@@ -57,22 +58,47 @@ def stop(process: subprocess.Popen[bytes]) -> None:
         process.wait()
 
 
-@contextmanager
-def worker_at_hand(say: Callable[[str], None]) -> Iterator[None]:
-    """Make sure that a worker lives while the block runs."""
-    if live_slots():
-        yield
-        return
-    say("No worker is running: one is started for as long as this command waits.")
-    worker = start_worker(1, 8, subprocess.DEVNULL)
-    try:
-        yield
-    finally:
-        stop(worker)
+class OwnWorker:
+    """A worker that is started once no other lives, and ends with the block."""
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self._say = say
+        self._process: subprocess.Popen[bytes] | None = None
+        self._next_look = 0.0
+
+    def __enter__(self) -> OwnWorker:
+        self.ensure()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._process is not None:
+            stop(self._process)
+
+    def ensure(self) -> None:
+        """Look now and then whether a worker lives; one that just ended counts for 10 s.
+
+        Raises:
+            Failed: if the worker that was started here has ended by itself.
+        """
+        now = time.monotonic()
+        if now < self._next_look:
+            return
+        self._next_look = now + _WORKER_LOOK_S
+        if self._process is not None:
+            if (code := self._process.poll()) is not None:
+                raise Failed(f"The worker that was started for this command exited with {code}.")
+            return
+        if live_slots():
+            return
+        self._say("No worker is running: one is started for as long as this command waits.")
+        self._process = start_worker(1, 8, subprocess.DEVNULL)
 
 
-def wait_for(video_ids: Sequence[UUID]) -> None:
-    """Return once every video has ended, showing how far they are on a terminal."""
+def wait_for(video_ids: Sequence[UUID], look: Callable[[], object] = lambda: None) -> None:
+    """Return once every video has ended, showing how far they are on a terminal.
+
+    `look` is called all the while, for whoever keeps a worker alive.
+    """
     with tqdm(
         total=100 * len(video_ids),
         disable=not sys.stderr.isatty(),
@@ -90,9 +116,10 @@ def wait_for(video_ids: Sequence[UUID]) -> None:
             bar.set_postfix_str(f"{len(ended)}/{len(rows)} {working}")
             if len(ended) == len(rows):
                 return
+            look()
             time.sleep(_LOOK_S)
 
 
-def wait_for_runs(runs: Sequence[Run]) -> None:
+def wait_for_runs(runs: Sequence[Run], look: Callable[[], object]) -> None:
     """Return once the videos of these runs have ended."""
-    wait_for([run.video_id for run in runs if run.video_id])
+    wait_for([run.video_id for run in runs if run.video_id], look)

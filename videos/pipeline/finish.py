@@ -147,7 +147,8 @@ def _warnings(transcript: Transcript) -> list[dict[str, Any]]:
         warnings.append(
             warning(
                 "truncated_media",
-                "The file is damaged or was cut off: what could be decoded was transcribed.",
+                "The file is damaged, was cut off, or has another file behind its end: what could "
+                "be decoded of it was transcribed. Join files by muxing, not byte by byte.",
             )
         )
     for segment in transcript.segments.exclude(doubt=""):

@@ -21,6 +21,7 @@ _ARROW = r"(?:\s*(?:[-–—−=~]{0,3}\s?(?:>|&gt;)|→|[-–—−]{1,3})\s*|\
 _TIMING = re.compile(rf"\s*{_TIME}({_ARROW}){_TIME}(?:\s.*)?$")
 #: What begins or ends like a line of times, and is not one.
 _BROKEN_TIMING = re.compile(r"\s*-?\d+\s*[:.,]\s*\d.*(?:-->|->|—>|→)|.*-->\s*-?\d+\s*[:.,]\s*\d")
+_VTT_LANGUAGE = re.compile(r"^Language:\s*([A-Za-z]{2})(?:-\w+)*\s*$", re.MULTILINE)
 _NUMBER = re.compile(r"\s*\d{1,9}\s*$")
 _VTT_BLOCK = re.compile(r"(?:NOTE|STYLE|REGION)(?:\s|$)")
 _VOICE = re.compile(r"<v(?:\.[^\s<>]*)?\s([^<>]*)>")
@@ -49,6 +50,13 @@ class _Block:
     line: int
     times: tuple[float, float] | None
     lines: list[str]
+
+
+def language(text: str) -> str:
+    """Return the ISO 639-1 code that the header of a WebVTT file names; "" for none."""
+    header, _, _ = text.replace("\r\n", "\n").partition("\n\n")
+    named = _VTT_LANGUAGE.search(header) if header.lstrip("\ufeff").startswith("WEBVTT") else None
+    return named[1].lower() if named else ""
 
 
 def read(text: str) -> tuple[list[Caption], list[Repair]]:

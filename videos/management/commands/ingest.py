@@ -8,6 +8,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+import langcodes
 from django.contrib.auth import get_user_model
 from django.core.exceptions import ValidationError
 from django.core.files import File
@@ -23,7 +24,7 @@ from videos.management.reporting import (
     find_creator,
     find_videos,
 )
-from videos.management.waiting import wait_for, worker_at_hand
+from videos.management.waiting import OwnWorker, wait_for
 from videos.models import Video
 from videos.models.video import check_captions
 
@@ -67,10 +68,10 @@ class Command(ReportingCommand):
         files = [file for path in options["paths"] for file in _files(path)]
         captions = _captions(options["captions"], len(files)) if options["captions"] else None
         creator = _creator(options["creator"], create=options["create_creator"])
-        with worker_at_hand(self.say) if options["wait"] else nullcontext():
+        with OwnWorker(self.say) if options["wait"] else nullcontext() as worker:
             ids = [self._ingest(file, creator, captions, options).pk for file in files]
-            if options["wait"]:
-                wait_for(ids)
+            if worker is not None:
+                wait_for(ids, worker.ensure)
             elif not live_slots():
                 self.say("No worker is running: start one by `manage.py rundramatiq`.")
         return {"videos": [video_document(video) for video in find_videos(map(str, ids))]}
@@ -91,6 +92,7 @@ class Command(ReportingCommand):
         for video in document["videos"]:
             reason = f": {video['error']}" if video["error"] else ""
             self.stdout.write(f"{video['id']}  {video['status']:<12}  {video['title']}{reason}")
+            self.show_warnings(video)
 
     def conclude(self, document: Any, **options: Any) -> None:
         failed = [video for video in document["videos"] if video["status"] != "completed"]
@@ -142,7 +144,7 @@ def _captions(named: str, videos: int) -> ContentFile[bytes]:
 
 def language(text: str) -> str:
     """Return an ISO 639-1 code, for argparse to refuse anything else."""
-    if not re.fullmatch(r"[a-z]{2}", text):
+    if not re.fullmatch(r"[a-z]{2}", text) or not langcodes.Language.get(text).is_valid():
         raise ArgumentTypeError(f"{text!r} is not an ISO 639-1 code, such as en")
     return text
 

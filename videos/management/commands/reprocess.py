@@ -18,7 +18,7 @@ from videos.management.reporting import (
     find_creator,
     find_videos,
 )
-from videos.management.waiting import wait_for_runs, worker_at_hand
+from videos.management.waiting import OwnWorker, wait_for_runs
 from videos.models import Run, Video
 from videos.pipeline import steering
 from videos.pipeline.estimate import estimate
@@ -69,12 +69,12 @@ class Command(ReportingCommand):
         }
         if options["dry_run"]:
             return document
-        with worker_at_hand(self.say) if options["wait"] else nullcontext():
+        with OwnWorker(self.say) if options["wait"] else nullcontext() as worker:
             with admission.admitting_once():
                 runs = list(self._started(videos, options))
             document["runs"] = [str(run.pk) for run in runs]
-            if options["wait"]:
-                wait_for_runs(runs)
+            if worker is not None:
+                wait_for_runs(runs, worker.ensure)
         return document
 
     def _selected(self, options: dict[str, Any]) -> list[Video]:

@@ -87,6 +87,8 @@ class Command(ReportingCommand):
                 f"{video['id']}  {video['status']:<12} {video['progress']:>4.0%}  "
                 f"{video['creator']:<12}  {video['title']}  {note}".rstrip()
             )
+            # Of a list, how many there are; of videos that were named, all that is known.
+            self.show_warnings(video, limit=10 if options["videos"] else 1)
         runs = ", ".join(f"{count} {state}" for state, count in document["runs"].items())
         self.stdout.write(f"runs: {runs or 'none'}; workers: {len(document['workers'])}")
         for breaker in document["breakers"]:

@@ -7,7 +7,7 @@ from typing import Any
 from django.core.management.base import CommandParser
 
 from videos.documents import FORMATS, serving_segments, transcript_document
-from videos.management.reporting import ReportingCommand, find_videos
+from videos.management.reporting import Failed, ReportingCommand, find_videos
 
 
 class Command(ReportingCommand):
@@ -25,6 +25,9 @@ class Command(ReportingCommand):
         (video,) = find_videos([options["video"]])
         if options["as_json"] or options["format"] == "json":
             return transcript_document(video)
+        if video.revision_id is None:
+            why = f": {video.error}" if video.error else ""
+            raise Failed(f"{video} has no transcript, it is {video.status}{why}", code="not_found")
         return FORMATS[options["format"]](serving_segments(video))
 
     def show(self, document: Any, **options: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from argparse import ArgumentTypeError
 from datetime import date
 from typing import Any
 
@@ -24,8 +25,8 @@ class Command(ReportingCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)
         parser.add_argument("--creator", help="Only this creator.")
-        parser.add_argument("--since", type=date.fromisoformat, help="Inclusive, YYYY-MM-DD.")
-        parser.add_argument("--until", type=date.fromisoformat, help="Exclusive, YYYY-MM-DD.")
+        parser.add_argument("--since", type=day, help="Inclusive, YYYY-MM-DD.")
+        parser.add_argument("--until", type=day, help="Exclusive, YYYY-MM-DD.")
         parser.add_argument("--csv", action="store_true", dest="as_csv")
 
     def perform(self, **options: Any) -> Any:
@@ -49,3 +50,11 @@ class Command(ReportingCommand):
             )
         if not document["rows"]:
             self.stdout.write("Nothing was used.")
+
+
+def day(text: str) -> date:
+    """Return a date, for argparse to refuse anything else."""
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise ArgumentTypeError(f"{text!r} is not a date, such as 2026-11-01") from None

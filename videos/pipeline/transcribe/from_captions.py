@@ -27,7 +27,7 @@ def take_captions(claim: Claim, video: Video, revision: Revision, folder: Path) 
     with steps.step(claim, "captions") as step:
         source, _ = storage.fetch(video, folder, claim)
         found = ffmpeg.probe(source)
-        cues, repairs = _read(video)
+        cues, repairs, language = _read(video)
         last_ms = max(round(cue.end * 1000) for cue in cues)
         duration_ms = found.announced_ms or max(found.duration_ms or 0, last_ms)
         recognized = [
@@ -49,7 +49,9 @@ def take_captions(claim: Claim, video: Video, revision: Revision, folder: Path) 
             )
             Revision.objects.filter(pk=revision.pk).update(transcript=transcript)
             statuses.measured(video.pk, duration_ms=duration_ms)
-            segments.store(run, transcript, recognized, language=video.language, coverage=None)
+            segments.store(
+                run, transcript, recognized, language=video.language or language, coverage=None
+            )
             steps.finish(run, step, {"cues": len(recognized)})
             runs.advance(run)
 
@@ -60,7 +62,7 @@ def _doubt(cue: captions.Caption, announced_ms: int | None) -> str:
     return confidence.PAST_END if is_past else ""
 
 
-def _read(video: Video) -> tuple[list[captions.Caption], list[captions.Repair]]:
+def _read(video: Video) -> tuple[list[captions.Caption], list[captions.Repair], str]:
     assert video.captions.name is not None
     content = storage.read_whole(video, video.captions.name, MAX_CAPTION_BYTES)
     try:
@@ -70,4 +72,4 @@ def _read(video: Video) -> tuple[list[captions.Caption], list[captions.Repair]]:
         raise UnreadableCaptions(
             f"The captions cannot be used. {error} Upload the video again with others, or without."
         ) from None
-    return cues, guesses + repairs
+    return cues, guesses + repairs, caption_reader.language(text)
