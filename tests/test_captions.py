@@ -9,15 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from videos.text import caption_reader, encodings
-from videos.text.captions import (
-    MAX_COLUMNS,
-    BadCaptions,
-    Caption,
-    as_srt,
-    as_txt,
-    as_vtt,
-    laid_out,
-)
+from videos.text.caption_writer import MAX_COLUMNS, as_srt, as_txt, as_vtt, laid_out
+from videos.text.captions import BadCaptions, Caption
 
 
 def read(text):
@@ -210,7 +203,7 @@ def test_srt_text_after_an_empty_line_is_not_lost():
 def test_more_cues_than_a_day_has_are_refused():
     cue = "00:01.000 --> 00:02.000\nWord\n\n"
 
-    with pytest.raises(BadCaptions, match="than the 100000"):
+    with pytest.raises(BadCaptions, match="more than 100000 cues"):
         read("WEBVTT\n\n" + cue * 100_001)
 
 

@@ -31,10 +31,11 @@ ROOMS = {
     "surfaces": {
         *("videos.actors", "videos.admin", "videos.apps", "videos.brokers", "videos.checks"),
         *("videos.management", "videos.middleware", "videos.receivers", "videos.stages"),
+        *("videos.pages", "videos.templatetags", "videos.urls"),
     },
 }
 PURE = (
-    *("text.captions", "text.chunking", "text.counting", "text.ranking"),
+    *("text.captions", "text.caption_writer", "text.chunking", "text.counting", "text.ranking"),
     *("audio.splitting", "audio.stitching", "audio.confidence", "audio.ffmpeg_output"),
     *("durable.retries", "ai.capabilities"),
 )

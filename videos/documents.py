@@ -18,12 +18,12 @@ from videos.models import (
     Step,
     Video,
 )
-from videos.text import captions
+from videos.text import caption_writer
 
 #: Below this share of progress an estimate of the time left would be a guess.
 _MIN_PROGRESS = 0.02
 
-FORMATS = {"txt": captions.as_txt, "srt": captions.as_srt, "vtt": captions.as_vtt}
+FORMATS = {"txt": caption_writer.as_txt, "srt": caption_writer.as_srt, "vtt": caption_writer.as_vtt}
 
 
 def with_runs(videos: QuerySet[Video]) -> QuerySet[Video]:

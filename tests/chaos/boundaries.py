@@ -31,7 +31,7 @@ from videos.durable import claims
 VIDEOS = f"{os.sep}videos{os.sep}"
 #: Functions that do something for whoever calls them: their callers name the boundary.
 FRAMES = {
-    *("claims.guard", "enqueue.enqueue", "brokers.enqueue", "brokers.wake", "brokers.ack"),
+    *("claims.guard", "messages.enqueue", "brokers.enqueue", "brokers.wake", "brokers.ack"),
     *("admission.admit", "admission._enqueue", "steps.finish", "steps.begin", "steps.step"),
     *(
         "breaker.record",

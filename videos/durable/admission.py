@@ -29,7 +29,7 @@ from videos.conf import conf
 from videos.durable import runs as lifecycle
 from videos.durable import transactions
 from videos.durable.capacity import Capacity
-from videos.durable.enqueue import enqueue
+from videos.durable.messages import enqueue
 from videos.durable.models import Run
 from videos.durable.transactions import after_commit
 from videos.exceptions import Yielded

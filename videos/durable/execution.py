@@ -18,7 +18,7 @@ from dramatiq.middleware import SkipMessage
 
 from videos.durable import admission, quarantine, runs, set_aside, steps
 from videos.durable.claims import Claim, claimed, lock_run
-from videos.durable.enqueue import enqueue
+from videos.durable.messages import enqueue
 from videos.durable.models import Run, SetAside, Step
 from videos.durable.registry import Stage, registry
 from videos.durable.retries import Fail, Wait, waits

@@ -20,7 +20,7 @@ from dramatiq.middleware import SkipMessage
 
 from videos.durable import runs
 from videos.durable.claims import lock_run
-from videos.durable.enqueue import enqueue
+from videos.durable.messages import enqueue
 from videos.durable.models import Run
 from videos.durable.transactions import after_commit
 from videos.exceptions import WorkerLost

@@ -15,7 +15,7 @@ from videos.conf import conf
 from videos.durable import admission, runs, set_aside
 from videos.durable.capacity import Capacity
 from videos.durable.claims import lock_run
-from videos.durable.enqueue import sendable_stages
+from videos.durable.messages import sendable_stages
 from videos.durable.models import Run, Worker
 from videos.durable.paid import ledger
 from videos.durable.registry import registry
@@ -23,7 +23,7 @@ from videos.exceptions import Misconfigured, WorkerLost
 
 #: Deaths under one run, with no step finished in between, that end it. After two it is in
 #: quarantine, where its end is told by its worker; here are those that took their worker along.
-_MAX_DEATHS = 10
+_HOPELESS_DEATHS = 10
 #: Messages of a run that nobody knows how to execute: about two minutes, in which a deployment
 #: may still bring the workers that know.
 _MAX_REQUEUES_UNKNOWN = 12
@@ -46,7 +46,7 @@ def _expired() -> QuerySet[Run]:
 
 def _repair_leases() -> list[Run]:
     """Take runs from dead workers; end those that were cancelled, or kill worker after worker."""
-    hopeless = Q(cancel_requested=True) | Q(deaths__gte=_MAX_DEATHS - 1)
+    hopeless = Q(cancel_requested=True) | Q(deaths__gte=_HOPELESS_DEATHS - 1)
     set_aside.each_run(_expired().filter(hopeless), _end_if_hopeless, limit=_MAX_AT_ONCE)
     return set_aside.each_run(_expired(), _take_over, limit=_MAX_AT_ONCE)
 
@@ -64,8 +64,8 @@ def _end_if_hopeless(expired: list[Run]) -> list[Run]:
             runs.fail(
                 run,
                 WorkerLost.code,
-                f"The worker died {_MAX_DEATHS} times in the stage {run.stage}, each time before "
-                "it finished a step. Most often it ran out of memory: look at its log, then "
+                f"The worker died {_HOPELESS_DEATHS} times in the stage {run.stage}, each time "
+                "before it finished a step. Most often it ran out of memory: look at its log, then "
                 "reprocess the video.",
             )
     return []

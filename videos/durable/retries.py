@@ -5,12 +5,11 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from videos.durable.backoff import delay_s
 from videos.exceptions import ChronosError, CircuitOpen
 
 #: Retries after the first attempt.
 DEFAULT_RETRIES = 3
-#: A delay is lengthened by up to this share, so that runs that failed together part ways.
-_JITTER = 0.1
 
 
 @dataclass(frozen=True)
@@ -69,22 +68,11 @@ def decide(
             return Wait(error.waits_for, error.retry_after_s, behind)
         if error.permanent:
             return Fail()
-    delay = _delay_s(failures + 1, policy, chance)
-    return Fail() if delay is None else Retry(delay)
+    if failures >= policy.retries:
+        return Fail()
+    return Retry(delay_s(failures + 1, policy.backoff_s, policy.cap_s, chance))
 
 
 def waits(error: BaseException) -> bool:
     """Whether an error is nobody's fault in the run, which then waits and spends no retry."""
     return isinstance(error, ChronosError) and bool(error.waits_for)
-
-
-def _delay_s(failures: int, policy: RetryPolicy, chance: float) -> float | None:
-    """Return the seconds until the next attempt, or None when there is none left.
-
-    `failures` counts the attempts that failed, this one included: 1, 2, 4, … times the backoff,
-    at most the cap.
-    """
-    if failures > policy.retries:
-        return None
-    delay: float = min(policy.backoff_s * 2.0 ** (failures - 1), policy.cap_s)
-    return delay * (1 + _JITTER * chance)

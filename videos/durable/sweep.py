@@ -14,7 +14,7 @@ from django.db.models import QuerySet, Value
 from django.db.models.functions import Now
 
 from videos.durable import admission, dispatch, repairs, set_aside, transactions
-from videos.durable.enqueue import enqueue
+from videos.durable.messages import enqueue
 from videos.durable.models import Event, Run, SetAside
 from videos.durable.registry import registry
 from videos.durable.transactions import after_commit, is_lost

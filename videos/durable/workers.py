@@ -19,7 +19,7 @@ from uuid6 import uuid7
 
 from videos.conf import conf
 from videos.durable import claims, heartbeat, runs, sweep
-from videos.durable.enqueue import enqueue
+from videos.durable.messages import enqueue
 from videos.durable.models import Worker
 from videos.durable.transactions import is_lost
 from videos.exceptions import Signal

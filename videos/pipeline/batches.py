@@ -9,12 +9,14 @@ from functools import cached_property
 from uuid import UUID
 
 from videos.ai.embedding import EmbeddingLimits
-from videos.models import Chunk, Segment
+from videos.conf import conf
+from videos.models import Chunk, ProbedModel, Segment
 from videos.pipeline.vectors import Space
 from videos.text import chunking
 from videos.text.counting import estimate_tokens
 
 CHUNKS_PER_CALL = 20
+_LEARNED = "max_inputs"
 
 
 @dataclass(frozen=True)
@@ -89,3 +91,21 @@ def _targets(chunk: Chunk, segments: Sequence[Segment], limits: EmbeddingLimits)
         whole,
         *(Target(chunk, chunk.first_segment + position, text) for position, text in passages),
     ]
+
+
+def max_inputs(model: str) -> int:
+    """Return how many texts a request may hold: as set, or as the server's refusals taught."""
+    rows = ProbedModel.objects.filter(base_url=_base_url(), model=model)
+    learned: list[int] = list(rows.values_list(f"capability__{_LEARNED}", flat=True))
+    return min([conf().embedding_max_inputs, *filter(None, learned)])
+
+
+def remember_max_inputs(model: str, count: int) -> None:
+    """Have later requests hold no more than `count` texts."""
+    ProbedModel.objects.update_or_create(
+        base_url=_base_url(), model=model, defaults={"capability": {_LEARNED: count}}
+    )
+
+
+def _base_url() -> str:
+    return conf().embedding_base_url or ""

@@ -24,7 +24,7 @@ from videos.durable.transactions import is_lost
 from videos.exceptions import ChronosError, Rejected
 from videos.local.semaphores import acquired
 from videos.models import Call, Chunk, Embedding, Step
-from videos.pipeline import batches, input_limits, statuses
+from videos.pipeline import batches, statuses
 from videos.pipeline.batches import Batch, Target
 from videos.pipeline.vectors import (
     Space,
@@ -151,7 +151,7 @@ class _Embedding:
         come last.
         """
         left = sorted(unknown, key=lambda target: target.segment_index is None)
-        limit = input_limits.max_inputs(self.space.model)
+        limit = batches.max_inputs(self.space.model)
         is_learned = False
         while left:
             asked = left[:limit]
@@ -175,7 +175,7 @@ class _Embedding:
                     self._store(call, its, batch, None if is_last else asked, vectors, answer)
                 left = left[len(asked) :]
         if is_learned:
-            input_limits.remember(self.space.model, limit)
+            batches.remember_max_inputs(self.space.model, limit)
 
     def _step_of_some(self, batch: Batch, asked: list[Target]) -> AbstractContextManager[Step]:
         """Do a step for some of a batch's texts; with fewer of them it is the same step."""

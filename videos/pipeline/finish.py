@@ -11,7 +11,7 @@ from videos.audio import confidence
 from videos.audio.splitting import Interval
 from videos.durable import runs, steps, transactions
 from videos.durable.claims import Claim
-from videos.durable.enqueue import enqueue
+from videos.durable.messages import enqueue
 from videos.durable.transactions import after_commit
 from videos.exceptions import ChronosError
 from videos.models import (

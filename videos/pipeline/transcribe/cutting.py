@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +11,11 @@ import soundfile
 
 from videos.audio import ffmpeg
 from videos.audio.decoding import BLOCK_SAMPLES, decode
-from videos.audio.ffmpeg_output import Probe, Track
-from videos.audio.joins import holds_another_file
 from videos.audio.mixing import Samples
 from videos.audio.splitting import SAMPLE_RATE, Limits, Part, Splitter, levels_db
 from videos.conf import conf
 from videos.exceptions import TimedOut, UnreadableMedia
+from videos.pipeline.transcribe.media_file import MediaFile
 from videos.pipeline.transcribe.producer import AudioEnd, AudioProducer, CutPart
 
 _SAMPLES_PER_MS = SAMPLE_RATE // 1000
@@ -26,39 +24,6 @@ _DECODE_CPU_PER_MEDIA_S = 0.2
 _DECODE_CPU_S = 120
 #: Less than this, decoded from a file that breaks off, is noise of something else.
 _MIN_OF_BROKEN_MS = 1_000
-#: Pictures may go on for a while after the last sound; beyond this, sound is missing.
-_MIN_MISSING_MS = 2_000
-_MISSING_SHARE = 0.01
-
-
-@dataclass(frozen=True)
-class MediaFile:
-    """A local media file, what it says of itself, and its tracks that are transcribed."""
-
-    path: Path
-    probe: Probe
-    tracks: tuple[Track, ...]
-
-    @classmethod
-    def read(cls, path: Path, language: str) -> MediaFile:
-        """Read a file's header, and choose its tracks for a language.
-
-        Raises:
-            FileFault: if there is nothing that can be transcribed.
-        """
-        probe = ffmpeg.probe(path)
-        return cls(path, probe, probe.choose(language).used)
-
-    def is_cut_off(self, end_ms: int, cpu_s: int) -> bool:
-        """Whether audio that ends at `end_ms` does so because the file does, or another begins."""
-        announced_ms = self.probe.announced_ms
-        if announced_ms is not None and _is_early(end_ms, announced_ms):
-            # Films go on without a sound; a file that was cut off does not.
-            is_silent = self.probe.has_pictures and not _is_early(
-                ffmpeg.pictures_end_ms(self.path, cpu_s), announced_ms
-            )
-            return not is_silent
-        return holds_another_file(self.path)
 
 
 def cut_media(
@@ -89,10 +54,6 @@ def cut_media(
         return AudioEnd(end_ms, broken or source.is_cut_off(end_ms, cpu_s))
 
     return AudioProducer(folder, produce)
-
-
-def _is_early(end_ms: int, announced_ms: int) -> bool:
-    return announced_ms - end_ms > max(_MIN_MISSING_MS, announced_ms * _MISSING_SHARE)
 
 
 def cut_stored(

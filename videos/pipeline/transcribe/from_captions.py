@@ -12,7 +12,7 @@ from videos.exceptions import UnreadableCaptions
 from videos.models import Revision, Transcript, Video
 from videos.models.video import MAX_CAPTION_BYTES
 from videos.pipeline import segments, statuses, storage
-from videos.text import caption_reader, captions, encodings
+from videos.text import caption_reader, caption_writer, captions, encodings
 
 _TOLERANCE_MS = 2_000
 
@@ -35,7 +35,7 @@ def take_captions(claim: Claim, video: Video, revision: Revision, folder: Path) 
                 cue.start, cue.end, cue.text, cue.speaker, _doubt(cue, found.duration_ms)
             )
             for long in cues
-            for cue in captions.parted(long)
+            for cue in caption_writer.parted(long)
         ]
         with claim.guard() as run:
             transcript = Transcript.objects.create(

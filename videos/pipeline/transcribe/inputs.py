@@ -12,11 +12,10 @@ from videos.ai.capabilities import Capability
 from videos.audio.splitting import Limits
 from videos.conf import conf
 from videos.durable.claims import Claim
-from videos.exceptions import TooLong
 from videos.models import Glossary, Revision, Run, Transcript, Video
 from videos.pipeline import segments, statuses, storage
 from videos.pipeline.transcribe import cutting, deduplication, model_probe, recognition
-from videos.pipeline.transcribe.cutting import MediaFile
+from videos.pipeline.transcribe.media_file import MediaFile
 from videos.pipeline.transcribe.producer import AudioEnd, AudioProducer
 
 
@@ -117,7 +116,7 @@ class InputResolver:
     def _begin_with_file(self, path: Path, source_hash: str) -> Input:
         file = MediaFile.read(path, self._video.language)
         found = file.probe
-        _check_duration(found.announced_ms)
+        file.check_duration()
         storage.check_room(self._folder, found.announced_ms)
         model = conf().transcription_model
         capability = model_probe.known_capability(model) or model_probe.probe(
@@ -234,12 +233,3 @@ def _left_out(file: MediaFile, language: str) -> list[dict[str, Any]]:
         )
         for track in file.probe.choose(language).left_out
     ]
-
-
-def _check_duration(announced_ms: int | None) -> None:
-    limit = conf().max_duration_s
-    if announced_ms and announced_ms > limit * 1000:
-        raise TooLong(
-            f"The media is {announced_ms / 3_600_000:.1f} h long; the limit is "
-            f"{limit / 3600:g} h. Shorten it, or ask the operator to raise CHRONOS_MAX_DURATION_S."
-        )

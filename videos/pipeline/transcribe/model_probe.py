@@ -23,7 +23,7 @@ from videos.durable.claims import Claim
 from videos.durable.paid_calls import PaidCall
 from videos.exceptions import Rejected
 from videos.models import Call, ProbedModel, Step
-from videos.pipeline.transcribe.cutting import MediaFile
+from videos.pipeline.transcribe.media_file import MediaFile
 
 #: The first speech is looked for in so much of a recording at a time; so much of it is sent.
 _SEARCHED_S = 120

@@ -29,7 +29,7 @@ from videos.durable.claims import Claim, start_call
 from videos.durable.retries import waits
 from videos.exceptions import ChronosError, ClaimLost, Overdue
 from videos.models import AudioPart, Call, Run, Step, Transcript
-from videos.pipeline.transcribe import review
+from videos.pipeline.transcribe import listening
 from videos.pipeline.transcribe.producer import CutPart
 
 #: Retries of a part's call.
@@ -229,7 +229,7 @@ class Recognition:
         trust = _confidence(upload.part, segments, voiced)
         if first is None and trust < confidence.MIN_COVERAGE:
             # Music and noise are no speech that was missed, nor is text for them any.
-            voiced = review.voice_in_file(upload.part, upload.path)
+            voiced = listening.voice_in_file(upload.part, upload.path)
             trust = _confidence(upload.part, segments, voiced)
         if voiced is not None:
             result["voiced"] = voiced

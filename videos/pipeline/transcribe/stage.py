@@ -27,7 +27,7 @@ from videos.exceptions import ChronosError, MissingFile, SameContent
 from videos.local import workdirs
 from videos.models import AudioPart, Step, Transcript, Video
 from videos.pipeline import segments, statuses, storage
-from videos.pipeline.transcribe import deduplication, review
+from videos.pipeline.transcribe import deduplication, listening
 from videos.pipeline.transcribe.from_captions import take_captions
 from videos.pipeline.transcribe.inputs import (
     FromDuplicate,
@@ -264,7 +264,7 @@ class _Transcription:
 
     def _review(self) -> None:
         try:
-            review.review(self._claim, self._transcript, self._whole_audio)
+            listening.review(self._claim, self._transcript, self._whole_audio)
         except soundfile.SoundFileError as error:
             logger.warning(
                 "The audio of %s cannot be read, so its words are not aligned: %s",
