@@ -1,0 +1,261 @@
+"""The pages: what one may see, watched and found to the second, and nothing of anybody else's."""
+
+import re
+
+import pytest
+from django.core.files.base import ContentFile
+from django.urls import reverse
+
+from tests.rows import completed_video, spoken_video
+from videos.models import Run, Segment, Video
+from videos.pages.highlighting import highlighted
+from videos.urls import urlpatterns
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def ada(client, creator):
+    client.force_login(creator)
+    return client
+
+
+@pytest.fixture
+def grace(django_user_model):
+    return django_user_model.objects.create_user("grace", password="grace's password")
+
+
+def text(response):
+    return response.content.decode()
+
+
+def addresses(video):
+    """Every page there is, about one video where it is about one."""
+    for pattern in urlpatterns:
+        names = pattern.pattern.converters
+        values = {"video_id": video.pk, "kind": "vtt"}
+        yield reverse(f"videos:{pattern.name}", kwargs={name: values[name] for name in names})
+
+
+def test_a_creator_sees_their_own_videos_on_every_page(ada, creator, tmp_path, settings):
+    settings.MEDIA_ROOT = tmp_path
+    video = completed_video(creator)
+    video.file.storage.save("videos/none.mp4", ContentFile(b"x" * 100))
+
+    for address in addresses(video):
+        answer = ada.get(address)
+        answer.close()
+        assert answer.status_code == 200
+    assert "A talk" in text(ada.get("/"))
+
+
+@pytest.mark.parametrize("who", ["nobody", "grace"])
+def test_nobody_else_sees_anything_of_them(client, creator, grace, who):
+    video = spoken_video(creator, ["A secret was told here."])
+    if who == "grace":
+        client.force_login(grace)
+
+    for address in addresses(video):
+        answer = client.get(address, {"q": "secret", "video": video.pk})
+        assert answer.status_code in (200, 404)
+        assert "A talk" not in text(answer)
+        assert "told here" not in text(answer)
+    assert [client.get(each).status_code for each in addresses(video)][2:] == [404] * 3
+
+
+def test_the_policy_of_the_project_decides(client, creator, grace, settings):
+    settings.CHRONOS_VISIBLE_VIDEOS = "tests.test_pages.everything"
+    video = completed_video(creator)
+    client.force_login(grace)
+
+    assert client.get(reverse("videos:watch", args=[video.pk])).status_code == 200
+
+
+def everything(user):
+    return Video.objects.all()
+
+
+def test_the_library_says_how_far_a_video_is_and_why_it_failed(ada, creator):
+    working = completed_video(creator)
+    Video.objects.filter(pk=working.pk).update(status="transcribing", progress=0.4)
+    Run.objects.create(
+        function="f", stage="s", state="waiting", waiting_reason="rate", video=working
+    )
+    failed = completed_video(creator)
+    Video.objects.filter(pk=failed.pk).update(status="failed", error="The file is <empty>.")
+
+    page = text(ada.get("/"))
+
+    assert '<progress value="40" max="100"' in page
+    assert "waits for rate" in page
+    assert "The file is &lt;empty&gt;." in page
+    assert "data-live" in page
+
+
+def test_a_list_that_is_done_asks_for_nothing_more(ada, creator):
+    completed_video(creator)
+
+    page = text(ada.get("/"))
+
+    assert "data-live" not in page
+    assert "library.js" not in page
+
+
+def test_titles_can_be_filtered_and_pages_turned(ada, creator):
+    for number in range(26):
+        completed_video(creator)
+        Video.objects.filter(title="A talk").update(title=f"Lesson {number}")
+
+    assert len(re.findall('class="title"', text(ada.get("/")))) == 24
+    assert len(re.findall('class="title"', text(ada.get("/", {"page": 2})))) == 2
+    found = text(ada.get("/", {"q": "Lesson 25"}))
+    assert "Lesson 25" in found
+    assert "Lesson 24" not in found
+    assert "No title contains" in text(ada.get("/", {"q": "Lesson <99>"}))
+
+
+@pytest.mark.parametrize("page", ["library", "find", "watch"])
+def test_pages_cost_the_same_queries_however_much_there_is(
+    ada, creator, django_assert_num_queries, page
+):
+    def fetch():
+        video = Video.objects.order_by("pk").first()
+        arguments = [video.pk] if page == "watch" else []
+        return ada.get(reverse(f"videos:{page}", args=arguments), {"q": "sentence"})
+
+    from django.db import connection
+    from django.test.utils import CaptureQueriesContext
+
+    completed_video(creator)
+    fetch()
+    with CaptureQueriesContext(connection) as few:
+        fetch()
+    for _ in range(15):
+        completed_video(creator, segments=9)
+
+    with django_assert_num_queries(len(few)):
+        fetch()
+
+
+def test_every_line_leads_to_its_second(ada, creator):
+    video = spoken_video(creator, ["First.", "Second.", "Third."], start=10.0)
+    Segment.objects.filter(index=1).update(doubt="unsure", speaker="Ada <b>")
+
+    page = text(ada.get(reverse("videos:watch", args=[video.pk]), {"t": "15"}))
+
+    assert re.findall(r'href="\?t=([\d.]+)"', page) == ["10.0", "15.0", "20.0"]
+    assert f'src="{reverse("videos:media", args=[video.pk])}#t=15.0"' in page
+    assert 'data-start="15.0" data-end="20.0" class="doubtful"' in page
+    assert "<b>Ada &lt;b&gt;:</b> Second." in page
+    assert 'kind="captions" srclang="en"' in page
+
+
+@pytest.mark.parametrize("said", ["-1", "nan", "1e99", "x", "'\"><script>"])
+def test_a_broken_deep_link_begins_at_the_beginning(ada, creator, said):
+    video = completed_video(creator)
+
+    page = text(ada.get(reverse("videos:watch", args=[video.pk]), {"t": said}))
+
+    assert "#t=0.0" in page
+
+
+def test_a_video_without_a_transcript_says_why(ada, upload):
+    video = upload()
+
+    assert "appears here once it is ready" in text(
+        ada.get(reverse("videos:watch", args=[video.pk]))
+    )
+
+
+def test_moments_are_grouped_by_video_with_what_is_around_them(ada, creator):
+    video = spoken_video(
+        creator,
+        ["We begin with rates.", "Compound interest grows <fast>.", "Then we stop."],
+    )
+
+    page = text(ada.get(reverse("videos:find"), {"q": "compound interest"}))
+
+    assert f'href="{reverse("videos:watch", args=[video.pk])}?t=5.0"' in page
+    assert "<mark>Compound</mark> <mark>interest</mark> grows &lt;fast&gt;." in page
+    assert "We begin with rates." in page
+    assert "Then we stop." in page
+
+
+def test_one_video_can_be_searched_alone(ada, creator):
+    one, other = spoken_video(creator, ["The moon."]), spoken_video(creator, ["The moon."])
+
+    page = text(ada.get(reverse("videos:find"), {"q": "moon", "video": one.pk}))
+
+    assert str(one.pk) in page
+    assert str(other.pk) not in page
+    assert ada.get(reverse("videos:find"), {"q": "moon", "video": "x"}).status_code == 404
+
+
+def test_finding_nothing_says_what_was_searched(ada, creator):
+    page = text(ada.get(reverse("videos:find"), {"q": "xylophone"}))
+
+    assert "Nothing like it was found in the videos that you may see." in page
+
+
+@pytest.mark.parametrize(
+    ("kind", "begin"), [("vtt", "WEBVTT"), ("srt", "1\n00:"), ("txt", "This is"), ("json", '{"vid')]
+)
+def test_transcripts_come_in_every_format(ada, creator, kind, begin):
+    video = completed_video(creator)
+    address = reverse("videos:transcript", args=[video.pk, kind])
+
+    assert text(ada.get(address)).startswith(begin)
+    named = ada.get(address, {"download": ""})["Content-Disposition"]
+    assert named == f'attachment; filename="transcript.{kind}"'
+    assert ada.get(reverse("videos:transcript", args=[video.pk, "exe"])).status_code == 404
+
+
+def test_the_file_comes_in_ranges(ada, creator, tmp_path, settings):
+    settings.MEDIA_ROOT = tmp_path
+    video = completed_video(creator)
+    video.file.storage.save("videos/none.mp4", ContentFile(bytes(range(100))))
+    Video.objects.update(original_filename="talk.mp4")
+
+    answer = ada.get(reverse("videos:media", args=[video.pk]), HTTP_RANGE="bytes=10-19")
+
+    assert (answer.status_code, answer["Content-Range"]) == (206, "bytes 10-19/100")
+    assert b"".join(answer.streaming_content) == bytes(range(10, 20))
+    assert answer["Content-Type"] == "video/mp4"
+
+
+def test_no_page_holds_code_or_styles_of_its_own(ada, creator):
+    """A strict Content-Security-Policy, without 'unsafe-inline', lets all of it work."""
+    video = completed_video(creator)
+
+    for address in [*addresses(video)][:3]:
+        page = text(ada.get(address, {"q": "sentence"}))
+        assert not re.search(r"<script(?![^>]*\bsrc=)|<style|\sstyle=|\son\w+=|javascript:", page)
+
+
+def test_people_sign_in_and_come_back_to_what_they_wanted(client, creator):
+    video = completed_video(creator)
+    wanted = reverse("videos:find") + "?q=sentence"
+
+    (address,) = re.findall(r'href="(/login/[^"]*)"', text(client.get(wanted)))
+    done = client.post(
+        "/login/",
+        {"username": "ada", "password": "ada's password", "next": wanted},
+        follow=True,
+    )
+
+    assert "next=%2Fsearch%2F%3Fq%3Dsentence" in address
+    assert str(video.pk) in text(done)
+    assert "Sign in to see your videos." in text(client.post("/logout/", follow=True))
+
+
+def test_words_are_marked_by_their_stems_and_nothing_is_lost():
+    said = "Interests, interesting: the INTEREST of Int."
+
+    pieces = list(highlighted(said, "interest"))
+
+    assert "".join(piece for piece, _ in pieces) == said
+    assert [piece for piece, is_match in pieces if is_match] == [
+        *("Interests", "interesting", "INTEREST"),
+    ]
+    assert list(highlighted(said, "")) == [(said, False)]
+    assert list(highlighted("", "x")) == []

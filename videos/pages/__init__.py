@@ -1,0 +1,1 @@
+"""Pages for creators and learners: what one may see, watched and found to the second."""

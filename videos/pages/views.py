@@ -1,0 +1,145 @@
+"""The views. Every one of them sees what the access policy lets its user see, and no more."""
+
+from __future__ import annotations
+
+import json
+import mimetypes
+from typing import Any
+from uuid import UUID
+
+from django.core.paginator import Page, Paginator
+from django.http import Http404, HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
+from django.shortcuts import get_object_or_404, redirect, render
+from django.views.decorators.http import require_safe
+
+from videos.access import visible_videos
+from videos.documents import (
+    FORMATS,
+    serving_segments,
+    transcript_document,
+    video_document,
+    with_runs,
+)
+from videos.models import Video
+from videos.pages.moments import grouped
+from videos.pipeline.storage import local_path
+from videos.playback import stream
+from videos.search import search
+
+_VIDEOS_PER_PAGE = 24
+_MOMENTS = 30
+_MAX_QUERY = 300
+_CONTENT_TYPES = {
+    "vtt": "text/vtt; charset=utf-8",
+    "srt": "application/x-subrip; charset=utf-8",
+    "txt": "text/plain; charset=utf-8",
+    "json": "application/json",
+}
+#: What browsers play by themselves; of anything else they may have the sound, or nothing.
+_PLAYABLE = {
+    *("video/mp4", "video/webm", "video/ogg", "video/quicktime", "audio/mpeg", "audio/mp4"),
+    *("audio/ogg", "audio/webm", "audio/wav", "audio/x-wav", "audio/flac", "audio/x-flac"),
+    *("audio/aac", "audio/x-m4a"),
+}
+
+
+@require_safe
+def library(request: HttpRequest) -> HttpResponse:
+    """List the videos that one may see, the newest first; live while some are processed."""
+    query = request.GET.get("q", "").replace("\0", "")[:_MAX_QUERY]
+    videos = with_runs(visible_videos(request.user)).order_by("-created_at", "-pk")
+    if query:
+        videos = videos.filter(title__icontains=query)
+    page: Page[Video] = Paginator(videos, _VIDEOS_PER_PAGE).get_page(request.GET.get("page"))
+    shown = [(video, video_document(video)) for video in page.object_list]
+    ended = (Video.Status.COMPLETED, Video.Status.FAILED, Video.Status.CANCELLED)
+    context = {
+        "page": page,
+        "shown": shown,
+        "query": query,
+        "is_live": any(video.status not in ended for video, _ in shown),
+    }
+    return render(request, "videos/library.html", context)
+
+
+@require_safe
+def find(request: HttpRequest) -> HttpResponse:
+    """Answer a question with moments: in all that one may see, or in one video."""
+    query = request.GET.get("q", "").strip()[:_MAX_QUERY]
+    videos = visible_videos(request.user)
+    inside = None
+    if named := request.GET.get("video"):
+        inside = _visible(request, named)
+        videos = videos.filter(pk=inside.pk)
+    hits = search(query, videos.select_related("creator"), limit=_MOMENTS) if query else []
+    context = {"query": query, "inside": inside, "found": grouped(hits, query)}
+    return render(request, "videos/find.html", context)
+
+
+@require_safe
+def watch(request: HttpRequest, video_id: UUID) -> HttpResponse:
+    """Play a video beside its transcript, from the second that `?t=` names."""
+    video = get_object_or_404(with_runs(visible_videos(request.user)), pk=video_id)
+    kind = _kind(video)
+    context = {
+        "video": video,
+        "document": video_document(video),
+        "segments": serving_segments(video),
+        "start": _seconds(request.GET.get("t")),
+        "is_audio": kind.startswith("audio/"),
+        "is_playable": kind in _PLAYABLE,
+        "language": video.detected_language or video.language or "en",
+    }
+    return render(request, "videos/watch.html", context)
+
+
+@require_safe
+def media(request: HttpRequest, video_id: UUID) -> HttpResponseBase:
+    """Play the file in ranges, or send the browser to its bucket by a signed address."""
+    video = _visible(request, video_id)
+    path = local_path(video)
+    if path is None:
+        return redirect(video.file.url)
+    try:
+        return stream(request, path, video.original_filename)
+    except FileNotFoundError:
+        raise Http404("The file of this video was deleted.") from None
+
+
+@require_safe
+def transcript(request: HttpRequest, video_id: UUID, kind: str) -> HttpResponse:
+    """Return the transcript in force, as captions, text or JSON."""
+    if kind not in _CONTENT_TYPES:
+        raise Http404("There is no such format.")
+    video = _visible(request, video_id)
+    body = (
+        json.dumps(transcript_document(video), ensure_ascii=False)
+        if kind == "json"
+        else FORMATS[kind](serving_segments(video))
+    )
+    response = HttpResponse(body, content_type=_CONTENT_TYPES[kind])
+    if "download" in request.GET:
+        response["Content-Disposition"] = f'attachment; filename="transcript.{kind}"'
+    return response
+
+
+def _visible(request: HttpRequest, video_id: Any) -> Video:
+    """Return a video that the user may see; any other does not exist for them."""
+    try:
+        return get_object_or_404(visible_videos(request.user), pk=UUID(str(video_id)))
+    except ValueError:
+        raise Http404("There is no such video.") from None
+
+
+def _kind(video: Video) -> str:
+    return mimetypes.guess_type(video.original_filename)[0] or ""
+
+
+def _seconds(text: str | None) -> float:
+    """Return the seconds of a deep link; anything that is none is the beginning."""
+    try:
+        seconds = float(text or 0)
+    except ValueError:
+        return 0.0
+    return seconds if 0 <= seconds < 10**6 else 0.0
