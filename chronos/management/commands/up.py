@@ -20,13 +20,14 @@ from django.contrib.auth import get_user_model
 from django.core.files import File
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.urls import reverse
 
 from chronos.embedded.folders import private_folder
 from videos.documents import serving_segments
 from videos.durable.capacity import live_slots
 from videos.management.waiting import spawn, start_worker, stop, wait_for
 from videos.models import Event, Video
-from videos.search import search
+from videos.search import Hit, search
 from videos.text.timecodes import clock
 
 SAMPLE = Path(settings.BASE_DIR) / "sample" / "lecture.mp4"
@@ -80,7 +81,10 @@ class Command(BaseCommand):
         if "web server" in processes:
             self._say(f"Chronos is at http://127.0.0.1:{options['port']}/ (admin: /admin/)")
         if not options["no_sample"]:
-            self._try_sample(admin)
+            hit = self._try_sample(admin)
+            if hit is not None and "web server" in processes:
+                page = reverse("videos:watch", args=[hit.video.pk])
+                self._say(f"  http://127.0.0.1:{options['port']}{page}?t={hit.start:.0f}")
         if options["once"]:
             return
         self._say("Press Ctrl-C to stop.")
@@ -106,10 +110,11 @@ class Command(BaseCommand):
         self._say(f"Admin account: {ADMIN}, password: {shown}")
         return admin
 
-    def _try_sample(self, admin: Any) -> None:
+    def _try_sample(self, admin: Any) -> Hit | None:
+        """Process the sample, search in it, and return what was found."""
         video = self._sample_video(admin)
         if video is None:
-            return
+            return None
         if video.status in (Video.Status.FAILED, Video.Status.CANCELLED):
             video.reprocess()
         if video.status != Video.Status.COMPLETED:
@@ -126,6 +131,7 @@ class Command(BaseCommand):
         if not hits:
             raise CommandError("The search found nothing in the sample.")
         self._say(f"  {clock(hits[0].start)}  {hits[0].video.title}: {hits[0].snippet}")
+        return hits[0]
 
     def _sample_video(self, admin: Any) -> Video | None:
         """Return the sample's video, made the first time; None once somebody deleted it."""
