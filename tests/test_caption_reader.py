@@ -70,6 +70,24 @@ def test_three_lines_of_a_broadcast_roll_up():
 
 
 @pytest.mark.parametrize(
+    ("shown", "spoken"),
+    [
+        (
+            ["Hello there.", "Hello there. How are", "Hello there. How are you today?"],
+            ["Hello there.", "How are", "you today?"],
+        ),
+        (
+            ["welcome to the lecture", "welcome to the lecture\nabout rates", "about rates\nhere"],
+            ["welcome to the lecture", "about rates", "here"],
+        ),
+    ],
+)
+def test_a_file_of_three_cues_that_roll_says_each_phrase_once(shown, spoken):
+    assert said(srt(*shown)) == spoken
+    assert "scroll" in told(srt(*shown))[0]
+
+
+@pytest.mark.parametrize(
     "spoken",
     [
         ["No.", "No.", "No."],

@@ -37,6 +37,8 @@ _UNKNOWN_S = 3.0
 _ROLLING_GAP_S = 0.25
 #: So many cues in a row that begin with what the one before ended with are no coincidence.
 _MIN_ROLLING = 3
+#: Nor are so many where they are all that the file has.
+_MIN_ROLLING_ALL = 2
 _MAX_ROLLING_LINES = 4
 _MIN_CARRIED = 5
 #: A refrain of one word has fewer different letters.
@@ -267,7 +269,9 @@ def _rolling(timed: Sequence[tuple[Caption, list[str]]], carried: Sequence[int])
             growing += carried[position] < len(words) and kept >= _MIN_CARRIED
             continue
         letters = {letter for cue, _ in timed[first:position] for letter in cue.text.lower()}
-        if growing >= _MIN_ROLLING and len(letters) >= _MIN_LETTERS:
+        is_all = position - first == len(timed)
+        needed = _MIN_ROLLING_ALL if is_all else _MIN_ROLLING
+        if growing >= needed and len(letters) >= _MIN_LETTERS:
             rolls[first:position] = [True] * (position - first)
         first, growing = position, 0
     return rolls
