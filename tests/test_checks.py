@@ -40,6 +40,31 @@ def test_a_provider_that_cannot_be_imported_is_an_error(settings):
     assert (message.id, "CHRONOS_TRANSCRIBER" in message.msg) == ("videos.E006", True)
 
 
+def test_a_provider_that_lacks_a_method_is_an_error(settings):
+    settings.CHRONOS_TRANSCRIPTION_MODEL = "gpt-transcribe"
+    settings.CHRONOS_EMBEDDER = "pathlib.Path"
+
+    (message,) = run_checks()
+
+    assert message.msg.endswith("which has no prices, limits, embed, close.")
+
+
+@pytest.mark.parametrize(
+    ("setting", "table"),
+    [
+        ("CHRONOS_LIMITS", {"chat": 2}),
+        ("CHRONOS_LIMITS", {"chat": {"request_per_minute": 2}}),
+        ("CHRONOS_PRICES", {"tiny": 0.5}),
+        ("CHRONOS_PRICES", {"tiny": {"million_tokens": -1}}),
+    ],
+)
+def test_limits_and_prices_that_mean_nothing_are_errors(settings, setting, table):
+    settings.CHRONOS_TRANSCRIPTION_MODEL = "gpt-transcribe"
+    setattr(settings, setting, table)
+
+    assert ids() == {"videos.E007"}
+
+
 def test_a_provider_of_ones_own_needs_no_key_of_openais(settings):
     settings.CHRONOS_TRANSCRIPTION_BASE_URL = None
     settings.CHRONOS_TRANSCRIPTION_API_KEY = None

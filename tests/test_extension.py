@@ -118,5 +118,7 @@ def test_a_stage_that_fails_resumes_where_it_ended(manage, clip, openai):
 
     (run_id,) = manage("reprocess", str(video.pk), "--wait")["runs"]
 
-    stages = set(Run.objects.get(pk=run_id).steps.values_list("stage", flat=True))
-    assert stages == {"summarize", "finish"}
+    steps = Run.objects.get(pk=run_id).steps
+    assert set(steps.values_list("stage", flat=True)) == {"summarize", "finish"}
+    # What it has finished is not asked, nor paid, again.
+    assert Call.objects.filter(service="chat", used=True).count() == 1

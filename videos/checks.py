@@ -18,6 +18,8 @@ from videos.local import confinement
 from videos.middleware import Durability
 from videos.models import Embedding, ServingModel
 
+_TRANSCRIBER = ("prices", "capability", "transcribe", "close")
+_EMBEDDER = ("prices", "limits", "embed", "close")
 _OUR_PROVIDERS = "videos.ai."
 _OPENAI_HOST = "api.openai.com"
 #: Below this an exact scan is fast, and an index not worth its upkeep.
@@ -80,12 +82,12 @@ def check_keys(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[CheckM
 def check_providers(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[CheckMessage]:
     """The classes that call the services must be there."""
     messages: list[CheckMessage] = []
-    for setting, path in [
-        ("CHRONOS_TRANSCRIBER", conf().transcriber),
-        ("CHRONOS_EMBEDDER", conf().embedder),
+    for setting, path, members in [
+        ("CHRONOS_TRANSCRIBER", conf().transcriber, _TRANSCRIBER),
+        ("CHRONOS_EMBEDDER", conf().embedder, _EMBEDDER),
     ]:
         try:
-            import_string(path)
+            lacking = [name for name in members if not hasattr(import_string(path), name)]
         except ImportError as error:
             messages.append(
                 Error(
@@ -94,7 +96,37 @@ def check_providers(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[C
                     id="videos.E006",
                 )
             )
+            continue
+        if lacking:
+            messages.append(
+                Error(
+                    f"{setting} names {path!r}, which has no {', '.join(lacking)}.",
+                    hint="videos/ai/providers.py says what such a class has.",
+                    id="videos.E006",
+                )
+            )
     return messages
+
+
+@register()
+def check_tables(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[CheckMessage]:
+    """Limits and prices are numbers by names that are known: a misspelt one would mean none."""
+    tables: list[tuple[str, dict[str, Any], tuple[str, str]]] = [
+        ("CHRONOS_LIMITS", dict(conf().limits), ("requests_per_minute", "tokens_per_minute")),
+        ("CHRONOS_PRICES", dict(conf().prices), ("minute", "million_tokens")),
+    ]
+    return [
+        Error(
+            f"{setting}[{name!r}] is {entry!r}.",
+            hint=f"It holds numbers of 0 or more by {' and '.join(known)}.",
+            id="videos.E007",
+        )
+        for setting, table, known in tables
+        for name, entry in table.items()
+        if not isinstance(entry, dict)
+        or not set(entry) <= set(known)
+        or not all(isinstance(value, (int, float)) and value >= 0 for value in entry.values())
+    ]
 
 
 @register()

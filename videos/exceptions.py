@@ -31,13 +31,15 @@ class ChronosError(Exception):
     permanent: ClassVar[bool] = True
     #: Why a run waits after this error (a `Run.Waiting`) instead of failing or being tried again.
     waits_for: ClassVar[str] = ""
+    #: The status of the answer that an error of this class is, where none is given.
+    usual_status: ClassVar[int | None] = None
 
     def __init__(
         self, message: str, *, http_status: int | None = None, retry_after_s: float = 0.0
     ) -> None:
         super().__init__(message)
         #: The status of a service's answer, where the error is one.
-        self.http_status = http_status
+        self.http_status = http_status or self.usual_status
         #: Seconds that a run waits after an error with `waits_for`; whatever was said, a time.
         is_a_time = math.isfinite(retry_after_s) and retry_after_s > 0
         self.retry_after_s = min(retry_after_s, MAX_WAIT_S) if is_a_time else 0.0
@@ -104,6 +106,7 @@ class Unauthorized(ConfigurationFault):
     """Raised when a service refuses the API key."""
 
     code = "unauthorized"
+    usual_status = 401
 
 
 class OverBudget(ConfigurationFault):
@@ -124,6 +127,7 @@ class Rejected(ServiceFault):
 
     code = "rejected"
     permanent = True
+    usual_status = 400
 
 
 class ServiceUnavailable(ServiceFault):

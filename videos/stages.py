@@ -13,6 +13,7 @@ is retried, resumed, cancelled, shown, and `reprocess --from summarize` begins w
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from functools import partial
 from typing import TypeVar
@@ -32,6 +33,7 @@ __all__ = ["PaidAnswer", "StageContext", "stage"]
 
 #: Of the whole work, in which transcribing counts 85, embedding 10.
 _WEIGHT = 5
+_NAME = re.compile(r"[a-z][a-z0-9_-]*")
 
 Callee = TypeVar("Callee", bound=Callable[..., object])
 
@@ -81,6 +83,15 @@ def stage(
 
     def register(callee: Callee) -> Callee:
         check_callee(callee, "run")
+        if not _NAME.fullmatch(name):
+            raise ValueError(f"the stage {name!r} needs a name of small letters, digits, _ and -")
+        if after not in stages:
+            raise ValueError(
+                f"{name}: there is no stage {after!r} yet, but {', '.join(stages)}. A stage of "
+                "another app is there once that app comes earlier in INSTALLED_APPS."
+            )
+        if weight <= 0:
+            raise ValueError(f"{name}: its weight is more than 0, not {weight}")
         if after == next(reversed(list(stages))):
             raise ValueError(f"{name}: no stage comes after {after!r}, which completes the video")
         actor = f"{callee.__module__.removesuffix('.actors')}.{callee.__name__}"
@@ -94,8 +105,8 @@ def stage(
             weight=weight,
             retries=retries,
             event=event,
-            # Whether it has done its work, only its own run can tell: a run that resumes repeats
-            # it where it ended, and its finished steps are not in the new run.
+            # Whether it has done its work, only its own run can tell: one that resumes begins where
+            # that ended, with the steps that it has finished.
             is_done=lambda revision: True,
         )
         events.add_video_type(event, events.VideoData)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from collections.abc import Callable
 from functools import partial
@@ -25,6 +26,7 @@ _DAY_S = 24 * 3600
 #: Names of steps that begin so are ours.
 _RESERVED = "("
 _MAX_STEP_NAME = 200
+_MAX_SERVICE_NAME = 16
 
 Callee = TypeVar("Callee", bound=Callable[..., object])
 Result = TypeVar("Result")
@@ -142,6 +144,7 @@ class RunContext:
         Raises:
             FunctionFault: as `step`.
         """
+        _check_ask(name, service, ask)
         return self._ending(self._paid_once, name, PaidCall(service, model, tokens, ask))
 
     def raise_if_ended(self) -> None:
@@ -191,7 +194,15 @@ class RunContext:
         with steps.step(self._claim, name) as row:
             if row.state == Step.State.DONE:
                 return row.result
-            call, answer = paid_calls.make(self._claim, row, paid)
+            call, returned = paid_calls.make(self._claim, row, paid)
+            answer: object = returned
+            if not isinstance(answer, PaidAnswer):
+                paid_calls.answer(call, used=False)
+                raise FunctionFault(
+                    f"The step {name!r} was answered with {type(answer).__name__}, not with a "
+                    "PaidAnswer. It is paid, and not repeated: correct what is asked, then "
+                    "reprocess or send the event again."
+                )
             with paid_calls.booked_if_lost(call, **answer.measured):
                 stored = as_result(name, answer.result)
             paid_calls.settle(
@@ -201,6 +212,21 @@ class RunContext:
                 **answer.measured,
             )
         return stored
+
+
+def _check_ask(name: str, service: str, ask: Any) -> None:
+    """Refuse a paid step that could never be asked or booked, before anything is paid."""
+    if not 0 < len(service) <= _MAX_SERVICE_NAME:
+        raise FunctionFault(
+            f"The step {name!r} names the service {service!r}: 1 to {_MAX_SERVICE_NAME} characters."
+        )
+    try:
+        inspect.signature(ask).bind(model="", call_id=UUID(int=0), within_s=0.0)
+    except TypeError as error:
+        raise FunctionFault(
+            f"The step {name!r} is asked by a callable that does not take model, call_id and "
+            f"within_s: {error}."
+        ) from None
 
 
 def as_result(name: str, result: Result) -> Result:

@@ -96,8 +96,8 @@ def _move(run: Run, stage: str, **fields: Any) -> None:
 
 
 def complete(run: Run) -> None:
-    """End a claimed run well."""
-    _end(Run.objects.filter(pk=run.pk), Run.State.COMPLETED)
+    """End a claimed run well; what it waited for or tried again is no error of it."""
+    _end(Run.objects.filter(pk=run.pk), Run.State.COMPLETED, error="", error_code="")
 
 
 def retry(run: Run, delay_s: float, message: str, code: str) -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import IO, Any
 from uuid import UUID
 
@@ -64,6 +66,7 @@ class OwnWorker:
     def __init__(self, say: Callable[[str], None]) -> None:
         self._say = say
         self._process: subprocess.Popen[bytes] | None = None
+        self._log = Path()
         self._next_look = 0.0
 
     def __enter__(self) -> OwnWorker:
@@ -71,8 +74,11 @@ class OwnWorker:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._process is not None:
-            stop(self._process)
+        if self._process is None:
+            return
+        stop(self._process)
+        if not self._log.stat().st_size:
+            self._log.unlink()
 
     def ensure(self) -> None:
         """Look now and then whether a worker lives; one that just ended counts for 10 s.
@@ -86,12 +92,18 @@ class OwnWorker:
         self._next_look = now + _WORKER_LOOK_S
         if self._process is not None:
             if (code := self._process.poll()) is not None:
-                raise Failed(f"The worker that was started for this command exited with {code}.")
+                raise Failed(f"The worker of this command exited with {code}: see {self._log}")
             return
         if live_slots():
             return
-        self._say("No worker is running: one is started for as long as this command waits.")
-        self._process = start_worker(1, 8, subprocess.DEVNULL)
+        descriptor, name = tempfile.mkstemp(prefix="chronos-worker-", suffix=".log")
+        self._log = Path(name)
+        self._say(
+            "No worker is running: one is started for as long as this command waits. Its log: "
+            f"{self._log}"
+        )
+        self._process = start_worker(1, 8, descriptor)
+        os.close(descriptor)
 
 
 def wait_for(video_ids: Sequence[UUID], look: Callable[[], object] = lambda: None) -> None:

@@ -54,7 +54,11 @@ def start_from(stage: str, event: Event, function: Function) -> list[Run]:
         revision = Revision(video=video, transcript=base.transcript) if base else None
     if revision is None or _is_joined(video, function, event.data):
         return []
-    return [_start(video, event, function, stage, revision)]
+    before = _failed_run(video, revision)
+    run = _start(video, event, function, stage, revision)
+    if before is not None:
+        _inherit_steps(run, before)
+    return [run]
 
 
 def start_embedding(event: Event, function: Function) -> list[Run]:
@@ -87,7 +91,7 @@ def _start_embedding(
         data = event.data | {"embed_again": revision.pk == video.revision_id}
         if _is_joined(video, function, data):
             continue
-        before = _failed_embedding(video, revision)
+        before = _failed_run(video, revision)
         run = _start(video, event, function, "embed", revision, queue, data)
         if before is not None:
             _inherit_steps(run, before)
@@ -95,23 +99,24 @@ def _start_embedding(
     return started
 
 
-def _failed_embedding(video: Video, revision: Revision) -> Run | None:
-    """Return the run of a failed or cancelled embedding that a new one goes on with."""
+def _failed_run(video: Video, revision: Revision) -> Run | None:
+    """Return the failed or cancelled run of a revision that a new one goes on with."""
     if video.status not in (Video.Status.FAILED, Video.Status.CANCELLED):
         return None
     last = video.runs.order_by("-created_at").first()
-    return last if last and last.revision_id == revision.pk else None
+    return last if last and revision.pk and last.revision_id == revision.pk else None
 
 
 def _inherit_steps(run: Run, before: Run) -> None:
-    """Take over the batches that are done, so that they are not paid for again."""
-    done = before.steps.filter(stage="embed", state=Step.State.DONE)
+    """Take over what is done of the run's stage, so that it is not paid for again."""
+    done = before.steps.filter(stage=run.stage, state=Step.State.DONE)
     Step.objects.bulk_create(
         Step(
             run=run,
             stage=step.stage,
             key=step.key,
             state=step.state,
+            result=step.result,
             attempts=step.attempts,
             started_at=step.started_at,
             finished_at=step.finished_at,

@@ -49,10 +49,10 @@ class VideoStages(Mapping[str, VideoStage]):
         Raises:
             ValueError: if its name is taken or too long, or there is no such other.
         """
-        if stage.name in self or not 0 < len(stage.name) <= MAX_NAME:
-            raise ValueError(
-                f"the stage {stage.name!r} needs a name of its own of 1 to {MAX_NAME} characters"
-            )
+        if stage.name in self:
+            raise ValueError(f"there is a stage {stage.name!r} already")
+        if not 0 < len(stage.name) <= MAX_NAME:
+            raise ValueError(f"the stage {stage.name!r} needs a name of 1 to {MAX_NAME} characters")
         position = 0 if after is None else self._position(after) + 1
         self._stages.insert(position, stage)
 

@@ -36,8 +36,7 @@ def affordable(service: str, tokens: Sequence[int]) -> int:
     if max_tokens and tokens[0] > max_tokens:
         raise OverBudget(
             f"One call needs about {tokens[0]} tokens, the limit of the {service} service is "
-            f"{max_tokens} a minute (CHRONOS_{service.upper()}_TOKENS_PER_MINUTE). Raise it, then "
-            "reprocess the video."
+            f"{max_tokens} a minute ({_setting(service)}). Raise it, then reprocess the video."
         )
     recent = _recent(service)
     room_requests = max_requests - len(recent) if max_requests else len(tokens)
@@ -57,6 +56,12 @@ def _limit(service: str, of: str) -> int:
     own = conf().limits.get(service, {}).get(of, 0)
     limit: int = getattr(conf(), f"{service}_{of}", own)
     return limit
+
+
+def _setting(service: str) -> str:
+    if hasattr(conf(), f"{service}_tokens_per_minute"):
+        return f"CHRONOS_{service.upper()}_TOKENS_PER_MINUTE"
+    return f"tokens_per_minute of {service!r} in CHRONOS_LIMITS"
 
 
 def _recent(service: str) -> list[tuple[float, int]]:
