@@ -82,7 +82,7 @@ class Command(BaseCommand):
             self._say(f"Chronos is at http://127.0.0.1:{options['port']}/ (admin: /admin/)")
         if not options["no_sample"]:
             hit = self._try_sample(admin)
-            if hit is not None and "web server" in processes:
+            if hit is not None and "web server" in processes and not options["once"]:
                 page = reverse("videos:watch", args=[hit.video.pk])
                 self._say(f"  http://127.0.0.1:{options['port']}{page}?t={hit.start:.0f}")
         if options["once"]:
