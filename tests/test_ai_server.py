@@ -65,31 +65,33 @@ def speech(tmp_path_factory):
 
 
 def test_speech_becomes_words_with_times(api, speech):
-    heard = api.audio.transcriptions.create(
+    recognized = api.audio.transcriptions.create(
         file=speech,
         model=MODEL,
         response_format="verbose_json",
         timestamp_granularities=["segment", "word"],
     )
 
-    assert heard.text.startswith("Welcome to this short lecture. The first topic is how plants")
-    assert heard.language == "english"
-    assert [word.word for word in heard.words][:3] == ["Welcome", "to", "this"]
-    assert next(word.start for word in heard.words if word.word == "The") == pytest.approx(
+    assert recognized.text.startswith(
+        "Welcome to this short lecture. The first topic is how plants"
+    )
+    assert recognized.language == "english"
+    assert [word.word for word in recognized.words][:3] == ["Welcome", "to", "this"]
+    assert next(word.start for word in recognized.words if word.word == "The") == pytest.approx(
         3.1, abs=0.4
     )
-    assert heard.duration == pytest.approx(7, abs=0.1)
-    first = heard.segments[0]
+    assert recognized.duration == pytest.approx(7, abs=0.1)
+    first = recognized.segments[0]
     assert first.avg_logprob > -0.5 and first.no_speech_prob < 0.5 and first.compression_ratio > 0
 
 
-def test_speech_is_heard_to_its_end(api, speech, tmp_path):
+def test_speech_is_transcribed_to_its_end(api, speech, tmp_path):
     cut = tmp_path / "cut.wav"
     run_ffmpeg("-i", speech, "-ac", 1, "-t", 2.25, cut)
 
-    heard = api.audio.transcriptions.create(file=cut, model=MODEL)
+    recognized = api.audio.transcriptions.create(file=cut, model=MODEL)
 
-    assert heard.text.rstrip(".").endswith("lecture")
+    assert recognized.text.rstrip(".").endswith("lecture")
 
 
 @pytest.mark.parametrize(
@@ -106,10 +108,12 @@ def test_nothing_said_stays_nothing_said(api, tmp_path, sound):
     path = tmp_path / "sound.wav"
     run_ffmpeg("-f", "lavfi", "-i", sound, "-t", 40, "-ar", 16_000, "-ac", 1, path)
 
-    heard = api.audio.transcriptions.create(file=path, model=MODEL, response_format="verbose_json")
+    recognized = api.audio.transcriptions.create(
+        file=path, model=MODEL, response_format="verbose_json"
+    )
 
-    assert heard.text == ""
-    assert heard.segments == []
+    assert recognized.text == ""
+    assert recognized.segments == []
 
 
 def test_a_client_that_hangs_up_is_not_worked_for(api, speech, tmp_path):

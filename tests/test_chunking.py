@@ -99,8 +99,8 @@ def test_no_word_is_lost_or_doubled_and_time_runs_forward(lines):
 
     chunks = chunk(segments)
 
-    heard = [word for entry in chunks for word in entry.text.split()]
-    assert heard == [word for line in lines for word in line.split()]
+    recognized = [word for entry in chunks for word in entry.text.split()]
+    assert recognized == [word for line in lines for word in line.split()]
     assert all(entry.word_count <= MAX_WORDS for entry in chunks)
     assert [entry.start for entry in chunks] == sorted(entry.start for entry in chunks)
     for entry in chunks:

@@ -19,9 +19,9 @@ from videos.audio.stitching import RecognizedSegment
     ],
 )
 def test_coverage_is_the_share_of_speech_that_was_transcribed(speech, segments, share):
-    heard = [RecognizedSegment(start, end, "text") for start, end in segments]
+    recognized = [RecognizedSegment(start, end, "text") for start, end in segments]
 
-    assert confidence.coverage(speech, heard) == pytest.approx(share, abs=0.01)
+    assert confidence.coverage(speech, recognized) == pytest.approx(share, abs=0.01)
 
 
 def doubt_of(segments, speech=((0, 100_000),)):
@@ -95,9 +95,9 @@ SPANS = st.lists(
 def test_coverage_is_what_counting_every_second_gives(speech, segments):
     spoken = {second for start, end in speech for second in range(start, end)}
     # A second of tolerance on both sides.
-    heard = {second for start, end in segments for second in range(start - 1, end + 1)}
+    recognized = {second for start, end in segments for second in range(start - 1, end + 1)}
     intervals = [(start * 1000, end * 1000) for start, end in speech]
     said = [RecognizedSegment(start, end, "text") for start, end in segments]
 
-    share = len(spoken & heard) / len(spoken) if spoken else 1.0
+    share = len(spoken & recognized) / len(spoken) if spoken else 1.0
     assert confidence.coverage(intervals, said) == pytest.approx(share)

@@ -31,7 +31,7 @@ def test_an_equal_upload_takes_over_the_transcript(upload, worker, openai):
     assert set(Call.objects.values_list("video_id", flat=True)) == {first.pk}
 
 
-def test_equal_uploads_at_once_are_heard_once(upload, openai, request):
+def test_equal_uploads_at_once_are_transcribed_once(upload, openai, request):
     videos = [upload() for _ in range(3)]
     request.getfixturevalue("worker")
 
@@ -39,7 +39,7 @@ def test_equal_uploads_at_once_are_heard_once(upload, openai, request):
     assert len(openai.transcribed()) == 1
 
 
-def test_an_equal_upload_has_kept_audio_of_its_own(upload, worker, openai):
+def test_an_equal_upload_has_stored_audio_of_its_own(upload, worker, openai):
     first, second = ended(upload()), ended(upload())
     second.file.storage.delete(second.file.name)
     first.delete()
@@ -50,7 +50,7 @@ def test_an_equal_upload_has_kept_audio_of_its_own(upload, worker, openai):
     assert len(openai.transcribed()) == 2
 
 
-def test_an_equal_upload_is_heard_itself_if_the_other_is_deleted_meanwhile(
+def test_an_equal_upload_is_transcribed_itself_if_the_other_is_deleted_meanwhile(
     upload, worker, openai, monkeypatch
 ):
     first = ended(upload())
@@ -75,7 +75,7 @@ def test_another_creators_equal_upload_is_their_own(upload, worker, openai, djan
     assert len(openai.transcribed()) == 2
 
 
-def test_another_language_is_heard_anew(upload, worker, openai):
+def test_another_language_is_transcribed_anew(upload, worker, openai):
     ended(upload())
     ended(upload(language="de"))
 
@@ -92,7 +92,7 @@ def test_force_pays_again_for_transcript_and_vectors(upload, worker, openai):
     assert (len(openai.transcribed()), len(openai.embedded())) == (0, 1)
 
 
-def test_kept_audio_that_cannot_be_read_is_made_again(upload, worker, openai):
+def test_stored_audio_that_cannot_be_read_is_made_again(upload, worker, openai):
     video = ended(upload())
     kept = video.transcripts.get().audio
     with video.file.storage.open(kept, "wb") as emptied:

@@ -33,7 +33,7 @@ class Listener(BaseHTTPRequestHandler):
         self.send_header("Retry-After", "0.1")
         self.end_headers()
         if not is_first:
-            said = [{"from": 0.0, "to": 7.5, "said": "Beeps are heard by dictation alone."}]
+            said = [{"from": 0.0, "to": 7.5, "said": "Beeps are recognized by dictation alone."}]
             answer = {"utterances": said, "lang": "en", "billed_s": 60.0}
             self.wfile.write(json.dumps(answer).encode())
 
@@ -79,7 +79,7 @@ def test_a_stage_and_a_provider_take_three_files(manage, clip, openai):
     assert [each["ref"] for each in Listener.asked] == [
         [str(call.pk)] for call in Call.objects.filter(service="transcription").order_by("sent_at")
     ]
-    assert Segment.objects.get().text == "Beeps are heard by dictation alone."
+    assert Segment.objects.get().text == "Beeps are recognized by dictation alone."
     booked = Call.objects.get(service="transcription", used=True)
     assert (booked.model, float(booked.cost_usd)) == ("dictate-1", 0.6)
 

@@ -85,7 +85,7 @@ def test_opus_costs_fewer_bytes_and_no_time(upload, worker, openai, ten_minutes,
     assert sum(len(call.audio) for call in openai.transcribed()) * 8 / (9 * MINUTES) < 40_000
 
 
-def test_the_kept_audio_is_cut_anew_and_the_video_is_not_read_again(
+def test_the_stored_audio_is_cut_anew_and_the_video_is_not_read_again(
     upload, worker, openai, ten_minutes, settings
 ):
     path, starts = ten_minutes
@@ -136,11 +136,11 @@ def test_odd_clocks_do_not_move_words(
 
     video = transcribed(upload, openai, make(path, tmp_path / "odd"))
 
-    heard = {text: start for start, _, text in said_words(video)}
+    recognized = {text: start for start, _, text in said_words(video)}
     missing = {n for n, start in enumerate(starts) if make is lost_packets and 99 < start < 111}
     for number, start in enumerate(starts):
         if number not in missing:
-            assert heard[f"w{number}"] == pytest.approx(start, abs=within_s)
+            assert recognized[f"w{number}"] == pytest.approx(start, abs=within_s)
 
 
 @pytest.mark.slow

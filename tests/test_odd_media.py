@@ -1,4 +1,4 @@
-"""Odd media of real users: every word is heard in its second, or it is told."""
+"""Odd media of real users: every word is recognized in its second, or it is told."""
 
 import numpy as np
 import pytest
@@ -27,8 +27,8 @@ def minute(tmp_path_factory):
     return folder, starts
 
 
-def heard(upload, openai, path, **fields):
-    """Transcribe; return the video, and how far each word that was heard is off, by its number."""
+def recognized(upload, openai, path, **fields):
+    """Transcribe; return the video, and how far each word is off, by its number."""
     openai.listen = tones.hear_words
     video = ended(upload(path, **fields), timeout_s=120)
     assert video.status == "completed", video.error
@@ -77,7 +77,7 @@ def test_a_format_that_changes_in_the_middle_moves_no_word(
 ):
     folder, starts = minute
 
-    video, found = heard(upload, openai, joined(folder, name, first, second))
+    video, found = recognized(upload, openai, joined(folder, name, first, second))
 
     assert is_whole(found, starts)
     assert video.duration_s == pytest.approx(2 * HALF_S, abs=0.5)
@@ -97,7 +97,7 @@ def test_parts_joined_without_muxing_are_not_lost_in_silence(
 ):
     folder, starts = minute
 
-    video, found = heard(upload, openai, joined(folder, name, (), second))
+    video, found = recognized(upload, openai, joined(folder, name, (), second))
 
     assert is_whole(found, starts) or codes(video) == ["truncated_media"]
 
@@ -108,11 +108,11 @@ def two_channels(path, left, right):
 
 
 @pytest.mark.parametrize("level", [-1.0, -0.7])
-def test_channels_that_cancel_each_other_are_heard(upload, worker, openai, minute, level):
+def test_channels_that_cancel_each_other_are_transcribed(upload, worker, openai, minute, level):
     folder, starts = minute
     samples, _ = soundfile.read(folder / "whole.wav", dtype="float32")
 
-    video, found = heard(
+    video, found = recognized(
         upload, openai, two_channels(folder / f"{level}.wav", samples, level * samples)
     )
 
@@ -120,21 +120,21 @@ def test_channels_that_cancel_each_other_are_heard(upload, worker, openai, minut
     assert codes(video) == []
 
 
-def test_channels_that_cancel_for_a_while_are_heard(upload, worker, openai, minute):
+def test_channels_that_cancel_for_a_while_are_transcribed(upload, worker, openai, minute):
     folder, starts = minute
     samples, _ = soundfile.read(folder / "whole.wav", dtype="float32")
     right = np.concatenate([samples[: HALF_S * 16_000], -samples[HALF_S * 16_000 :]])
 
-    _, found = heard(upload, openai, two_channels(folder / "half.wav", samples, right))
+    _, found = recognized(upload, openai, two_channels(folder / "half.wav", samples, right))
 
     assert is_whole(found, starts)
 
 
-def test_what_is_said_in_one_channel_alone_is_heard(upload, worker, openai, minute):
+def test_what_is_said_in_one_channel_alone_is_transcribed(upload, worker, openai, minute):
     folder, starts = minute
     samples, _ = soundfile.read(folder / "whole.wav", dtype="float32")
 
-    _, found = heard(upload, openai, two_channels(folder / "one.wav", 0 * samples, samples))
+    _, found = recognized(upload, openai, two_channels(folder / "one.wav", 0 * samples, samples))
 
     assert is_whole(found, starts)
 
@@ -158,10 +158,10 @@ def in_turns(folder):
     return folder / "here.wav", folder / "there.wav"
 
 
-def test_two_microphones_in_two_tracks_are_heard_together(upload, worker, openai, minute):
+def test_two_microphones_in_two_tracks_are_transcribed_together(upload, worker, openai, minute):
     folder, starts = minute
 
-    video, found = heard(upload, openai, tracks(folder, "two.mkv", *in_turns(folder)))
+    video, found = recognized(upload, openai, tracks(folder, "two.mkv", *in_turns(folder)))
 
     assert is_whole(found, starts)
     assert codes(video) == []
@@ -172,7 +172,9 @@ def test_a_track_of_silence_before_the_voice_hides_nothing(upload, worker, opena
     silence = folder / "silence.wav"
     soundfile.write(silence, np.zeros(16_000 * 60, np.float32), 16_000)
 
-    _, found = heard(upload, openai, tracks(folder, "later.mkv", silence, folder / "whole.wav"))
+    _, found = recognized(
+        upload, openai, tracks(folder, "later.mkv", silence, folder / "whole.wav")
+    )
 
     assert is_whole(found, starts)
 
@@ -183,7 +185,7 @@ def test_a_track_that_is_left_out_is_named(upload, worker, openai, minute):
     named = ("-metadata:s:a:0", "language=eng", "-metadata:s:a:1", "language=fre")
     path = tracks(folder, "languages.mkv", folder / "whole.wav", folder / "here.wav", options=named)
 
-    video, found = heard(upload, openai, path)
+    video, found = recognized(upload, openai, path)
 
     assert is_whole(found, starts)
     assert codes(video) == ["audio_left_out"]
@@ -201,7 +203,7 @@ def test_a_comment_on_the_program_is_not_mixed_into_it(upload, worker, openai, m
         options=("-disposition:a:1", "comment"),
     )
 
-    video, found = heard(upload, openai, path)
+    video, found = recognized(upload, openai, path)
 
     assert is_whole(found, starts)
     assert codes(video) == ["audio_left_out"]
@@ -215,7 +217,7 @@ def test_sound_that_ends_before_the_pictures_is_not_cut_off(upload, worker, open
         *("-c:a", "aac", path),
     )
 
-    video, found = heard(upload, openai, path)
+    video, found = recognized(upload, openai, path)
 
     assert len(found) > 40
     assert codes(video) == []
@@ -230,7 +232,7 @@ def test_a_wav_of_a_live_recorder_is_not_cut_off(upload, worker, openai, minute,
     path = folder / f"live-{size}.wav"
     path.write_bytes(content)
 
-    video, found = heard(upload, openai, path)
+    video, found = recognized(upload, openai, path)
 
     assert is_whole(found, starts)
     assert codes(video) == []
@@ -252,7 +254,7 @@ def test_a_first_track_that_cannot_be_decoded_hides_no_other(upload, worker, ope
         tracks(folder, "spatial.mov", folder / "b.wav", folder / "whole.wav", options=PCM), b"apac"
     )
 
-    video, found = heard(upload, openai, path)
+    video, found = recognized(upload, openai, path)
 
     assert is_whole(found, starts)
     assert codes(video) == []
@@ -277,7 +279,7 @@ def test_a_title_cannot_speak_for_the_decoder(upload, worker, openai, minute):
         folder, "title.mkv", folder / "whole.wav", options=("-metadata", f"title={title}")
     )
 
-    video, found = heard(upload, openai, path)
+    video, found = recognized(upload, openai, path)
 
     assert is_whole(found, starts)
     assert codes(video) == []

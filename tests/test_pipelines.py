@@ -271,7 +271,7 @@ def test_a_resumed_decoding_never_cuts_the_last_part_again(upload, worker, opena
     assert part.end_ms % 20 != 0
 
 
-def test_a_resumed_video_is_heard_by_the_corrected_model(upload, worker, openai, settings):
+def test_a_resumed_video_is_transcribed_by_the_corrected_model(upload, worker, openai, settings):
     settings.CHRONOS_TRANSCRIPTION_MODEL = "whisper-99"
     video = ended(upload())
     settings.CHRONOS_TRANSCRIPTION_MODEL = "gpt-4o-transcribe"
@@ -345,9 +345,9 @@ def test_a_full_disk_costs_no_call_that_is_out(
     video = ended(upload(make_audio(tmp_path / "long.flac", 240)), timeout_s=60)
 
     assert (video.status, full) == ("completed", [])
-    heard = Call.objects.filter(service="transcription")
-    assert set(heard.values_list("state", flat=True)) == {"answered"}
-    assert heard.filter(used=True).count() == video.transcripts.get().parts.count()
+    recognized = Call.objects.filter(service="transcription")
+    assert set(recognized.values_list("state", flat=True)) == {"answered"}
+    assert recognized.filter(used=True).count() == video.transcripts.get().parts.count()
 
 
 def test_a_service_that_counts_no_tokens_can_be_used(upload, worker, openai, monkeypatch):

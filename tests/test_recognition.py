@@ -1,4 +1,4 @@
-"""What models are asked, what they answer, and what is heard twice."""
+"""What models are asked, what they answer, and what is recognized twice."""
 
 import pytest
 from django.db import DataError, connection
@@ -90,7 +90,7 @@ def test_an_unknown_model_is_probed_with_the_first_speech_wherever_it_is(
     assert ProbedModel.objects.get().capability["response_format"] == "json"
 
 
-def test_a_new_unknown_model_is_probed_with_the_kept_audio(upload, worker, openai, settings):
+def test_a_new_unknown_model_is_probed_with_the_stored_audio(upload, worker, openai, settings):
     video = ended(upload())
     video.file.storage.delete(video.file.name)
     settings.CHRONOS_TRANSCRIPTION_MODEL = "text-only"
@@ -115,7 +115,7 @@ def answer(*segments):
     return {"text": " ".join(entry["text"] for entry in listed), "segments": listed}
 
 
-def test_what_was_hardly_understood_is_heard_once_more(upload, worker, openai, creator):
+def test_what_was_hardly_understood_is_transcribed_once_more(upload, worker, openai, creator):
     Glossary.objects.create(creator=creator, prompt="A course.")
     openai.faults = [Fault(status=200, body=answer((0, 1, "Hm.", 0)), path="transcriptions")]
 
@@ -132,7 +132,7 @@ def test_what_was_hardly_understood_is_heard_once_more(upload, worker, openai, c
     assert not AudioPart.objects.filter(again=True).exists()
 
 
-def test_the_better_of_two_hearings_stays_and_a_warning_tells(upload, worker, openai):
+def test_the_better_of_two_passes_stays_and_a_warning_tells(upload, worker, openai):
     better, worse = answer((0, 1, "Hm.", 0)), answer((0, 8, "La la la.", 0.9))
     openai.faults = [
         Fault(status=200, body=better, path="transcriptions"),
@@ -166,7 +166,7 @@ def test_a_part_that_nobody_understood_is_told_with_its_seconds(
     assert (told["code"], told["end"] - told["start"] > 50) == ("low_coverage", True)
 
 
-def test_a_second_hearing_that_fails_costs_nothing_but_itself(upload, worker, openai):
+def test_a_second_pass_that_fails_costs_nothing_but_itself(upload, worker, openai):
     openai.faults = [
         Fault(status=200, body=answer((0, 1, "Hm.", 0)), path="transcriptions"),
         Fault(status=400, path="transcriptions"),
@@ -209,7 +209,7 @@ def two_languages(path, tmp_path):
         ("fr", 14),
     ],
 )
-def test_of_several_tracks_the_one_in_the_language_is_heard(
+def test_of_several_tracks_the_one_in_the_language_is_transcribed(
     upload, worker, openai, tmp_path, language, seconds
 ):
     video = ended(upload(two_languages(tmp_path / "two.mkv", tmp_path), language=language))
@@ -290,14 +290,14 @@ def test_an_answer_that_cannot_be_stored_is_booked(upload, worker, openai, monke
 
 
 @pytest.mark.parametrize(
-    ("interrupted", "heard"),
+    ("interrupted", "recognized"),
     [
         ("_store_audio", 2),  # before the last cut was committed: cut and recognized anew
         ("store_segments", 1),  # all is cut and recognized
     ],
 )
 def test_a_new_splitter_takes_over_what_an_older_one_has_begun(
-    upload, openai, request, monkeypatch, interrupted, heard
+    upload, openai, request, monkeypatch, interrupted, recognized
 ):
     version, go_on = splitting.VERSION, getattr(_Transcription, interrupted)
 
@@ -312,7 +312,7 @@ def test_a_new_splitter_takes_over_what_an_older_one_has_begun(
     request.getfixturevalue("worker")
 
     assert ended(video).status == "completed", video.error
-    assert len(openai.transcribed()) == heard
+    assert len(openai.transcribed()) == recognized
     assert Step.objects.filter(key="0-8000 ms", state="done").count() == 1
     used = Call.objects.filter(service="transcription", used=True)
-    assert used.count() == heard
+    assert used.count() == recognized

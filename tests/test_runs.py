@@ -153,7 +153,7 @@ def test_the_sweep_finds_a_message_that_redis_lost(upload, worker, openai):
     eventually(lambda: set(Video.objects.values_list("status", flat=True)) == {"completed"})
 
 
-def test_a_run_cancelled_while_it_is_released_stays_cancelled(upload, creator):
+def test_a_run_cancelled_while_it_is_admitted_stays_cancelled(upload, creator):
     Worker.objects.create(pid=1, host="h", threads=8, last_seen=timezone.now())
     run = Run.objects.get(video=upload())
     Run.objects.update(state="waiting", holds_slot=False)
@@ -206,7 +206,7 @@ def test_a_request_after_a_cancellation_is_not_lost_with_the_run(queued):
     assert Run.objects.get(pk=queued.pk).state == "replaced"
 
 
-def test_a_stage_that_does_not_look_at_its_claim_is_given_up(queued, monkeypatch):
+def test_a_stage_that_does_not_look_at_its_claim_is_ended_in_its_place(queued, monkeypatch):
     with claims.claimed(queued.pk, "transcribe", None, 3600) as claim:
         Run.objects.update(deadline_at=timezone.now() - timedelta(seconds=1))
         heartbeat.renew([claim])
@@ -241,7 +241,7 @@ def test_a_run_of_a_function_that_is_gone_fails_and_says_so(queued):
     assert "my.gone" in run.error
 
 
-def test_no_more_retries_are_released_than_workers_have_room_for():
+def test_no_more_retries_are_admitted_than_workers_have_room_for():
     Worker.objects.create(pid=1, host="h", threads=2, last_seen=timezone.now())
     now = timezone.now()
     Run.objects.bulk_create(

@@ -40,7 +40,7 @@ def line(server, settings):
     line.stop()
 
 
-def test_a_video_in_a_bucket_is_processed_and_its_audio_kept_there(upload, line, server, worker):
+def test_a_video_in_a_bucket_is_processed_and_its_audio_stored_there(upload, line, server, worker):
     video = ended(upload())
 
     assert (video.status, video.error) == ("completed", "")
@@ -64,7 +64,7 @@ def test_a_line_that_breaks_halfway_costs_a_retry(upload, line, worker, tmp_path
     assert Step.objects.filter(key="audio").order_by("-id")[0].failures == 1
 
 
-def test_reprocessing_reads_the_kept_audio_alone(upload, line, server, worker):
+def test_reprocessing_reads_the_stored_audio_alone(upload, line, server, worker):
     video = ended(upload())
     server.client.delete_object(Bucket=BUCKET, Key=video.file.name)
 

@@ -160,7 +160,7 @@ def test_nothing_said_stays_nothing_said(upload, worker, openai, tmp_path, sourc
     video = ended(upload(sound(tmp_path, source)))
 
     assert [warning["code"] for warning in video.warnings] == ["no_speech"]
-    assert len(openai.transcribed()) == 1, "music is not heard twice"
+    assert len(openai.transcribed()) == 1, "music is not recognized twice"
 
 
 def test_what_a_service_vouches_for_is_not_listened_to_again(

@@ -33,12 +33,12 @@ def test_times_outside_a_part_are_kept_inside_it():
 
 def test_the_silence_that_was_left_out_is_put_back():
     whole = part(10_000, 110_000, (10_000, 20_000), (80_000, 110_000))
-    heard = [
+    recognized = [
         RecognizedSegment(9.0, 10.0, "before", words=[(9.0, 10.0, "before")]),
         RecognizedSegment(12.0, 13.0, "after", words=[(12.0, 13.0, "after")]),
     ]
 
-    before, after = on_video_clock(whole, heard)
+    before, after = on_video_clock(whole, recognized)
 
     assert (before.start, before.end) == (19.0, 20.0)
     # 10 s of speech, a second at either side of the silence, which ends at 80 s.
@@ -78,14 +78,14 @@ def test_a_segment_with_words_at_both_sides_of_a_silence_spans_it():
 
 
 def test_one_odd_time_does_not_move_the_others():
-    heard = [
+    recognized = [
         RecognizedSegment(0.0, 20.0, "A talks,", "A"),
         RecognizedSegment(5.0, 6.0, "B agrees,", "B"),
         RecognizedSegment(90.0, 91.0, "late,"),
         RecognizedSegment(21.0, 30.0, "A goes on.", "A"),
     ]
 
-    stitched = stitch([(part(0, 100_000, (0, 100_000)), heard)])
+    stitched = stitch([(part(0, 100_000, (0, 100_000)), recognized)])
 
     times = [(0.0, 20.0), (5.0, 6.0), (21.0, 30.0), (90.0, 91.0)]
     assert [(segment.start, segment.end) for segment in stitched] == times
@@ -102,14 +102,14 @@ def test_speech_is_told_on_the_clock_of_the_upload():
 
 times = st.floats(-5, 40)
 words = st.lists(st.tuples(times, times, st.text(max_size=3)), max_size=4)
-heard = st.lists(
+recognized = st.lists(
     st.builds(RecognizedSegment, times, times, st.text(max_size=5), words=words), max_size=8
 )
 cuts = st.lists(st.integers(1, 90), unique=True, min_size=1, max_size=6).map(sorted)
 speech = st.lists(st.integers(0, 30_000), unique=True, min_size=2, max_size=8).map(sorted)
 
 
-@given(cuts, st.lists(heard, min_size=6, max_size=6), speech)
+@given(cuts, st.lists(recognized, min_size=6, max_size=6), speech)
 def test_stitched_segments_and_words_run_forward_inside_the_media(ends_s, parts, spoken):
     bounds = [0, *(end * 1000 for end in ends_s)]
     joined = stitch(

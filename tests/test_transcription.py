@@ -38,9 +38,9 @@ def test_an_end_that_is_null_is_where_the_next_segment_begins():
 
 
 def test_text_alone_spans_the_part():
-    heard = read_answer({"text": "all of it"}, 12.5)
+    recognized = read_answer({"text": "all of it"}, 12.5)
 
-    assert [(s.start, s.end, s.text) for s in heard.segments] == [(0.0, 12.5, "all of it")]
+    assert [(s.start, s.end, s.text) for s in recognized.segments] == [(0.0, 12.5, "all of it")]
 
 
 def test_a_language_name_becomes_its_code():
@@ -88,9 +88,13 @@ def test_words_belong_to_the_segment_in_which_they_begin():
     ],
 )
 def test_measures_that_no_ledger_can_hold_are_not_believed(odd, audio_seconds, tokens):
-    heard = read_answer({"text": "all of it", **odd}, 10)
+    recognized = read_answer({"text": "all of it", **odd}, 10)
 
-    assert (heard.audio_seconds, heard.tokens, heard.language) == (audio_seconds, tokens, "")
+    assert (recognized.audio_seconds, recognized.tokens, recognized.language) == (
+        audio_seconds,
+        tokens,
+        "",
+    )
 
 
 def test_segments_out_of_order_get_their_own_words():

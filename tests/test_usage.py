@@ -20,9 +20,9 @@ def call(creator, when, **fields):
 
 
 def test_calls_are_summed_by_creator_and_month(creator, django_user_model):
-    heard = {"service": "transcription", "state": "answered", "audio_seconds": 60.0}
-    call(creator, datetime(2026, 10, 31, 23, 59, tzinfo=UTC), **heard, cost_usd="0.006")
-    call(creator, datetime(2026, 11, 1, tzinfo=UTC), **heard, cost_usd="0.006")
+    recognized = {"service": "transcription", "state": "answered", "audio_seconds": 60.0}
+    call(creator, datetime(2026, 10, 31, 23, 59, tzinfo=UTC), **recognized, cost_usd="0.006")
+    call(creator, datetime(2026, 11, 1, tzinfo=UTC), **recognized, cost_usd="0.006")
     call(creator, datetime(2026, 11, 2, tzinfo=UTC), service="embedding", state="unknown")
     call(creator, datetime(2026, 11, 3, tzinfo=UTC), service="embedding", state="failed")
     other = django_user_model.objects.create_user("bob")

@@ -1,4 +1,4 @@
-"""Sounds that encode their own position: what was heard can be compared with when it was.
+"""Sounds that encode their own position: what was recognized can be compared with when it was.
 
 A word is two tones, one after the other, whose frequencies are the two digits of its number in
 base 64. Every tenth word a sentence ends, and now and then nobody speaks for half a minute.
@@ -75,12 +75,12 @@ def hear_words(samples: Any, rate: int) -> list[tuple[float, float, str]]:
             bursts[-1][1] = end
         else:
             bursts.append([begin, end])
-    heard = []
+    recognized = []
     for begin, end in bursts:
         if end - begin > 1000 * TONE_S:
             number = _number(samples[begin * frame :], rate)
-            heard.append((begin / 1000, end / 1000, f"w{number}"))
-    return heard
+            recognized.append((begin / 1000, end / 1000, f"w{number}"))
+    return recognized
 
 
 def _number(samples: Any, rate: int) -> int:
