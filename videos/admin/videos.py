@@ -10,7 +10,7 @@ from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.auth import get_user_model
 from django.core.exceptions import PermissionDenied
 from django.db.models import Count, Q, QuerySet, Sum
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import get_object_or_404, redirect
 from django.template.response import TemplateResponse
@@ -23,10 +23,9 @@ from videos.admin.work import error_codes
 from videos.documents import chunk_documents, eta_s, serving_segments, with_runs
 from videos.durable import admission
 from videos.models import Call, Run, Video
+from videos.pages.media import play
 from videos.pipeline import steering
 from videos.pipeline.estimate import estimate
-from videos.pipeline.storage import local_path
-from videos.playback import stream
 
 #: What a person may edit; the rest is written by the pipeline.
 from videos.text.timecodes import clock
@@ -204,14 +203,7 @@ class VideoAdmin(HistoryAdmin):
 
     def media_file(self, request: HttpRequest, video_id: UUID) -> HttpResponseBase:
         """Play the file, or send the browser to its bucket, by an address signed for an hour."""
-        video = self._viewable(request, video_id)
-        path = local_path(video)
-        if path is None:
-            return redirect(video.file.url)
-        try:
-            return stream(request, path, video.original_filename)
-        except FileNotFoundError:
-            raise Http404("The file of this video was deleted.") from None
+        return play(request, self._viewable(request, video_id))
 
     def _viewable(self, request: HttpRequest, video_id: UUID) -> Video:
         video: Video = get_object_or_404(self.get_queryset(request), pk=video_id)

@@ -10,7 +10,7 @@ from uuid import UUID
 from django.core.paginator import Page, Paginator
 from django.http import Http404, HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
-from django.shortcuts import get_object_or_404, redirect, render
+from django.shortcuts import get_object_or_404, render
 from django.views.decorators.http import require_safe
 
 from videos.access import visible_videos
@@ -22,9 +22,8 @@ from videos.documents import (
     with_runs,
 )
 from videos.models import Video
+from videos.pages.media import play
 from videos.pages.moments import grouped
-from videos.pipeline.storage import local_path
-from videos.playback import stream
 from videos.search import search
 
 _VIDEOS_PER_PAGE = 24
@@ -72,7 +71,7 @@ def find(request: HttpRequest) -> HttpResponse:
     if named := request.GET.get("video"):
         inside = _visible(request, named)
         videos = videos.filter(pk=inside.pk)
-    hits = search(query, videos.select_related("creator"), limit=_MOMENTS) if query else []
+    hits = search(query, videos, limit=_MOMENTS) if query else []
     context = {"query": query, "inside": inside, "found": grouped(hits, query)}
     return render(request, "videos/find.html", context)
 
@@ -97,14 +96,7 @@ def watch(request: HttpRequest, video_id: UUID) -> HttpResponse:
 @require_safe
 def media(request: HttpRequest, video_id: UUID) -> HttpResponseBase:
     """Play the file in ranges, or send the browser to its bucket by a signed address."""
-    video = _visible(request, video_id)
-    path = local_path(video)
-    if path is None:
-        return redirect(video.file.url)
-    try:
-        return stream(request, path, video.original_filename)
-    except FileNotFoundError:
-        raise Http404("The file of this video was deleted.") from None
+    return play(request, _visible(request, video_id))
 
 
 @require_safe

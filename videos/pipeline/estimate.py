@@ -41,7 +41,7 @@ def estimate(videos: Iterable[Video], from_stage: str | None, *, force: bool = F
     if from_stage is None:
         audio_seconds -= _transcribed_s(recognized, newest)
     in_force = Chunk.objects.filter(revision__in=Revision.objects.filter(pk__in=_revisions(chosen)))
-    if from_stage != "embed" and from_stage != "transcribe" and not force:
+    if from_stage not in ("embed", "transcribe") and not force:
         # What is chunked again to the same texts, or not at all, has its vectors already.
         in_force = in_force.filter(~Exists(_vectors()))
     tokens = in_force.aggregate(tokens=Sum("token_count"))["tokens"] or 0
