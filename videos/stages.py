@@ -83,17 +83,7 @@ def stage(
 
     def register(callee: Callee) -> Callee:
         check_callee(callee, "run")
-        if not _NAME.fullmatch(name):
-            raise ValueError(f"the stage {name!r} needs a name of small letters, digits, _ and -")
-        if after not in stages:
-            raise ValueError(
-                f"{name}: there is no stage {after!r} yet, but {', '.join(stages)}. A stage of "
-                "another app is there once that app comes earlier in INSTALLED_APPS."
-            )
-        if weight <= 0:
-            raise ValueError(f"{name}: its weight is more than 0, not {weight}")
-        if after == next(reversed(list(stages))):
-            raise ValueError(f"{name}: no stage comes after {after!r}, which completes the video")
+        _check(name, after, weight)
         actor = f"{callee.__module__.removesuffix('.actors')}.{callee.__name__}"
         event = f"video/{name}.requested"
         functions.add_stage(
@@ -116,6 +106,21 @@ def stage(
         return callee
 
     return register
+
+
+def _check(name: str, after: str, weight: float) -> None:
+    """Refuse a stage that could never have its place."""
+    if not _NAME.fullmatch(name):
+        raise ValueError(f"the stage {name!r} needs a name of small letters, digits, _ and -")
+    if after not in stages:
+        raise ValueError(
+            f"{name}: there is no stage {after!r} yet, but {', '.join(stages)}. A stage of "
+            "another app is there once that app comes earlier in INSTALLED_APPS."
+        )
+    if weight <= 0:
+        raise ValueError(f"{name}: its weight is more than 0, not {weight}")
+    if after == next(reversed(list(stages))):
+        raise ValueError(f"{name}: no stage comes after {after!r}, which completes the video")
 
 
 def _work(callee: Callable[[StageContext], object], claim: Claim) -> None:

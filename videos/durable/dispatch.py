@@ -13,7 +13,6 @@ from videos.durable import admission, runs, set_aside
 from videos.durable.models import Event, Run, SetAside
 from videos.durable.outbox import event_recorded
 from videos.durable.registry import Function, registry
-from videos.durable.transactions import is_lost
 from videos.exceptions import Misconfigured
 
 
@@ -76,14 +75,10 @@ def _start_function(row: SetAside) -> list[Run]:
 
 
 def _start(event: Event, function: Function) -> list[Run]:
-    try:
-        with transaction.atomic():
-            if function.start is not None:
-                return function.start(event, function)
-            run = runs.create(function, data=event.data, event_id=event.pk)
-            return [run] if run else []
-    except Exception as error:  # Whatever a function's own start raises.
-        if is_lost(error):
-            raise
-        set_aside.record(SetAside.Kind.EVENT, event.pk, error, function.name)
-        return []
+    def create() -> list[Run]:
+        if function.start is not None:
+            return function.start(event, function)
+        run = runs.create(function, data=event.data, event_id=event.pk)
+        return [run] if run else []
+
+    return set_aside.start(SetAside.Kind.EVENT, event.pk, function.name, create)

@@ -11,7 +11,6 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from django.db import transaction
 from django.db.models import DurationField, ExpressionWrapper, F, QuerySet, Value
 from django.db.models.functions import Least, Now, Power
 
@@ -20,7 +19,6 @@ from videos.durable.models import ACTIVE_STATES, Run, SetAside, Step
 from videos.durable.paid import ledger
 from videos.durable.registry import Function, registry
 from videos.durable.retries import Wait
-from videos.durable.transactions import is_lost
 
 #: Fields of a run that has left its worker.
 _WITHOUT_WORKER: dict[str, Any] = {"worker": None, "lease_until": None, "deadline_at": None}
@@ -239,15 +237,12 @@ def start_failure_handler(run: Run, handler: Function) -> list[Run]:
 
     The sweep tries a handler again that was set aside.
     """
-    try:
-        with transaction.atomic():
-            created = create(handler, data=run.data, parent=run, creator_id=run.creator_id)
-            return [created] if created else []
-    except Exception as error:  # Whatever the handler's row leads to.
-        if is_lost(error):
-            raise
-        set_aside.record(SetAside.Kind.RUN, run.pk, error, handler.name)
-        return []
+
+    def start() -> list[Run]:
+        created = create(handler, data=run.data, parent=run, creator_id=run.creator_id)
+        return [created] if created else []
+
+    return set_aside.start(SetAside.Kind.RUN, run.pk, handler.name, start)
 
 
 def cancel(run: Run) -> None:

@@ -118,6 +118,24 @@ def record(kind: SetAside.Kind, item_id: UUID, error: Exception, function: str =
         )
 
 
+def start(
+    kind: SetAside.Kind, item_id: UUID, function: str, create: Callable[[], list[Run]]
+) -> list[Run]:
+    """Create the runs of a function; if that raises, the item is set aside for it, and no more.
+
+    Raises:
+        django.db.Error: if it is the database itself that is lost.
+    """
+    try:
+        with transaction.atomic():
+            return create()
+    except Exception as error:  # Whatever a function's own start, or a row, leads to.
+        if is_lost(error):
+            raise
+        record(kind, item_id, error, function)
+        return []
+
+
 def recovered() -> QuerySet[SetAside]:
     """Return what needs no other attempt: events that were dispatched, runs that have ended."""
     undispatched = Event.objects.filter(pk=OuterRef("item_id"), dispatched_at=None)
