@@ -57,6 +57,10 @@ class Environment(BaseSettings):
     chronos_transcriber: str = "videos.ai.transcription.OpenAITranscriber"
     chronos_embedder: str = "videos.ai.embedding.OpenAIEmbedder"
     chronos_visible_videos: str = "videos.access.own_videos"
+    chronos_edit_policy: str = "videos.access.own_videos"
+    chronos_upload_policy: str = "videos.access.signed_in"
+    chronos_creator_quota_bytes: int = Field(default=0, ge=0)
+    chronos_upload_retention_s: float = Field(default=7 * 86_400.0, ge=60)
     chronos_ffmpeg: str | None = None
     chronos_listening: bool = True
     chronos_alignment_model: str | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from typing import Any
 
 from django.conf import settings
@@ -11,12 +12,24 @@ from django.core.files.uploadhandler import TemporaryFileUploadHandler
 from django.http import HttpRequest
 from django.urls import Resolver404, resolve
 
+from videos.access import editable_videos, may_upload
+
 #: Beside the file: the form's other fields, and what parts them.
 _SPARE_BYTES = 1024**2
-#: The pages that take videos, and the right that each wants.
-_UPLOAD_PAGES = {
-    "admin:videos_video_add": "videos.add_video",
-    "admin:videos_video_change": "videos.change_video",
+
+
+def _takes(permission: str) -> Callable[[Any], bool]:
+    return lambda user: user.has_perm(permission)
+
+
+#: The pages that take videos, and who may send one there.
+_UPLOAD_PAGES: dict[str, Callable[[Any], bool]] = {
+    "admin:videos_video_add": _takes("videos.add_video"),
+    "admin:videos_video_change": _takes("videos.change_video"),
+    "videos:upload": lambda user: user.is_authenticated and may_upload(user),
+    "videos:manage": lambda user: editable_videos(user).exists(),
+    # It takes captions alone; what else it is sent is refused once it is read.
+    "videos:begin": lambda user: user.is_authenticated and may_upload(user),
 }
 
 
@@ -49,7 +62,7 @@ def max_body_bytes(request: HttpRequest) -> int:
         wanted = _UPLOAD_PAGES.get(resolve(request.path_info).view_name)
     except Resolver404:
         return small
-    if wanted is None or not request.user.has_perm(wanted):
+    if wanted is None or not wanted(request.user):
         return small
     large: int = settings.CHRONOS_MAX_UPLOAD_BYTES
     return large + _SPARE_BYTES

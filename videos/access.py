@@ -1,4 +1,4 @@
-"""Who may see what: one policy for all pages that are made for creators.
+"""Who may see, change and upload what: one policy each for all that is made for creators.
 
 Operators see all videos: the admin asks for Django's permissions, commands for a shell.
 """
@@ -19,6 +19,23 @@ def visible_videos(user: Any) -> QuerySet[Video]:
     policy = import_string(conf().visible_videos)
     videos: QuerySet[Video] = policy(user)
     return videos
+
+
+def editable_videos(user: Any) -> QuerySet[Video]:
+    """Return the videos that a user may change, by the policy of CHRONOS_EDIT_POLICY."""
+    policy = import_string(conf().edit_policy)
+    videos: QuerySet[Video] = policy(user)
+    return videos
+
+
+def may_upload(user: Any) -> bool:
+    """Whether a user may upload videos, by the policy of CHRONOS_UPLOAD_POLICY."""
+    return bool(import_string(conf().upload_policy)(user))
+
+
+def signed_in(user: Any) -> bool:
+    """Let everybody upload who has an account. The default policy."""
+    return bool(user.is_authenticated)
 
 
 def own_videos(user: Any) -> QuerySet[Video]:

@@ -259,3 +259,29 @@ def _check_stored(alias: str) -> list[CheckMessage]:
             )
         )
     return messages
+
+
+@register()
+def check_policies(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[CheckMessage]:
+    """What decides who sees, changes and uploads must be there, and can be called."""
+    settings = conf()
+    named = {
+        "CHRONOS_VISIBLE_VIDEOS": settings.visible_videos,
+        "CHRONOS_EDIT_POLICY": settings.edit_policy,
+        "CHRONOS_UPLOAD_POLICY": settings.upload_policy,
+    }
+    messages: list[CheckMessage] = []
+    for setting, path in named.items():
+        try:
+            is_callable = callable(import_string(path))
+        except ImportError:
+            is_callable = False
+        if not is_callable:
+            messages.append(
+                Error(
+                    f"{setting} names {path!r}, which cannot be called.",
+                    hint="Name a function that takes a user, by its dotted path.",
+                    id="videos.E008",
+                )
+            )
+    return messages

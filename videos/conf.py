@@ -45,6 +45,14 @@ class Conf:
     max_duration_s: int = 12 * 3600
     #: Dotted path of the access policy: a callable from a user to a queryset of videos.
     visible_videos: str = "videos.access.own_videos"
+    #: The same for the videos that a user may change: titles, transcripts, files, deletion.
+    edit_policy: str = "videos.access.own_videos"
+    #: Dotted path of what tells whether a user may upload: a callable from a user to a bool.
+    upload_policy: str = "videos.access.signed_in"
+    #: Bytes of all files of one creator, half-done uploads included; 0 means no limit.
+    creator_quota_bytes: int = 0
+    #: Seconds without a new piece after which a half-done upload is forgotten.
+    upload_retention_s: float = 7 * 86_400.0
     #: Prices beside the built-in ones: {model: {"minute": USD, "million_tokens": USD}}.
     prices: dict[str, dict[str, float]] = field(default_factory=dict)
     #: Whether workers listen beside the service, where faster-whisper is installed: words without

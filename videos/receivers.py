@@ -10,7 +10,8 @@ from django.dispatch import receiver
 from videos import events
 from videos.durable import admission
 from videos.durable.transactions import after_commit
-from videos.models import Transcript, Video
+from videos.models import Transcript, Upload, Video
+from videos.pipeline import uploads
 from videos.pipeline.deletion import delete_later
 from videos.pipeline.steering import transcribe_data
 
@@ -50,3 +51,10 @@ def delete_audio(instance: Transcript, **_: Any) -> None:
     """Have a transcript's stored audio deleted, unless another was made of it."""
     if instance.audio and not Transcript.objects.filter(audio=instance.audio).exists():
         delete_later([instance.audio])
+
+
+@receiver(post_delete, sender=Upload, dispatch_uid="videos.delete_half_done")
+def delete_half_done(instance: Upload, **_: Any) -> None:
+    """Have what has arrived of an upload deleted with it, unless it is a video's by now."""
+    if instance.completed_at is None:
+        uploads.delete_pieces_later(instance)

@@ -4,6 +4,7 @@ from videos.durable.models import ACTIVE_STATES, Event, Run, SetAside, Step, Wor
 from videos.durable.paid.models import Breaker, Call, MonthlyUsage
 from videos.models.search_index import Chunk, Embedding, Revision, ServingModel
 from videos.models.transcript import AudioPart, Glossary, ProbedModel, Segment, Transcript
+from videos.models.upload import Upload
 from videos.models.video import StorageDeletion, Video
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "Step",
     "StorageDeletion",
     "Transcript",
+    "Upload",
     "Video",
     "Worker",
 ]

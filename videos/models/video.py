@@ -23,12 +23,20 @@ _TITLE_MAX_LENGTH = 255
 MAX_CAPTION_BYTES = 10 * 1024**2
 
 
-def source_path(video: Video, filename: str) -> str:
+class HasFolder(Protocol):
+    """Something whose files the storage keeps in a folder of their own."""
+
+    @property
+    def folder(self) -> str:
+        """The folder's name, without an end."""
+
+
+def source_path(owner: HasFolder, filename: str, name: str = "source") -> str:
     """Name the storage object by ids alone; of the hostile file name only a plain ending stays."""
     ending = PurePosixPath(filename).suffix.lower()
     if not re.fullmatch(r"\.[a-z0-9]{1,5}", ending):
         ending = ""
-    return f"{video.folder}/source{ending}"
+    return f"{owner.folder}/{name}{ending}"
 
 
 def plain_name(filename: str) -> str:
@@ -56,9 +64,14 @@ def check_captions(file: File[bytes]) -> None:
         file.seek(0)
 
 
-def captions_path(video: Video, filename: str) -> str:
+def captions_path(owner: HasFolder, filename: str) -> str:
     """Name the storage object of a person's captions by ids alone."""
-    return f"{video.folder}/captions"
+    return f"{owner.folder}/captions"
+
+
+def thumbnail_path(owner: HasFolder, filename: str) -> str:
+    """Name the storage object of a video's thumbnail by ids alone."""
+    return f"{owner.folder}/thumbnail.jpg"
 
 
 class Steering(Protocol):
@@ -72,7 +85,9 @@ class Steering(Protocol):
 
 
 #: What a person may change of a video; everything else is written by `statuses`.
-_EDITABLE = ("creator", "title", "file", "original_filename", "language", "captions")
+_EDITABLE = (
+    *("creator", "title", "file", "original_filename", "language", "captions", "size_bytes"),
+)
 
 
 class Video(models.Model):
@@ -109,6 +124,13 @@ class Video(models.Model):
         blank=True,
         validators=[check_captions],
         help_text="SubRip (.srt) or WebVTT (.vtt), taken in place of speech recognition.",
+    )
+
+    #: Of the file; null where nobody has asked the storage.
+    size_bytes = models.PositiveBigIntegerField(null=True, blank=True, editable=False)
+    #: A frame of the pictures, as JPEG; empty until it is made, and where there are none.
+    thumbnail = models.FileField(
+        upload_to=thumbnail_path, max_length=500, blank=True, editable=False, db_default=""
     )
 
     status = models.CharField(max_length=16, choices=Status, default=Status.PENDING)
@@ -162,6 +184,8 @@ class Video(models.Model):
             if not self.title:
                 # A name that is all ending, such as ".mp4", is its own title.
                 self.title = PurePosixPath(self.original_filename).stem or self.original_filename
+            if self.size_bytes is None and not self.file._committed:  # type: ignore[attr-defined]
+                self.size_bytes = self.file.size
         elif not self._state.adding and kwargs.get("update_fields") is None:
             kwargs["update_fields"] = _EDITABLE
         with transaction.atomic():

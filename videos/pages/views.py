@@ -13,7 +13,7 @@ from django.http.response import HttpResponseBase
 from django.shortcuts import get_object_or_404, render
 from django.views.decorators.http import require_safe
 
-from videos.access import visible_videos
+from videos.access import editable_videos, may_upload, visible_videos
 from videos.documents import (
     FORMATS,
     serving_segments,
@@ -22,7 +22,8 @@ from videos.documents import (
     with_runs,
 )
 from videos.models import Video
-from videos.pages.media import play
+from videos.pages import words
+from videos.pages.media import picture, play
 from videos.pages.moments import grouped
 from videos.search import search
 
@@ -41,6 +42,15 @@ _PLAYABLE = {
     *("audio/ogg", "audio/webm", "audio/wav", "audio/x-wav", "audio/flac", "audio/x-flac"),
     *("audio/aac", "audio/x-m4a"),
 }
+#: What the library can be narrowed to.
+_STATUSES = {
+    "ready": [Video.Status.COMPLETED],
+    "failed": [Video.Status.FAILED, Video.Status.CANCELLED],
+    "working": [
+        *(Video.Status.PENDING, Video.Status.TRANSCRIBING),
+        *(Video.Status.CHUNKING, Video.Status.EMBEDDING),
+    ],
+}
 
 
 @require_safe
@@ -50,14 +60,21 @@ def library(request: HttpRequest) -> HttpResponse:
     videos = with_runs(visible_videos(request.user)).order_by("-created_at", "-pk")
     if query:
         videos = videos.filter(title__icontains=query)
+    status = request.GET.get("status", "")
+    if status in _STATUSES:
+        videos = videos.filter(status__in=_STATUSES[status])
     page: Page[Video] = Paginator(videos, _VIDEOS_PER_PAGE).get_page(request.GET.get("page"))
-    shown = [(video, video_document(video)) for video in page.object_list]
-    ended = (Video.Status.COMPLETED, Video.Status.FAILED, Video.Status.CANCELLED)
+    listed = list(page.object_list)
+    editable = editable_videos(request.user).filter(pk__in=[video.pk for video in listed])
+    shown = words.shown(listed, editable.values_list("pk", flat=True))
     context = {
         "page": page,
         "shown": shown,
         "query": query,
-        "is_live": any(video.status not in ended for video, _ in shown),
+        "status": status,
+        "is_live": any(not each.is_ended for each in shown),
+        "is_editable": any(each.is_editable for each in shown),
+        "may_upload": may_upload(request.user),
     }
     return render(request, "videos/library.html", context)
 
@@ -85,6 +102,7 @@ def watch(request: HttpRequest, video_id: UUID) -> HttpResponse:
         "video": video,
         "document": video_document(video),
         "segments": serving_segments(video),
+        "is_editable": editable_videos(request.user).filter(pk=video.pk).exists(),
         "start": _seconds(request.GET.get("t")),
         "is_audio": kind.startswith("audio/"),
         "is_playable": kind in _PLAYABLE,
@@ -97,6 +115,12 @@ def watch(request: HttpRequest, video_id: UUID) -> HttpResponse:
 def media(request: HttpRequest, video_id: UUID) -> HttpResponseBase:
     """Play the file in ranges, or send the browser to its bucket by a signed address."""
     return play(request, _visible(request, video_id))
+
+
+@require_safe
+def thumbnail(request: HttpRequest, video_id: UUID) -> HttpResponseBase:
+    """Show a frame of the video."""
+    return picture(request, _visible(request, video_id))
 
 
 @require_safe

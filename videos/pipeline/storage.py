@@ -13,6 +13,7 @@ from uuid import UUID
 
 from django.core.files import File
 from django.core.files.storage import Storage
+from django.db.models.fields.files import FieldFile
 
 from videos.conf import GIB, conf
 from videos.durable.claims import Claim
@@ -164,9 +165,9 @@ def _check_size(size: int, folder: Path, *, copied: bool) -> None:
         raise disk_full()
 
 
-def local_path(video: Video) -> Path | None:
-    """Return where the video's file lies, if that is a disk of this machine."""
-    return _local_path(video.file.storage, video.file.name or "")
+def local_path(file: FieldFile) -> Path | None:
+    """Return where a file of a video lies, if that is a disk of this machine."""
+    return _local_path(file.storage, file.name or "")
 
 
 def _local_path(storage: Storage, name: str) -> Path | None:

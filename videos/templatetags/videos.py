@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from urllib.parse import urlencode
 
 from django import template
 from django.conf import settings
 from django.contrib.auth import REDIRECT_FIELD_NAME
 from django.shortcuts import resolve_url
+from django.utils.formats import date_format
+from django.utils.timezone import localtime
 
 from videos.text.timecodes import clock as written
 
@@ -18,6 +21,12 @@ register = template.Library()
 def clock(seconds: float | None) -> str:
     """Return h:mm:ss, or m:ss below an hour; nothing for an unknown time."""
     return "" if seconds is None else written(seconds)
+
+
+@register.filter
+def moment(written: str) -> str:
+    """Return the time of day of a moment in ISO 8601, in the present time zone."""
+    return date_format(localtime(datetime.fromisoformat(written)), "TIME_FORMAT")
 
 
 @register.filter

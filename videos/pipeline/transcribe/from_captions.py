@@ -12,6 +12,7 @@ from videos.exceptions import UnreadableCaptions
 from videos.models import Revision, Transcript, Video
 from videos.models.video import MAX_CAPTION_BYTES
 from videos.pipeline import segments, statuses, storage
+from videos.pipeline.transcribe import thumbnail
 from videos.text import caption_reader, caption_writer, captions, encodings
 
 _TOLERANCE_MS = 2_000
@@ -27,6 +28,7 @@ def take_captions(claim: Claim, video: Video, revision: Revision, folder: Path) 
     with steps.step(claim, "captions") as step:
         source, _ = storage.fetch(video, folder, claim)
         found = ffmpeg.probe(source)
+        thumbnail.keep(claim, video, source, found)
         cues, repairs, language = _read(video)
         last_ms = max(round(cue.end * 1000) for cue in cues)
         duration_ms = found.announced_ms or max(found.duration_ms or 0, last_ms)

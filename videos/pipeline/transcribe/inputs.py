@@ -14,7 +14,7 @@ from videos.conf import conf
 from videos.durable.claims import Claim
 from videos.models import Glossary, Revision, Run, Transcript, Video
 from videos.pipeline import segments, statuses, storage
-from videos.pipeline.transcribe import cutting, deduplication, model_probe, recognition
+from videos.pipeline.transcribe import cutting, deduplication, model_probe, recognition, thumbnail
 from videos.pipeline.transcribe.media_file import MediaFile
 from videos.pipeline.transcribe.producer import AudioEnd, AudioProducer
 
@@ -117,6 +117,7 @@ class InputResolver:
         file = MediaFile.read(path, self._video.language)
         found = file.probe
         file.check_duration()
+        thumbnail.keep(self._claim, self._video, path, found)
         storage.check_room(self._folder, found.announced_ms)
         model = conf().transcription_model
         capability = model_probe.known_capability(model) or model_probe.probe(

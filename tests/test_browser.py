@@ -1,0 +1,253 @@
+"""The pages in a real Chromium: uploads that go on, playback by the second, no violation of WCAG.
+
+Left out where there is no Chromium (Debian's package `chromium`).
+"""
+
+import hashlib
+import os
+import shutil
+import socket
+import struct
+import subprocess
+import sys
+import urllib.request
+from urllib.error import URLError
+
+import pytest
+from django.core.files import File
+from django.urls import reverse
+from playwright.sync_api import expect, sync_playwright
+
+from tests.conftest import PROJECT, ended, eventually, worker_environment
+from tests.rows import spoken_video
+from videos.models import Upload, Video
+
+pytestmark = [
+    pytest.mark.django_db(transaction=True),
+    pytest.mark.skipif(not shutil.which("chromium"), reason="there is no Chromium"),
+]
+MIB = 1024**2
+LARGE = 300 * MIB
+
+
+class Site:
+    """A web server of the site in a process of its own, on one port however often it is started."""
+
+    def __init__(self):
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self.address = f"http://127.0.0.1:{self.port}"
+        self._process = None
+
+    def start(self):
+        environment = worker_environment() | {"DJANGO_SECRET_KEY": "tests" * 10}
+        self._process = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "gunicorn", f"--bind=127.0.0.1:{self.port}"),
+                *("--threads=8", "--log-level=error", "chronos.wsgi:application"),
+            ],
+            env=environment,
+            cwd=PROJECT,
+            start_new_session=True,
+        )
+        eventually(self._answers)
+
+    def _answers(self):
+        try:
+            urllib.request.urlopen(f"{self.address}/login/", timeout=5).close()
+        except (URLError, OSError):
+            return False
+        return True
+
+    def kill(self):
+        if self._process is not None:
+            os.killpg(self._process.pid, 9)
+            self._process.wait()
+            self._process = None
+
+
+@pytest.fixture
+def site(transactional_db):
+    site = Site()
+    site.start()
+    yield site
+    site.kill()
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    before = os.environ.get("DJANGO_ALLOW_ASYNC_UNSAFE")
+    # Playwright runs an event loop in this thread, which Django takes for an asynchronous caller.
+    os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "1"
+    with sync_playwright() as playwright:
+        yield lambda: playwright.chromium.launch(
+            executable_path=shutil.which("chromium"), args=["--no-sandbox"]
+        )
+    if before is None:
+        del os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"]
+
+
+@pytest.fixture
+def sign_in(chromium, site, creator):
+    browsers = []
+
+    def open_page(**options):
+        browser = chromium()
+        browsers.append(browser)
+        page = browser.new_context(base_url=site.address, **options).new_page()
+        page.goto("/login/")
+        page.fill("[name=username]", "ada")
+        page.fill("[name=password]", "ada's password")
+        page.click("main button")
+        page.wait_for_url(site.address + "/")
+        return page
+
+    yield open_page
+    for browser in browsers:
+        browser.close()
+
+
+def large_video(clip, folder):
+    """The clip with a box of 300 MiB behind it that players leave out (ISO 14496-12, `free`)."""
+    path = folder / "large.mp4"
+    shutil.copy(clip, path)
+    size = path.stat().st_size
+    with path.open("ab") as file:
+        file.write(struct.pack(">I4s", LARGE, b"free"))
+        file.truncate(size + LARGE)
+    return path
+
+
+def sha256(stream):
+    return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def test_a_large_upload_goes_on_after_the_browser_and_the_server_were_killed(
+    sign_in, site, clip, tmp_path, worker
+):
+    path = large_video(clip, tmp_path)
+    page = sign_in()
+    page.goto("/upload/")
+    line = page.context.new_cdp_session(page)
+    line.send("Network.enable")
+    slow = {"offline": False, "latency": 0, "downloadThroughput": -1}
+    line.send("Network.emulateNetworkConditions", {**slow, "uploadThroughput": 60 * MIB})
+    page.set_input_files("[name=recordings]", path)
+    page.click("main button.main")
+    eventually(lambda: Upload.objects.filter(offset__gte=LARGE // 2).exists(), 60)
+    site.kill()
+    page.context.browser.close()
+
+    before = Upload.objects.get().offset
+    site.start()
+    # Its lease runs out, as nobody could say that it was given up.
+    page = sign_in()
+    page.goto("/upload/")
+    expect(page.locator("#uploads")).to_contain_text("choose large.mp4 again")
+    offsets = []
+    page.on("request", lambda sent: offsets.append(sent.headers.get("upload-offset")))
+    page.set_input_files("[name=recordings]", path)
+    page.click("main button.main")
+    expect(page.locator("#uploads li")).to_contain_text("being processed", timeout=120_000)
+
+    first = next(int(offset) for offset in offsets if offset)
+    assert first >= before >= LARGE // 2
+    video = ended(Video.objects.get())
+    assert (video.status, video.error) == ("completed", "")
+    with path.open("rb") as sent, video.file.open() as stored:
+        assert sha256(sent) == sha256(stored)
+
+
+def test_an_upload_pauses_goes_on_and_is_removed(sign_in, clip, tmp_path):
+    path = large_video(clip, tmp_path)
+    page = sign_in()
+    page.goto("/upload/")
+    line = page.context.new_cdp_session(page)
+    line.send("Network.enable")
+    slow = {"offline": False, "latency": 0, "downloadThroughput": -1}
+    line.send("Network.emulateNetworkConditions", {**slow, "uploadThroughput": 20 * MIB})
+    page.set_input_files("[name=recordings]", path)
+    page.click("main button.main")
+    item = page.locator("#uploads li")
+    expect(item).to_contain_text("uploading", timeout=20_000)
+
+    item.get_by_role("button", name="Pause").click()
+    expect(item).to_contain_text("paused")
+    item.get_by_role("button", name="Go on").click()
+    expect(item).to_contain_text("uploading", timeout=40_000)
+    item.get_by_role("button", name="Remove").click()
+
+    expect(item).to_have_count(0)
+    eventually(lambda: not Upload.objects.exists())
+
+
+def test_the_library_follows_the_work_without_being_loaded_again(sign_in, clip, creator, worker):
+    page = sign_in()
+    page.evaluate("window.isStillHere = true")
+    page.goto("/upload/")
+    page.set_input_files("[name=recordings]", clip)
+    page.click("main button.main")
+    page.locator("#uploads").get_by_role("link").click()
+    page.evaluate("window.isStillHere = true")
+
+    expect(page.locator(".video.completed")).to_have_count(1, timeout=30_000)
+
+    assert page.evaluate("window.isStillHere")
+    expect(page.locator(".video img")).to_be_visible()
+
+
+def recording(creator, clip, seconds=5):
+    """A completed video whose file plays."""
+    video = spoken_video(creator, ["First words.", "Then photosynthesis.", "Last words."], start=1)
+    with clip.open("rb") as content:
+        video.file.save("clip.mp4", File(content), save=False)
+    Video.objects.filter(pk=video.pk).update(
+        file=video.file.name, original_filename="clip.mp4", duration_s=8
+    )
+    return video
+
+
+def test_a_question_leads_to_the_second_in_which_it_was_answered(sign_in, clip, creator):
+    recording(creator, clip)
+    page = sign_in()
+
+    page.fill("#find", "photosynthesis")
+    page.press("#find", "Enter")
+    page.locator("a.moment").first.click()
+
+    page.wait_for_function("document.getElementById('player').currentTime >= 6")
+    assert page.evaluate("document.getElementById('player').currentTime") == pytest.approx(6, abs=1)
+    expect(page.locator("#transcript [aria-current]")).to_contain_text("photosynthesis")
+
+
+def test_lines_are_followed_until_the_reader_scrolls(sign_in, clip, creator):
+    video = recording(creator, clip)
+    page = sign_in()
+    page.goto(reverse("videos:watch", args=[video.pk]))
+
+    page.locator("#transcript li").nth(1).click()
+    page.wait_for_function("document.getElementById('player').currentTime >= 6")
+    assert "t=6" in page.url
+    page.locator("#transcript").hover()
+    page.mouse.wheel(0, 100)
+    expect(page.locator("#follow")).to_be_visible()
+    page.keyboard.press("f")
+    expect(page.locator("#follow")).to_be_hidden()
+    page.keyboard.press("?")
+    expect(page.locator("#help")).to_be_visible()
+
+
+def test_no_connection_is_told_and_the_upload_goes_on_by_itself(sign_in, site, clip, tmp_path):
+    path = large_video(clip, tmp_path)
+    page = sign_in()
+    page.goto("/upload/")
+    page.set_input_files("[name=recordings]", path)
+    site.kill()
+    page.click("main button.main")
+    expect(page.locator("#uploads li .error")).to_be_visible()
+    site.start()
+
+    page.set_input_files("[name=recordings]", path)
+    page.click("main button.main")
+    expect(page.locator("#uploads li")).to_contain_text("being processed", timeout=60_000)
