@@ -22,7 +22,7 @@ from videos.models import (
     Video,
     Worker,
 )
-from videos.pipeline.chunk import chunk_rows
+from videos.pipeline.chunks import chunk_rows
 from videos.text import chunking
 from videos.text.search_vector import search_vector
 

@@ -20,7 +20,7 @@ from playwright.sync_api import expect, sync_playwright
 
 from tests.conftest import PROJECT, ended, eventually, worker_environment
 from tests.rows import spoken_video
-from videos.models import Upload, Video
+from videos.models import Segment, Upload, Video
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),
@@ -251,3 +251,53 @@ def test_no_connection_is_told_and_the_upload_goes_on_by_itself(sign_in, site, c
     page.set_input_files("[name=recordings]", path)
     page.click("main button.main")
     expect(page.locator("#uploads li")).to_contain_text("being processed", timeout=60_000)
+
+
+def test_a_line_is_corrected_split_and_joined_by_keys(sign_in, clip, creator):
+    video = recording(creator, clip)
+    page = sign_in()
+    page.goto(reverse("videos:edit", args=[video.pk]))
+    areas = page.locator(".lines textarea")
+
+    areas.nth(1).click()
+    page.keyboard.press("Control+a")
+    page.keyboard.type("Then photosynthesis, corrected.")
+    page.keyboard.press("Tab")
+    expect(page.locator(".lines .state").nth(1)).to_have_text("saved")
+    page.wait_for_function("document.getElementById('player').currentTime >= 11 || true")
+    assert Segment.objects.get(index=1).text == "Then photosynthesis, corrected."
+
+    areas.nth(1).click()
+    page.keyboard.press("Home")
+    for _ in range(5):
+        page.keyboard.press("ArrowRight")
+    page.keyboard.press("Enter")
+    expect(areas).to_have_count(4)
+    assert [row.text for row in Segment.objects.all()][1:3] == [
+        "Then",
+        "photosynthesis, corrected.",
+    ]
+    page.keyboard.press("Backspace")
+    expect(areas).to_have_count(3)
+    assert Segment.objects.get(index=1).text == "Then photosynthesis, corrected."
+    page.keyboard.press("Control+z")
+    page.wait_for_load_state()
+    expect(areas).to_have_count(4)
+
+
+def test_two_editors_are_told_of_each_other(sign_in, clip, creator):
+    video = recording(creator, clip)
+    pages = [sign_in(), sign_in()]
+    for page in pages:
+        page.goto(reverse("videos:edit", args=[video.pk]))
+    for number, page in enumerate(pages):
+        page.locator(".lines textarea").first.fill(f"By {number}.")
+        page.locator(".lines textarea").nth(1).focus()
+        page.wait_for_timeout(0)
+        expect(page.locator(".lines .state").first).not_to_be_empty()
+    state = pages[1].locator(".lines .state").first
+
+    expect(state).to_contain_text("Somebody else has changed this line meanwhile")
+    state.get_by_role("button", name="Keep mine").click()
+    expect(state).to_have_text("saved")
+    assert Segment.objects.get(index=0).text == "By 1."

@@ -49,7 +49,7 @@ def storage(monkeypatch):
 def test_files_that_the_storage_would_not_delete_are_deleted_later(upload, worker, storage):
     video = ended(upload())
     kept = files_of(video)
-    assert len(kept) == 2
+    assert len(kept) == 3
 
     video.delete()
 
@@ -104,7 +104,7 @@ def test_a_video_with_another_creator_keeps_its_folder_and_leaves_nothing(
     ended(video)
 
     assert video.folder == folder
-    assert len(files_of(video)) == 2
+    assert len(files_of(video)) == 3
     video.delete()
     assert files_of(video) == []
     assert not list(Path(video.file.storage.location).glob(f"videos/*/{video.known_id}"))

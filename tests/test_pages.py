@@ -32,13 +32,17 @@ def text(response):
 def addresses(video):
     """Every page there is, about one video where it is about one."""
     values = {"video_id": video.pk, "kind": "vtt", "upload_id": video.pk}
+    values |= {"correction_id": video.pk, "unfit_id": 1}
     for pattern in urlpatterns:
         names = pattern.pattern.converters
         yield reverse(f"videos:{pattern.name}", kwargs={name: values[name] for name in names})
 
 
 #: Pages that only take something: by POST or by the methods of tus.
-TAKING = ("videos:act", "videos:begin", "videos:resume")
+TAKING = {
+    *("videos:act", "videos:begin", "videos:resume", "videos:change", "videos:rename"),
+    *("videos:dismiss", "videos:restore"),
+}
 
 
 def shown(video):

@@ -45,7 +45,7 @@ def test_a_video_in_a_bucket_is_processed_and_its_audio_stored_there(upload, lin
 
     assert (video.status, video.error) == ("completed", "")
     audio = video.transcripts.get().audio
-    assert sorted(server.keys()) == sorted([video.file.name, audio])
+    assert sorted(server.keys()) == sorted([video.file.name, audio, video.thumbnail.name])
 
     video.delete()
     assert server.keys() == []

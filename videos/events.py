@@ -156,6 +156,7 @@ _TYPES: list[tuple[str, type[VideoData], bool]] = [
     ("video/chunk.requested", ChunkRequested, False),
     ("video/embed.requested", EmbedRequested, False),
     ("video/cancel.requested", VideoData, False),
+    ("video/transcript.corrected", VideoData, True),
     ("video/completed", VideoCompleted, True),
     ("video/failed", VideoFailed, True),
     ("video/cancelled", VideoData, True),

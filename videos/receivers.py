@@ -42,7 +42,8 @@ def lock_video(instance: Video, **_: Any) -> None:
 def delete_files(instance: Video, **_: Any) -> None:
     """Have a video's files deleted once its rows are gone; its worker finds its claim void."""
     folders = (f"{folder}/" for folder in instance.folders)
-    delete_later([instance.file.name or "", instance.captions.name or "", *folders])
+    named = (instance.file.name, instance.captions.name, instance.thumbnail.name)
+    delete_later([*(name or "" for name in named), *folders])
     after_commit(admission.admit)
 
 

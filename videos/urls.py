@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from videos.pages import managing, uploading, views
+from videos.pages import correcting, managing, uploading, views
 
 app_name = "videos"
 urlpatterns = [
@@ -16,6 +16,13 @@ urlpatterns = [
     path("upload/begin/", uploading.begin, name="begin"),
     path("upload/<uuid:upload_id>/", uploading.resume, name="resume"),
     path("v/<uuid:video_id>/manage/", managing.manage, name="manage"),
+    path("replace/", correcting.replace, name="replace"),
+    path("v/<uuid:video_id>/edit/", correcting.edit, name="edit"),
+    path("v/<uuid:video_id>/edit/line/", correcting.change, name="change"),
+    path("v/<uuid:video_id>/edit/speaker/", correcting.rename, name="rename"),
+    path("v/<uuid:video_id>/edit/unfit/<int:unfit_id>/", correcting.dismiss, name="dismiss"),
+    path("v/<uuid:video_id>/history/", correcting.history, name="history"),
+    path("v/<uuid:video_id>/history/<uuid:correction_id>/", correcting.restore, name="restore"),
     path("v/<uuid:video_id>/thumbnail.jpg", views.thumbnail, name="thumbnail"),
     path("v/<uuid:video_id>/media/", views.media, name="media"),
     path("v/<uuid:video_id>/transcript.<str:kind>", views.transcript, name="transcript"),

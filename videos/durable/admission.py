@@ -40,6 +40,8 @@ _deferred = threading.local()
 _NEVER = datetime.min.replace(tzinfo=UTC)
 #: Priority of runs that an operator lets go first; others have 0.
 _PREFERRED = 1
+#: Of small work for which a person waits: it goes first, and no limit of a creator counts it.
+URGENT = 2
 
 
 def admit() -> int:
@@ -112,8 +114,9 @@ class _CreatorLimits:
     """What each creator's runs use of the limits of a creator; runs of nobody have none."""
 
     def __init__(self) -> None:
-        slots = Run.objects.filter(holds_slot=True).exclude(queue=BULK).values("creator")
-        recent = Run.objects.filter(released_at__gt=Now() - _MINUTE).exclude(queue=BULK)
+        counted = Run.objects.filter(priority__lt=URGENT).exclude(queue=BULK)
+        slots = counted.filter(holds_slot=True).values("creator")
+        recent = counted.filter(released_at__gt=Now() - _MINUTE)
         #: Slots that a creator's runs hold, and starts within the last minute.
         self.slots = self._by_creator(slots)
         self.starts = self._by_creator(recent.values("creator"))
@@ -121,6 +124,10 @@ class _CreatorLimits:
     @staticmethod
     def _by_creator(rows: QuerySet[Run, Any]) -> Counter[Any]:
         return Counter({row["creator"]: row["count"] for row in rows.annotate(count=Count("id"))})
+
+    def admits(self, run: Run) -> bool:
+        """Whether no limit of its creator keeps a run waiting."""
+        return run.priority >= URGENT or self.reached_by(run.creator_id) is None
 
     def reached_by(self, creator_id: Any) -> Run.Waiting | None:
         """Return the limit that keeps a creator's runs waiting."""
@@ -137,10 +144,11 @@ class _CreatorLimits:
         """Return the creators whose runs a limit keeps waiting."""
         return [each for each in self.slots | self.starts if self.reached_by(each) == limit]
 
-    def take(self, creator_id: Any) -> None:
+    def take(self, run: Run) -> None:
         """Count one more run of a creator as admitted."""
-        self.slots[creator_id] += 1
-        self.starts[creator_id] += 1
+        if run.priority < URGENT:
+            self.slots[run.creator_id] += 1
+            self.starts[run.creator_id] += 1
 
 
 def _admit_default(capacity: Capacity) -> list[UUID]:
@@ -152,10 +160,10 @@ def _admit_default(capacity: Capacity) -> list[UUID]:
     limits = _CreatorLimits()
     chosen: list[UUID] = []
     for run in _in_rounds(due.filter(queue__in=room), limits.slots, max(room.values())):
-        if capacity.room(run.queue) > 0 and limits.reached_by(run.creator_id) is None:
+        if capacity.room(run.queue) > 0 and limits.admits(run):
             chosen.append(run.pk)
             capacity.take(run.queue)
-            limits.take(run.creator_id)
+            limits.take(run)
     return _admit(chosen)
 
 
@@ -230,7 +238,7 @@ def _write_reasons(limits: _CreatorLimits, capacity: Capacity) -> None:
     """
     full = limits.creators_at(Run.Waiting.CONCURRENCY)
     late = limits.creators_at(Run.Waiting.RATE)
-    due = waiting().exclude(queue=BULK)
+    due = waiting().filter(priority__lt=URGENT).exclude(queue=BULK)
     if capacity.has_workers:
         _give_reason(capacity.unserved(due), Run.Waiting.WORKER)
         due = capacity.served(due)
@@ -251,6 +259,8 @@ def _give_reason(due: QuerySet[Run], reason: Run.Waiting, until: datetime | None
 
 
 def _rate_ends(creator_ids: Iterable[Any]) -> list[tuple[Any, Any]]:
-    recent = Run.objects.filter(creator__in=creator_ids, released_at__gt=Now() - _MINUTE)
+    recent = Run.objects.filter(
+        creator__in=creator_ids, released_at__gt=Now() - _MINUTE, priority__lt=URGENT
+    )
     others = recent.exclude(queue=BULK).values_list("creator")
     return list(others.annotate(first=Min("released_at")))

@@ -3,7 +3,15 @@
 from videos.durable.models import ACTIVE_STATES, Event, Run, SetAside, Step, Worker
 from videos.durable.paid.models import Breaker, Call, MonthlyUsage
 from videos.models.search_index import Chunk, Embedding, Revision, ServingModel
-from videos.models.transcript import AudioPart, Glossary, ProbedModel, Segment, Transcript
+from videos.models.transcript import (
+    AudioPart,
+    Correction,
+    Glossary,
+    ProbedModel,
+    Segment,
+    Transcript,
+    UnfitCorrection,
+)
 from videos.models.upload import Upload
 from videos.models.video import StorageDeletion, Video
 
@@ -13,6 +21,7 @@ __all__ = [
     "Breaker",
     "Call",
     "Chunk",
+    "Correction",
     "Embedding",
     "Event",
     "Glossary",
@@ -26,6 +35,7 @@ __all__ = [
     "Step",
     "StorageDeletion",
     "Transcript",
+    "UnfitCorrection",
     "Upload",
     "Video",
     "Worker",

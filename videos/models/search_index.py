@@ -29,6 +29,8 @@ class Revision(models.Model):
         Transcript, null=True, on_delete=models.SET_NULL, related_name="revisions"
     )
     chunked_at = models.DateTimeField(null=True, blank=True)
+    #: Changes by people that the chunks were made with; of those made later, it has none.
+    corrections = models.PositiveIntegerField(default=0, db_default=0)
     #: The model in which all of its chunks had vectors when it was finished; empty: none yet.
     embedding_model = models.CharField(max_length=100, blank=True, default="", db_default="")
     embedding_dimensions = models.PositiveIntegerField(default=0, db_default=0)

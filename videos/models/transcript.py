@@ -141,6 +141,10 @@ class Segment(models.Model):
     timing = models.CharField(max_length=8, default=GIVEN, db_default=GIVEN)
     #: [[start, end, word], …] in seconds, where they are known.
     words = models.JSONField(default=list, blank=True)
+    #: What was recognized, where a person has changed it; null: nobody has.
+    machine_text = models.TextField(null=True, blank=True)  # noqa: DJ001
+    #: Grows with every change by a person: who changes an older one is told so.
+    version = models.PositiveIntegerField(default=0, db_default=0)
 
     class Meta:
         ordering = ["index"]
@@ -156,6 +160,70 @@ class Segment(models.Model):
     def suspicious(self) -> bool:
         """Whether there is a reason to doubt the text."""
         return bool(self.doubt)
+
+
+class Correction(models.Model):
+    """A change that a person made to a transcript: what was there, what is there now."""
+
+    class Kind(models.TextChoices):
+        """What was done."""
+
+        TEXT = "text"
+        SPLIT = "split"
+        JOIN = "join"
+        SPEAKER = "speaker"
+        REPLACE = "replace"
+        RESTORE = "restore"
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    # `correction_newest` begins with it.
+    video = models.ForeignKey(
+        "videos.Video", on_delete=models.CASCADE, related_name="corrections", db_index=False
+    )
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+"
+    )
+    #: Their name at the time.
+    user_name = StoredCharField(max_length=150, blank=True)
+    kind = models.CharField(max_length=8, choices=Kind)
+    #: The same for all that one replacement changed; null: it stands for itself.
+    batch = models.UUIDField(null=True, blank=True, db_index=True)
+    #: Seconds on the video's clock.
+    start = models.FloatField()
+    end = models.FloatField()
+    #: The lines (`text.correcting.Line` as JSON) before and after.
+    before = models.JSONField(default=list)
+    after = models.JSONField(default=list)
+    #: When somebody took it back.
+    restored_at = models.DateTimeField(null=True, blank=True)
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+
+    class Meta:
+        ordering = ["-created_at", "-id"]
+        indexes = [models.Index(fields=["video", "-created_at", "-id"], name="correction_newest")]
+
+    def __str__(self) -> str:
+        return f"{self.kind} at {self.start:.1f} s"
+
+
+class UnfitCorrection(models.Model):
+    """A line that a person had changed, for which a newer transcript has no place."""
+
+    video = models.ForeignKey(
+        "videos.Video", on_delete=models.CASCADE, related_name="unfit_corrections"
+    )
+    start = models.FloatField()
+    end = models.FloatField()
+    text = StoredTextField()
+    speaker = StoredCharField(max_length=100, blank=True)
+    machine_text = StoredTextField(blank=True)
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+
+    class Meta:
+        ordering = ["start"]
+
+    def __str__(self) -> str:
+        return self.text
 
 
 class Glossary(models.Model):

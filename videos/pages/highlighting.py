@@ -1,9 +1,10 @@
-"""Which stretches of a text hold the words that were looked for. Pure."""
+"""Which stretches of a text were looked for, and which differ from another text. Pure."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from difflib import SequenceMatcher
 
 _WORD = re.compile(r"\w+")
 #: The beginning that a word of the text must share with one that was asked for: stems differ in
@@ -27,3 +28,16 @@ def highlighted(text: str, query: str) -> Iterator[tuple[str, bool]]:
             done = word.end()
     if done < len(text):
         yield text[done:], False
+
+
+def compared(before: str, after: str) -> Iterator[tuple[str, str]]:
+    """Yield the pieces of two texts: ("", what both have), ("del", …) and ("ins", …)."""
+    old, new = (re.findall(r"\w+|\s+|[^\w\s]", text) for text in (before, after))
+    for kind, a, b, c, d in SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
+        if kind == "equal":
+            yield "", "".join(old[a:b])
+            continue
+        if a < b:
+            yield "del", "".join(old[a:b])
+        if c < d:
+            yield "ins", "".join(new[c:d])

@@ -52,26 +52,41 @@ def embed(claim: Claim) -> None:
     While another model than the configured one still serves searches, chunks get its vectors,
     too: what is new must be found before all that is old has been embedded again.
     """
-    wanted, serving = configured_space(), serving_space()
+    again = bool(claim.run.data.get("embed_again"))
     with closing(providers.embedder()) as embedder:
-        grouped = _batches(claim, embedder)
-        is_asked_again = bool(claim.run.data.get("embed_again"))
-        _Embedding(claim, embedder, wanted).embed(grouped, again=is_asked_again)
-        if serving is not None and serving != wanted:
-            _embed_for_searches(_Embedding(claim, embedder, serving), grouped)
+        _embed_in_all_spaces(claim, embedder, _asked_for(claim), again=again)
     with claim.guard() as run:
         runs.advance(run)
 
 
-def _batches(claim: Claim, embedder: providers.Embedder) -> list[Batch]:
+def embed_changed(claim: Claim, chunks: Sequence[Chunk]) -> None:
+    """Embed chunks of the run's revision whose texts have changed; the run goes on as it was.
+
+    What stayed of their passages keeps its vectors, and costs nothing.
+    """
+    with closing(providers.embedder()) as embedder:
+        _embed_in_all_spaces(claim, embedder, chunks, again=True)
+
+
+def _embed_in_all_spaces(
+    claim: Claim, embedder: providers.Embedder, chunks: Sequence[Chunk], *, again: bool
+) -> None:
+    revision = claim.run.revision
+    assert revision is not None
+    wanted, serving = configured_space(), serving_space()
+    segments = list(revision.transcript.segments.all()) if revision.transcript else []
+    grouped = list(batches.group(chunks, segments, embedder.limits))
+    _Embedding(claim, embedder, wanted).embed(grouped, again=again)
+    if serving is not None and serving != wanted:
+        _embed_for_searches(_Embedding(claim, embedder, serving), grouped)
+
+
+def _asked_for(claim: Claim) -> list[Chunk]:
     revision = claim.run.revision
     assert revision is not None
     chunks = list(revision.chunks.order_by("index"))
     named = claim.run.data.get("chunk_ids")
-    if named is not None:
-        chunks = [chunk for chunk in chunks if str(chunk.pk) in named]
-    segments = list(revision.transcript.segments.all()) if revision.transcript else []
-    return list(batches.group(chunks, segments, embedder.limits))
+    return chunks if named is None else [chunk for chunk in chunks if str(chunk.pk) in named]
 
 
 def _embed_for_searches(embedding: _Embedding, grouped: list[Batch]) -> None:
@@ -100,7 +115,6 @@ class _Embedding:
     def embed(self, grouped: list[Batch], *, again: bool) -> None:
         """Embed batches whose chunks lack vectors; `again`: all that the run has not done yet."""
         claim = self.claim
-        assert claim.run.video_id is not None
         have = self._embedded_chunks([chunk for batch in grouped for chunk in batch.chunks])
         done = Step.objects.filter(run=claim.run, stage=claim.stage, state=Step.State.DONE)
         done_before = set(done.values_list("key", flat=True))
@@ -110,8 +124,9 @@ class _Embedding:
             is_lacking = any(chunk.pk not in have for chunk in batch.chunks)
             if is_lacking or (again and batch.key(self.space) not in done_before):
                 self._embed_batch(batch)
-            with claim.guard():
-                statuses.progressed(claim.run.video_id, claim.stage, number / len(grouped))
+            with claim.guard() as run:
+                if run.video_id is not None:
+                    statuses.progressed(run.video_id, claim.stage, number / len(grouped))
 
     def _embedded_chunks(self, chunks: list[Chunk]) -> set[object]:
         rows = Embedding.objects.filter(

@@ -9,10 +9,10 @@ from uuid import UUID
 from videos.durable import admission, runs
 from videos.durable.claims import Claim
 from videos.durable.models import ACTIVE_STATES
-from videos.durable.registry import Chore, Function, Stage, registry
+from videos.durable.registry import WHOLE, Chore, Function, Stage, registry
 from videos.durable.retries import DEFAULT_RETRIES
 from videos.models import Event, Revision, Run, Step, Video
-from videos.pipeline import deletion, statuses
+from videos.pipeline import deletion, refresh, statuses
 from videos.pipeline.chunk import chunk
 from videos.pipeline.embed import RETRIES as EMBEDDING_RETRIES
 from videos.pipeline.embed import embed
@@ -298,5 +298,13 @@ _FUNCTIONS: list[tuple[str, str, str, Callable[[Event, Function], list[Run]]]] =
 for _name, _event, _first, _starter in _FUNCTIONS:
     # A resumed run may begin at any stage, so every function knows all from its first on.
     registry.add_function(Function(_name, _event, StagesFrom(_first), start=_starter))
+registry.add_function(
+    Function(
+        "refresh_vectors",
+        "video/transcript.corrected",
+        {WHOLE: Stage("refresh_vectors", refresh.refresh_vectors, EMBEDDING_RETRIES)},
+        start=refresh.start,
+    )
+)
 registry.chores["deletions"] = Chore(deletion.due, deletion.delete_due)
 registry.hooks = statuses.VideoHooks()

@@ -10,6 +10,7 @@ from django.db.models.functions import Now
 from videos import events
 from videos.audio.stitching import RecognizedSegment
 from videos.models import Run, Segment, Transcript
+from videos.text.correcting import Line
 
 _ROWS_PER_STATEMENT = 1_000
 
@@ -31,8 +32,8 @@ def store(
     emit_completed(run, count, transcript.duration_ms)
 
 
-def insert(transcript: Transcript, segments: Iterable[RecognizedSegment | Segment]) -> int:
-    """Insert a transcript's segments, recognized ones or another transcript's; count them."""
+def insert(transcript: Transcript, segments: Iterable[RecognizedSegment | Segment | Line]) -> int:
+    """Insert a transcript's segments: recognized ones, another's, or corrected; count them."""
     rows = Segment.objects.bulk_create(
         (
             Segment(
@@ -45,6 +46,7 @@ def insert(transcript: Transcript, segments: Iterable[RecognizedSegment | Segmen
                 doubt=segment.doubt,
                 timing=segment.timing,
                 words=segment.words,
+                machine_text=getattr(segment, "machine_text", None),
             )
             for index, segment in enumerate(segments)
         ),

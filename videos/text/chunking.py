@@ -110,7 +110,7 @@ def passages(segments: Sequence[Cue]) -> list[tuple[int, str]]:
             grouped.append((first, "".join(pieces)))
             pieces, words, characters = [], 0, 0
         if pieces:
-            pieces.append(_glue(pieces[-1], text))
+            pieces.append(glue_between(pieces[-1], text))
         else:
             first = position
         pieces.append(text)
@@ -175,7 +175,7 @@ def _units(segments: Sequence[Cue]) -> Iterator[_Unit]:
             pieces = _pieces(sentence)
             for count, piece in enumerate(pieces, start=1):
                 ends_sentence = count == len(pieces) and bool(_SENTENCE_END.search(piece))
-                glue = _glue(before, piece) if count == 1 else _inner_glue(sentence, piece)
+                glue = glue_between(before, piece) if count == 1 else _inner_glue(sentence, piece)
                 yield _Unit(
                     text=piece.strip(),
                     glue=glue,
@@ -234,7 +234,7 @@ def _joined_short_units(units: Iterator[_Unit]) -> list[_Unit]:
     return joined
 
 
-def _glue(before: str, after: str) -> str:
+def glue_between(before: str, after: str) -> str:
     """Return what stands between two texts: nothing inside a script that uses no spaces."""
     if not before:
         return ""
