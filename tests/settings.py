@@ -1,9 +1,9 @@
-"""The project's settings, with a second app that has a durable function of its own."""
+"""The project's settings, with a durable function of another app, and the example's courses."""
 
 from chronos.settings import *  # noqa: F403
 from chronos.settings import INSTALLED_APPS
 
-INSTALLED_APPS = [*INSTALLED_APPS, "tests.letters"]
+INSTALLED_APPS = [*INSTALLED_APPS, "tests.letters", "courses"]
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 CHRONOS_RETRY_BACKOFF_S = 0.05
 CHRONOS_SWEEP_S = 0.1

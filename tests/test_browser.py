@@ -212,8 +212,8 @@ def test_a_question_leads_to_the_second_in_which_it_was_answered(sign_in, clip, 
     recording(creator, clip)
     page = sign_in()
 
-    page.fill("#find", "photosynthesis")
-    page.press("#find", "Enter")
+    page.fill("header [name=q]", "photosynthesis")
+    page.press("header [name=q]", "Enter")
     page.locator("a.moment").first.click()
 
     page.wait_for_function("document.getElementById('player').currentTime >= 6")

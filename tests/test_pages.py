@@ -377,3 +377,39 @@ def test_a_video_gets_another_title_captions_and_file(ada, creator, tmp_path, se
     assert states[2] in ACTIVE_STATES
     refused = ada.post(manage, {"action": "replace", "file": ContentFile(b"x", name="new.exe")})
     assert "neither a video nor a recording" in text(refused)
+
+
+def test_a_search_is_narrowed_to_creators_languages_times_and_lengths(
+    client, creator, grace, settings
+):
+    settings.CHRONOS_VISIBLE_VIDEOS = "tests.test_pages.everything"
+    one = spoken_video(creator, ["The moon."])
+    other = spoken_video(grace, ["The moon."], language="de")
+    Video.objects.filter(pk=other.pk).update(duration_s=7_200, created_at="2020-01-01T00:00Z")
+    client.force_login(creator)
+
+    def found(**narrowed):
+        page = text(client.get(reverse("videos:find"), {"q": "moon", **narrowed}))
+        return {video.pk for video in (one, other) if f"/v/{video.pk}/?t=" in page}
+
+    assert found() == {one.pk, other.pk}
+    assert found(creator="grace") == found(creator=grace.pk) == {other.pk}
+    assert found(creator="nobody") == set()
+    assert found(language="de") == {other.pk}
+    assert found(since="2021-01-01") == {one.pk}
+    assert found(until="2021-01-01") == {other.pk}
+    assert found(longer=60) == {other.pk}
+    assert found(shorter=60) == {one.pk}
+    # What cannot be read is said, and narrows nothing.
+    assert found(since="yesterday", longer="x") == {one.pk, other.pk}
+
+
+def test_titles_are_suggested_of_what_one_may_see(ada, creator, grace):
+    spoken_video(creator, ["The moon."])
+    theirs = spoken_video(grace, ["The moon."])
+    Video.objects.filter(pk=theirs.pk).update(title="A talk that is secret")
+
+    suggested = ada.get(reverse("videos:suggest"), {"q": "tal"}).json()
+
+    assert suggested == {"titles": ["A talk"]}
+    assert ada.get(reverse("videos:suggest"), {"q": "\0"}).json() == {"titles": []}

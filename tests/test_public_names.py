@@ -30,7 +30,7 @@ PATHS = [
 
 
 def test_the_table_is_read():
-    assert len(TABLE) == 16
+    assert len(TABLE) == 17
     assert len(NAMES) > 40
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from django.urls import path
 
-from videos.pages import correcting, managing, uploading, views
+from videos.pages import correcting, finding, managing, uploading, views
 
 app_name = "videos"
 urlpatterns = [
     path("", views.library, name="library"),
-    path("search/", views.find, name="find"),
+    path("search/", finding.find, name="find"),
+    path("suggest/", finding.suggest, name="suggest"),
     path("v/<uuid:video_id>/", views.watch, name="watch"),
     path("act/", managing.act, name="act"),
     path("upload/", uploading.upload, name="upload"),

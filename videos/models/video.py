@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import PurePosixPath
-from typing import ClassVar, Protocol
+from typing import Any, ClassVar, Protocol
 
+from django.apps import apps
 from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.core.files import File
@@ -16,7 +18,7 @@ from uuid6 import uuid7
 
 from videos.durable.fields import StoredTextField
 from videos.durable.models import MAX_ERROR_CHARACTERS, Run
-from videos.text import caption_reader, encodings
+from videos.text import caption_reader, caption_writer, encodings
 from videos.text.captions import BadCaptions
 
 _TITLE_MAX_LENGTH = 255
@@ -82,6 +84,9 @@ class Steering(Protocol):
 
     def cancel(self, video: Video) -> bool:
         """Stop processing a video."""
+
+    def moments(self, query: str, videos: models.QuerySet[Video], limit: int) -> Sequence[Any]:
+        """Find the moments in which something was said."""
 
 
 #: What a person may change of a video; everything else is written by `statuses`.
@@ -209,6 +214,36 @@ class Video(models.Model):
     @property
     def _creators_folder(self) -> str:
         return f"videos/{self.creator_id}/{self.pk}"
+
+    @property
+    def segments(self) -> models.QuerySet[Any]:
+        """The timed lines of the transcript in force, in their order; none before there is one."""
+        segments = apps.get_model("videos", "Segment").objects
+        if self.revision is None or self.revision.transcript_id is None:
+            return segments.none()
+        return segments.filter(transcript=self.revision.transcript_id).order_by("index")
+
+    def as_vtt(self) -> str:
+        """Return the transcript in force as WebVTT captions."""
+        return caption_writer.as_vtt(self.segments)
+
+    def as_srt(self) -> str:
+        """Return the transcript in force as SubRip captions."""
+        return caption_writer.as_srt(self.segments)
+
+    def as_text(self) -> str:
+        """Return the transcript in force as plain text, with who speaks."""
+        return caption_writer.as_txt(self.segments)
+
+    @classmethod
+    def moments(
+        cls, query: str, videos: models.QuerySet[Video] | None = None, limit: int = 10
+    ) -> Sequence[Any]:
+        """Find what was said in videos, the best first: `videos.search.Hit`s, of seconds.
+
+        `videos` are all where none are given: pass `visible_videos(user)` for what a user may see.
+        """
+        return cls._steering.moments(query, cls.objects.all() if videos is None else videos, limit)
 
     def reprocess(self, from_stage: str | None = None, *, force: bool = False) -> Run:
         """Process again from `from_stage` ("transcribe", "chunk" or "embed").

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import mimetypes
 from typing import Any
 from uuid import UUID
 
@@ -24,23 +23,14 @@ from videos.documents import (
 from videos.models import Video
 from videos.pages import words
 from videos.pages.media import picture, play
-from videos.pages.moments import grouped
-from videos.search import search
 
 _VIDEOS_PER_PAGE = 24
-_MOMENTS = 30
 _MAX_QUERY = 300
 _CONTENT_TYPES = {
     "vtt": "text/vtt; charset=utf-8",
     "srt": "application/x-subrip; charset=utf-8",
     "txt": "text/plain; charset=utf-8",
     "json": "application/json",
-}
-#: What browsers play by themselves; of anything else they may have the sound, or nothing.
-_PLAYABLE = {
-    *("video/mp4", "video/webm", "video/ogg", "video/quicktime", "audio/mpeg", "audio/mp4"),
-    *("audio/ogg", "audio/webm", "audio/wav", "audio/x-wav", "audio/flac", "audio/x-flac"),
-    *("audio/aac", "audio/x-m4a"),
 }
 #: What the library can be narrowed to.
 _STATUSES = {
@@ -80,33 +70,14 @@ def library(request: HttpRequest) -> HttpResponse:
 
 
 @require_safe
-def find(request: HttpRequest) -> HttpResponse:
-    """Answer a question with moments: in all that one may see, or in one video."""
-    query = request.GET.get("q", "").strip()[:_MAX_QUERY]
-    videos = visible_videos(request.user)
-    inside = None
-    if named := request.GET.get("video"):
-        inside = _visible(request, named)
-        videos = videos.filter(pk=inside.pk)
-    hits = search(query, videos, limit=_MOMENTS) if query else []
-    context = {"query": query, "inside": inside, "found": grouped(hits, query)}
-    return render(request, "videos/find.html", context)
-
-
-@require_safe
 def watch(request: HttpRequest, video_id: UUID) -> HttpResponse:
     """Play a video beside its transcript, from the second that `?t=` names."""
     video = get_object_or_404(with_runs(visible_videos(request.user)), pk=video_id)
-    kind = _kind(video)
     context = {
         "video": video,
         "document": video_document(video),
-        "segments": serving_segments(video),
+        "has_transcript": video.revision_id is not None,
         "is_editable": editable_videos(request.user).filter(pk=video.pk).exists(),
-        "start": _seconds(request.GET.get("t")),
-        "is_audio": kind.startswith("audio/"),
-        "is_playable": kind in _PLAYABLE,
-        "language": video.detected_language or video.language or "en",
     }
     return render(request, "videos/watch.html", context)
 
@@ -146,16 +117,3 @@ def _visible(request: HttpRequest, video_id: Any) -> Video:
         return get_object_or_404(visible_videos(request.user), pk=UUID(str(video_id)))
     except ValueError:
         raise Http404("There is no such video.") from None
-
-
-def _kind(video: Video) -> str:
-    return mimetypes.guess_type(video.original_filename)[0] or ""
-
-
-def _seconds(text: str | None) -> float:
-    """Return the seconds of a deep link; anything that is none is the beginning."""
-    try:
-        seconds = float(text or 0)
-    except ValueError:
-        return 0.0
-    return seconds if 0 <= seconds < 10**6 else 0.0

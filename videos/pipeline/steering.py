@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from django.db import transaction
+from django.db.models import QuerySet
 
 from videos import events
 from videos.durable import admission, runs
@@ -10,6 +11,7 @@ from videos.durable.dispatch import dispatch
 from videos.models import Run, SetAside, Video
 from videos.pipeline.functions import active, joinable, locked, resuming
 from videos.pipeline.stages import stages
+from videos.search import Hit, search
 
 
 def restartable_stages() -> list[str]:
@@ -41,7 +43,11 @@ def transcribe_data(video: Video) -> dict[str, object]:
 
 
 class PipelineSteering:
-    """What `Video.reprocess` and `Video.cancel` do."""
+    """What `Video.reprocess`, `Video.cancel` and `Video.moments` do."""
+
+    def moments(self, query: str, videos: QuerySet[Video], limit: int) -> list[Hit]:
+        """Search what was said."""
+        return search(query, videos, limit=limit)
 
     def cancel(self, video: Video) -> bool:
         """Stop a video's run: a waiting one at once, a running one at its next step."""

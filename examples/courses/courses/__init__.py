@@ -1,0 +1,1 @@
+"""A course platform that shows lessons by Chronos: teachers upload, students find the moment."""
