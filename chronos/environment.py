@@ -61,6 +61,7 @@ class Environment(BaseSettings):
     chronos_upload_policy: str = "videos.access.signed_in"
     chronos_creator_quota_bytes: int = Field(default=0, ge=0)
     chronos_upload_retention_s: float = Field(default=7 * 86_400.0, ge=60)
+    chronos_webhook_private_addresses: bool = False
     chronos_ffmpeg: str | None = None
     chronos_listening: bool = True
     chronos_alignment_model: str | None = None

@@ -195,6 +195,7 @@ CHRONOS_EDIT_POLICY = environment.chronos_edit_policy
 CHRONOS_UPLOAD_POLICY = environment.chronos_upload_policy
 CHRONOS_CREATOR_QUOTA_BYTES = environment.chronos_creator_quota_bytes
 CHRONOS_UPLOAD_RETENTION_S = environment.chronos_upload_retention_s
+CHRONOS_WEBHOOK_PRIVATE_ADDRESSES = environment.chronos_webhook_private_addresses
 CHRONOS_FFMPEG = environment.chronos_ffmpeg
 CHRONOS_LISTENING = environment.chronos_listening
 CHRONOS_ALIGNMENT_MODEL = environment.chronos_alignment_model

@@ -31,7 +31,7 @@ ROOMS = {
     "surfaces": {
         *("videos.actors", "videos.admin", "videos.apps", "videos.brokers", "videos.checks"),
         *("videos.management", "videos.middleware", "videos.receivers", "videos.stages"),
-        *("videos.pages", "videos.templatetags", "videos.urls"),
+        *("videos.api", "videos.pages", "videos.templatetags", "videos.urls"),
     },
 }
 PURE = (

@@ -7,12 +7,14 @@ import dramatiq
 from videos.durable.admission import BULK
 from videos.durable.functions import declare_actor
 from videos.durable.registry import WHOLE
+from videos.pipeline import webhooks  # noqa: F401  registers what is told to webhooks
 
 transcribe_video = declare_actor("transcribe_video", "transcribe")
 chunk_transcript = declare_actor("chunk_transcript", "chunk")
 embed_chunks = declare_actor("embed_chunks", "embed")
 finish_video = declare_actor("finish_video", "finish")
 refresh_vectors = declare_actor("refresh_vectors", WHOLE)
+deliver_webhook = declare_actor("deliver_webhook", WHOLE)
 
 # Bulk runs use the same actors on a queue of their own.
 dramatiq.get_broker().declare_queue(BULK)

@@ -53,6 +53,8 @@ class Conf:
     creator_quota_bytes: int = 0
     #: Seconds without a new piece after which a half-done upload is forgotten.
     upload_retention_s: float = 7 * 86_400.0
+    #: Whether webhooks may be told by http, on this machine and in private networks.
+    webhook_private_addresses: bool = False
     #: Prices beside the built-in ones: {model: {"minute": USD, "million_tokens": USD}}.
     prices: dict[str, dict[str, float]] = field(default_factory=dict)
     #: Whether workers listen beside the service, where faster-whisper is installed: words without

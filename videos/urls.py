@@ -1,14 +1,15 @@
-"""The pages for creators and learners: `path("", include("videos.urls"))`."""
+"""The pages for creators and learners, and the API: `path("", include("videos.urls"))`."""
 
 from __future__ import annotations
 
-from django.urls import path
+from django.urls import include, path
 
-from videos.pages import correcting, finding, managing, uploading, views
+from videos.pages import correcting, finding, keys, managing, uploading, views
 
 app_name = "videos"
 urlpatterns = [
     path("", views.library, name="library"),
+    path("api/v1/", include("videos.api.urls")),
     path("search/", finding.find, name="find"),
     path("suggest/", finding.suggest, name="suggest"),
     path("v/<uuid:video_id>/", views.watch, name="watch"),
@@ -17,6 +18,8 @@ urlpatterns = [
     path("upload/begin/", uploading.begin, name="begin"),
     path("upload/<uuid:upload_id>/", uploading.resume, name="resume"),
     path("v/<uuid:video_id>/manage/", managing.manage, name="manage"),
+    path("keys/", keys.keys, name="keys"),
+    path("keys/<uuid:key_id>/", keys.revoke, name="revoke"),
     path("replace/", correcting.replace, name="replace"),
     path("v/<uuid:video_id>/edit/", correcting.edit, name="edit"),
     path("v/<uuid:video_id>/edit/line/", correcting.change, name="change"),

@@ -1,6 +1,7 @@
 """The admin: where operators see what happens, and steer it."""
 
 from videos.admin.glossaries import GlossaryAdmin
+from videos.admin.integrations import ApiKeyAdmin, WebhookAdmin, WebhookDeliveryAdmin
 from videos.admin.videos import VideoAdmin
 from videos.admin.work import (
     BreakerAdmin,
@@ -14,6 +15,7 @@ from videos.admin.work import (
 )
 
 __all__ = [
+    "ApiKeyAdmin",
     "BreakerAdmin",
     "CallAdmin",
     "EventAdmin",
@@ -23,5 +25,7 @@ __all__ = [
     "SetAsideAdmin",
     "StorageDeletionAdmin",
     "VideoAdmin",
+    "WebhookAdmin",
+    "WebhookDeliveryAdmin",
     "WorkerAdmin",
 ]

@@ -2,6 +2,7 @@
 
 from videos.durable.models import ACTIVE_STATES, Event, Run, SetAside, Step, Worker
 from videos.durable.paid.models import Breaker, Call, MonthlyUsage
+from videos.models.api import ApiKey, IdempotentRequest, Webhook, WebhookDelivery
 from videos.models.search_index import Chunk, Embedding, Revision, ServingModel
 from videos.models.transcript import (
     AudioPart,
@@ -17,6 +18,7 @@ from videos.models.video import StorageDeletion, Video
 
 __all__ = [
     "ACTIVE_STATES",
+    "ApiKey",
     "AudioPart",
     "Breaker",
     "Call",
@@ -25,6 +27,7 @@ __all__ = [
     "Embedding",
     "Event",
     "Glossary",
+    "IdempotentRequest",
     "MonthlyUsage",
     "ProbedModel",
     "Revision",
@@ -38,5 +41,7 @@ __all__ = [
     "UnfitCorrection",
     "Upload",
     "Video",
+    "Webhook",
+    "WebhookDelivery",
     "Worker",
 ]
