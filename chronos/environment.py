@@ -62,6 +62,10 @@ class Environment(BaseSettings):
     chronos_creator_quota_bytes: int = Field(default=0, ge=0)
     chronos_upload_retention_s: float = Field(default=7 * 86_400.0, ge=60)
     chronos_webhook_private_addresses: bool = False
+    chronos_chat_base_url: str | None = None
+    chronos_chat_api_key: SecretStr | None = None
+    chronos_chat_model: str = ""
+    chronos_chat_questions_per_hour: int = Field(default=60, ge=0)
     chronos_ffmpeg: str | None = None
     chronos_listening: bool = True
     chronos_alignment_model: str | None = None
@@ -85,6 +89,11 @@ class Environment(BaseSettings):
         hidden += [unquote(urlsplit(url).password or "") for url in urls if url]
         hidden += [os.environ.get(name, "") for name in _AWS_SECRETS]
         return [value for value in hidden if value]
+
+    def secret(self, name: str) -> str | None:
+        """Return the value of a variable that must not be seen, if it is set."""
+        value: SecretStr | None = getattr(self, name)
+        return value.get_secret_value() if value else None
 
     def lacks(self, name: str) -> bool:
         """Whether nobody is named for "transcription" or "embedding": no server, key or class."""

@@ -1,8 +1,11 @@
 """The project's settings, with a durable function of another app, and the example's courses."""
 
-from chronos.settings import *  # noqa: F403
-from chronos.settings import INSTALLED_APPS
+import sys
 
+from chronos.settings import *  # noqa: F403
+from chronos.settings import BASE_DIR, INSTALLED_APPS
+
+sys.path.append(str(BASE_DIR / "examples" / "courses"))
 INSTALLED_APPS = [*INSTALLED_APPS, "tests.letters", "courses"]
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 CHRONOS_RETRY_BACKOFF_S = 0.05

@@ -70,9 +70,11 @@ class Site:
 @pytest.fixture
 def site(transactional_db):
     site = Site()
-    site.start()
-    yield site
-    site.kill()
+    try:
+        site.start()
+        yield site
+    finally:
+        site.kill()
 
 
 @pytest.fixture(scope="module")

@@ -14,6 +14,12 @@ from videos.urls import urlpatterns
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
+@pytest.fixture(autouse=True)
+def _chat(settings):
+    """A chat service, so that there are all pages; nobody asks it here."""
+    settings.CHRONOS_CHAT_MODEL, settings.CHRONOS_CHAT_API_KEY = "chat", "sk-tests"
+
+
 @pytest.fixture
 def ada(client, creator):
     client.force_login(creator)

@@ -7,7 +7,7 @@ import dramatiq
 from videos.durable.admission import BULK
 from videos.durable.functions import declare_actor
 from videos.durable.registry import WHOLE
-from videos.pipeline import webhooks  # noqa: F401  registers what is told to webhooks
+from videos.pipeline import chapters, webhooks  # noqa: F401  register what follows a video's end
 
 transcribe_video = declare_actor("transcribe_video", "transcribe")
 chunk_transcript = declare_actor("chunk_transcript", "chunk")
@@ -15,6 +15,7 @@ embed_chunks = declare_actor("embed_chunks", "embed")
 finish_video = declare_actor("finish_video", "finish")
 refresh_vectors = declare_actor("refresh_vectors", WHOLE)
 deliver_webhook = declare_actor("deliver_webhook", WHOLE)
+make_chapters = declare_actor("make_chapters", WHOLE)
 
 # Bulk runs use the same actors on a queue of their own.
 dramatiq.get_broker().declare_queue(BULK)

@@ -26,6 +26,12 @@ class Conf:
     embedding_api_key: str | None = field(default=None, repr=False)
     embedding_model: str = "text-embedding-3-small"
     embedding_dimensions: int = 1536
+    #: The service that makes chapters and answers questions; without a model there is none.
+    chat_base_url: str | None = None
+    chat_api_key: str | None = field(default=None, repr=False)
+    chat_model: str = ""
+    #: Questions of one user in any hour; 0 means no limit.
+    chat_questions_per_hour: int = 60
     #: Dotted paths of the classes that call the services (`videos.ai.providers`).
     transcriber: str = "videos.ai.transcription.OpenAITranscriber"
     embedder: str = "videos.ai.embedding.OpenAIEmbedder"

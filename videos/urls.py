@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from django.urls import include, path
 
-from videos.pages import correcting, finding, keys, managing, uploading, views
+from videos.pages import asking, correcting, finding, keys, managing, uploading, views
 
 app_name = "videos"
 urlpatterns = [
     path("", views.library, name="library"),
     path("api/v1/", include("videos.api.urls")),
     path("search/", finding.find, name="find"),
+    path("ask/", asking.ask, name="ask"),
     path("suggest/", finding.suggest, name="suggest"),
     path("v/<uuid:video_id>/", views.watch, name="watch"),
     path("act/", managing.act, name="act"),

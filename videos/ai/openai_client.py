@@ -31,6 +31,8 @@ from videos.exceptions import (
 )
 from videos.text.storable import error_message
 
+#: Of the variables that name a service, where that is not its own name.
+_PREFIXES = {"chat": "CHRONOS_CHAT"}
 _OPENAI_URL = "https://api.openai.com/v1"
 _CONNECT_TIMEOUT_S = 10.0
 _DEFAULT_RETRY_AFTER_S = 5.0
@@ -143,7 +145,7 @@ def _translate_status(
 ) -> ChronosError:
     status = error.status_code
     said = _message(error, api_key)
-    prefix = service.upper()
+    prefix = _PREFIXES.get(service, service.upper())
     if getattr(error, "code", None) == _MISCONFIGURED:
         return Misconfigured(said, http_status=status)
     if status in (401, 403):

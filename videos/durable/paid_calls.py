@@ -123,15 +123,16 @@ def make(claim: Claim, step: Step, paid: PaidCall[Answer]) -> tuple[Call, Answer
         raise fail(call, error) from None
 
 
-def make_query(paid: PaidCall[Answer], within_s: float) -> Answer:
+def make_query(paid: PaidCall[Answer], within_s: float, creator: Any = None) -> Answer:
     """Make a call that belongs to no run, such as a search's, and book it; return its answer.
 
-    Nobody waits for it longer than `within_s` seconds, however the service answers.
+    Nobody waits for it longer than `within_s` seconds, however the service answers. It is booked
+    to `creator`, if it is somebody's.
 
     Raises:
         ChronosError: if the call may not leave, or comes back without a usable answer.
     """
-    call = _in_own_transaction(_book_query, paid.service, paid.model, paid.tokens)
+    call = _in_own_transaction(_book_query, paid.service, paid.model, paid.tokens, creator)
     asked = start_call(paid.ask, model=paid.model, call_id=call.pk, within_s=within_s)
     try:
         answered = asked.result(within_s)
@@ -143,11 +144,11 @@ def make_query(paid: PaidCall[Answer], within_s: float) -> Answer:
     return answered
 
 
-def _book_query(service: str, model: str, tokens: int) -> Call:
+def _book_query(service: str, model: str, tokens: int, creator: Any) -> Call:
     with transaction.atomic():
         breaker.acquire_call(service)
         rate_limits.affordable(service, [tokens])
-        return ledger.send_query(service, model, tokens)
+        return ledger.send_query(service, model, tokens, creator)
 
 
 def _in_own_transaction(do: Callable[..., Result], *args: Any, **kwargs: Any) -> Result:

@@ -3,6 +3,7 @@
 from videos.durable.models import ACTIVE_STATES, Event, Run, SetAside, Step, Worker
 from videos.durable.paid.models import Breaker, Call, MonthlyUsage
 from videos.models.api import ApiKey, IdempotentRequest, Webhook, WebhookDelivery
+from videos.models.chapters import Chapter
 from videos.models.search_index import Chunk, Embedding, Revision, ServingModel
 from videos.models.transcript import (
     AudioPart,
@@ -22,6 +23,7 @@ __all__ = [
     "AudioPart",
     "Breaker",
     "Call",
+    "Chapter",
     "Chunk",
     "Correction",
     "Embedding",

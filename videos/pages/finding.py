@@ -15,6 +15,7 @@ from django.utils.translation import gettext_lazy as _
 from django.views.decorators.http import require_safe
 
 from videos.access import visible_videos
+from videos.ai import chat
 from videos.models import Video
 from videos.pages.moments import grouped
 from videos.search import search
@@ -84,6 +85,7 @@ def find(request: HttpRequest) -> HttpResponse:
         "inside": inside,
         "narrowing": narrowing,
         "found": grouped(hits, query),
+        "can_ask": chat.is_available() and request.user.is_authenticated,
     }
     return render(request, "videos/find.html", context)
 

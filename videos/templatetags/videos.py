@@ -19,7 +19,7 @@ from django.shortcuts import resolve_url
 from django.utils.formats import date_format
 from django.utils.timezone import localtime
 
-from videos.models import Video
+from videos.models import Chapter, Video
 from videos.pages.playing import player_context
 from videos.text.timecodes import clock as written
 
@@ -56,6 +56,13 @@ def video_styles() -> dict[str, Any]:
 def video_player(context: template.Context, video: Video) -> dict[str, Any]:
     """Show a player that begins at the second of `?t=`; its file asks the access policy."""
     return player_context(video, context["request"].GET.get("t"))
+
+
+@register.inclusion_tag("videos/chapters.html")
+def video_chapters(video: Video) -> dict[str, Any]:
+    """List the chapters, each leading to its second; nothing where there are none."""
+    chapters = Chapter.objects.filter(revision=video.revision_id) if video.revision_id else ()
+    return {"video": video, "chapters": list(chapters)}
 
 
 @register.inclusion_tag("videos/transcript.html")

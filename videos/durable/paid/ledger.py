@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 from django.db.models import Exists, OuterRef, Q, QuerySet
@@ -41,9 +42,15 @@ def send_calls(
     )
 
 
-def send_query(service: str, model: str, tokens: int) -> Call:
-    """Book a call that belongs to no run, and so to nobody, as sent; commit it before it leaves."""
-    return Call.objects.create(service=service, model=model, reserved_tokens=tokens)
+def send_query(service: str, model: str, tokens: int, creator: Any = None) -> Call:
+    """Book a call that belongs to no run as sent, to somebody or nobody; commit it first."""
+    return Call.objects.create(
+        creator=creator,
+        creator_name=creator.get_username() if creator else "",
+        service=service,
+        model=model,
+        reserved_tokens=tokens,
+    )
 
 
 def answer_call(

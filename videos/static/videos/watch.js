@@ -75,6 +75,14 @@ list.addEventListener("click", (event) => {
   setFollowing(true);
 });
 
+document.querySelector(".chapters")?.addEventListener("click", (event) => {
+  const chapter = event.target.closest("[data-start]");
+  if (!chapter) return;
+  event.preventDefault();
+  seek(Number(chapter.dataset.start));
+  setFollowing(true);
+});
+
 // --- Searching -------------------------------------------------------------------------
 let matches = [];
 let chosen = -1;
