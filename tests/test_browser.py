@@ -3,6 +3,7 @@
 Left out where there is no Chromium (Debian's package `chromium`).
 """
 
+import gzip
 import hashlib
 import os
 import shutil
@@ -14,6 +15,7 @@ import urllib.request
 from urllib.error import URLError
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from django.core.files import File
 from django.urls import reverse
 from playwright.sync_api import expect, sync_playwright
@@ -21,6 +23,8 @@ from playwright.sync_api import expect, sync_playwright
 from tests.conftest import PROJECT, ended, eventually, worker_environment
 from tests.rows import spoken_video
 from videos.models import Segment, Upload, Video
+from videos.pipeline import corrections
+from videos.pipeline.corrections import Seen
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),
@@ -41,7 +45,11 @@ class Site:
         self._process = None
 
     def start(self):
-        environment = worker_environment() | {"DJANGO_SECRET_KEY": "tests" * 10}
+        environment = worker_environment() | {
+            "DJANGO_SECRET_KEY": "tests" * 10,
+            # So that there is a page to ask on; nobody asks it here.
+            **{"CHRONOS_CHAT_MODEL": "chat", "CHRONOS_CHAT_API_KEY": "sk-tests"},
+        }
         self._process = subprocess.Popen(
             [
                 *(sys.executable, "-m", "gunicorn", f"--bind=127.0.0.1:{self.port}"),
@@ -303,3 +311,71 @@ def test_two_editors_are_told_of_each_other(sign_in, clip, creator):
     state.get_by_role("button", name="Keep mine").click()
     expect(state).to_have_text("saved")
     assert Segment.objects.get(index=0).text == "By 1."
+
+
+WCAG = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]}
+PAGES = ["", "upload/", "search/?q=photosynthesis", "ask/", "replace/?find=words&by=terms", "keys/"]
+ABOUT = ["", "manage/", "edit/", "history/"]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 390])
+def test_no_page_violates_wcag_overflows_or_complains(sign_in, clip, creator, scheme, width):
+    video = recording(creator, clip)
+    failed = spoken_video(creator, ["Nothing."])
+    Video.objects.filter(pk=failed.pk).update(status="failed", error="It broke.", error_code="x")
+    corrections.rewrite(video, creator, Seen(video.segments[0].pk, 0), "Corrected words.")
+    page = sign_in(color_scheme=scheme, viewport={"width": width, "height": 844})
+    said, wrong = [], []
+    page.on("console", lambda message: said.append(message.text))
+    page.on("pageerror", lambda error: said.append(str(error)))
+
+    for path in [*PAGES, *(f"v/{video.pk}/{each}" for each in ABOUT)]:
+        page.goto(f"/{path}")
+        for violation in Axe().run(page, options=WCAG).response["violations"]:
+            wrong.append((path, violation["id"], [node["html"] for node in violation["nodes"]][:2]))
+        if page.evaluate("document.documentElement.scrollWidth > innerWidth"):
+            wrong.append((path, "overflows", width))
+
+    assert wrong == []
+    assert said == []
+
+
+def test_a_strict_content_security_policy_lets_all_of_it_work(sign_in, clip, creator, site):
+    video = recording(creator, clip)
+    page = sign_in()
+    policy = "default-src 'self'; object-src 'none'; base-uri 'none'"
+
+    def strictly(route):
+        answer = route.fetch()
+        headers = {**answer.headers, "content-security-policy": policy}
+        route.fulfill(response=answer, headers=headers)
+
+    said = []
+    page.on("console", lambda message: said.append(message.text))
+    page.route(lambda address: "/static/" not in address and "/media/" not in address, strictly)
+    for path in [*PAGES, *(f"v/{video.pk}/{each}" for each in ABOUT)]:
+        page.goto(f"/{path}")
+        page.wait_for_load_state("networkidle")
+    page.goto(f"/v/{video.pk}/")
+    page.locator("#transcript li").nth(1).click()
+    page.wait_for_function("document.getElementById('player').currentTime >= 6")
+
+    assert [each for each in said if "Content Security Policy" in each] == []
+
+
+def test_scripts_are_small(sign_in, clip, creator):
+    video = recording(creator, clip)
+    page = sign_in()
+    sizes = {}
+
+    def add(response):
+        if response.request.resource_type == "script":
+            sizes[response.url] = len(gzip.compress(response.body()))
+
+    page.on("response", add)
+    for path in [*PAGES, *(f"v/{video.pk}/{each}" for each in ABOUT)]:
+        sizes.clear()
+        page.goto(f"/{path}")
+        page.wait_for_load_state("networkidle")
+        assert sum(sizes.values()) < 120 * 1024, (path, sizes)
