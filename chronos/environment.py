@@ -66,6 +66,8 @@ class Environment(BaseSettings):
     chronos_chat_api_key: SecretStr | None = None
     chronos_chat_model: str = ""
     chronos_chat_questions_per_hour: int = Field(default=60, ge=0)
+    chronos_site_url: str = ""
+    email_url: SecretStr | None = None
     chronos_ffmpeg: str | None = None
     chronos_listening: bool = True
     chronos_alignment_model: str | None = None

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import dj_database_url
+import dj_email_url
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.utils import get_random_secret_key
 
@@ -56,6 +57,7 @@ MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.locale.LocaleMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
@@ -115,8 +117,12 @@ AUTH_PASSWORD_VALIDATORS = [
 LOGIN_URL = "login"
 LOGIN_REDIRECT_URL = LOGOUT_REDIRECT_URL = "videos:library"
 LANGUAGE_CODE = "en"
+LANGUAGES = [("en", "English"), ("de", "Deutsch")]
 TIME_ZONE = "UTC"
 USE_TZ = True
+
+if environment.email_url is not None:
+    globals().update(dj_email_url.parse(environment.email_url.get_secret_value()))
 
 STATIC_URL = "static/"
 # On one machine the files are served from where they are.
@@ -200,6 +206,7 @@ CHRONOS_CHAT_BASE_URL = environment.chronos_chat_base_url
 CHRONOS_CHAT_API_KEY = environment.secret("chronos_chat_api_key")
 CHRONOS_CHAT_MODEL = environment.chronos_chat_model
 CHRONOS_CHAT_QUESTIONS_PER_HOUR = environment.chronos_chat_questions_per_hour
+CHRONOS_SITE_URL = environment.chronos_site_url
 CHRONOS_FFMPEG = environment.chronos_ffmpeg
 CHRONOS_LISTENING = environment.chronos_listening
 CHRONOS_ALIGNMENT_MODEL = environment.chronos_alignment_model

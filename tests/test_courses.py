@@ -74,6 +74,7 @@ def every_page_of(video):
             "upload_id": video.pk,
             "unfit_id": 1,
             "key_id": video.pk,
+            "token": "x",
         },
         "correction_id": video.pk,
     }

@@ -38,7 +38,7 @@ def text(response):
 def addresses(video):
     """Every page there is, about one video where it is about one."""
     values = {"video_id": video.pk, "kind": "vtt", "upload_id": video.pk}
-    values |= {"correction_id": video.pk, "unfit_id": 1, "key_id": video.pk}
+    values |= {"correction_id": video.pk, "unfit_id": 1, "key_id": video.pk, "token": "x"}
     for pattern in urlpatterns:
         if isinstance(pattern, URLResolver):
             continue  # The API, which knows no sessions.
@@ -49,7 +49,7 @@ def addresses(video):
 #: Pages that only take something: by POST or by the methods of tus.
 TAKING = {
     *("videos:act", "videos:begin", "videos:resume", "videos:change", "videos:rename"),
-    *("videos:dismiss", "videos:restore", "videos:revoke"),
+    *("videos:dismiss", "videos:restore", "videos:revoke", "videos:wish"),
 }
 
 

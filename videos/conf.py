@@ -61,6 +61,8 @@ class Conf:
     upload_retention_s: float = 7 * 86_400.0
     #: Whether webhooks may be told by http, on this machine and in private networks.
     webhook_private_addresses: bool = False
+    #: How links in emails begin, such as "https://videos.example"; without it, none are sent.
+    site_url: str = ""
     #: Prices beside the built-in ones: {model: {"minute": USD, "million_tokens": USD}}.
     prices: dict[str, dict[str, float]] = field(default_factory=dict)
     #: Whether workers listen beside the service, where faster-whisper is installed: words without

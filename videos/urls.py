@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import include, path
 
-from videos.pages import asking, correcting, finding, keys, managing, uploading, views
+from videos.pages import asking, correcting, emailing, finding, keys, managing, uploading, views
 
 app_name = "videos"
 urlpatterns = [
@@ -19,6 +19,8 @@ urlpatterns = [
     path("upload/begin/", uploading.begin, name="begin"),
     path("upload/<uuid:upload_id>/", uploading.resume, name="resume"),
     path("v/<uuid:video_id>/manage/", managing.manage, name="manage"),
+    path("emails/", emailing.wish, name="wish"),
+    path("emails/<str:token>/", emailing.unsubscribe, name="unsubscribe"),
     path("keys/", keys.keys, name="keys"),
     path("keys/<uuid:key_id>/", keys.revoke, name="revoke"),
     path("replace/", correcting.replace, name="replace"),

@@ -4,6 +4,7 @@ from videos.durable.models import ACTIVE_STATES, Event, Run, SetAside, Step, Wor
 from videos.durable.paid.models import Breaker, Call, MonthlyUsage
 from videos.models.api import ApiKey, IdempotentRequest, Webhook, WebhookDelivery
 from videos.models.chapters import Chapter
+from videos.models.emails import EmailItem, EmailWish
 from videos.models.search_index import Chunk, Embedding, Revision, ServingModel
 from videos.models.transcript import (
     AudioPart,
@@ -26,6 +27,8 @@ __all__ = [
     "Chapter",
     "Chunk",
     "Correction",
+    "EmailItem",
+    "EmailWish",
     "Embedding",
     "Event",
     "Glossary",

@@ -10,6 +10,7 @@ from django.conf import settings
 from django.db import models
 from django.db.models import Case, F, When
 from django.db.models.functions import Now, TruncMinute
+from django.utils.translation import gettext_lazy as _
 from uuid6 import uuid7
 
 from videos.durable.fields import StoredCharField, StoredTextField
@@ -35,8 +36,8 @@ class ApiKey(models.Model):
     class Scope(models.TextChoices):
         """What a key may do."""
 
-        READ = "read"
-        WRITE = "write", "read and write"
+        READ = "read", _("Read")
+        WRITE = "write", _("read and write")
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     creator = models.ForeignKey(

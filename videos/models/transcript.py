@@ -6,6 +6,7 @@ from django.conf import settings
 from django.db import models
 from django.db.models import F, Q, Value
 from django.db.models.functions import Now
+from django.utils.translation import gettext_lazy as _
 from uuid6 import uuid7
 
 from videos.audio import confidence
@@ -168,12 +169,12 @@ class Correction(models.Model):
     class Kind(models.TextChoices):
         """What was done."""
 
-        TEXT = "text"
-        SPLIT = "split"
-        JOIN = "join"
-        SPEAKER = "speaker"
-        REPLACE = "replace"
-        RESTORE = "restore"
+        TEXT = "text", _("Text")
+        SPLIT = "split", _("Split")
+        JOIN = "join", _("Join")
+        SPEAKER = "speaker", _("Speaker")
+        REPLACE = "replace", _("Replace")
+        RESTORE = "restore", _("Restore")
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     # `correction_newest` begins with it.

@@ -14,6 +14,7 @@ from django.core.files import File
 from django.core.validators import RegexValidator
 from django.db import models, transaction
 from django.db.models.functions import Now
+from django.utils.translation import gettext_lazy as _
 from uuid6 import uuid7
 
 from videos.durable.fields import StoredTextField
@@ -101,13 +102,13 @@ class Video(models.Model):
     class Status(models.TextChoices):
         """Where the video is on its way to being searchable."""
 
-        PENDING = "pending"
-        TRANSCRIBING = "transcribing"
-        CHUNKING = "chunking"
-        EMBEDDING = "embedding"
-        COMPLETED = "completed"
-        FAILED = "failed"
-        CANCELLED = "cancelled"
+        PENDING = "pending", _("Pending")
+        TRANSCRIBING = "transcribing", _("Transcribing")
+        CHUNKING = "chunking", _("Chunking")
+        EMBEDDING = "embedding", _("Embedding")
+        COMPLETED = "completed", _("Completed")
+        FAILED = "failed", _("Failed")
+        CANCELLED = "cancelled", _("Cancelled")
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     creator = models.ForeignKey(

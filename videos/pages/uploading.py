@@ -17,7 +17,7 @@ from django.views.decorators.http import require_http_methods
 
 from videos.access import editable_videos, may_upload
 from videos.conf import conf
-from videos.models import Video
+from videos.models import EmailWish, Video
 from videos.pages import tus
 from videos.pages.forms import BeginForm, UploadForm
 from videos.pipeline import uploads
@@ -41,6 +41,8 @@ def upload(request: HttpRequest) -> HttpResponse:
         "room": uploads.room(request.user),
         "max_bytes": conf().max_upload_bytes,
         "is_resumable": uploads.is_resumable(),
+        "can_be_told": bool(conf().site_url),
+        "is_told": EmailWish.objects.filter(user=request.user).exists(),  # type: ignore[misc]
     }
     status = HTTPStatus.OK if form.is_valid() or not form.is_bound else HTTPStatus.BAD_REQUEST
     return render(request, "videos/upload.html", context, status=status)

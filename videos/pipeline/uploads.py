@@ -21,6 +21,7 @@ from django.core.files import File
 from django.db import transaction
 from django.db.models import Q, QuerySet, Sum
 from django.db.models.functions import Now
+from django.utils.translation import gettext as _
 
 from videos import events
 from videos.conf import GIB, conf
@@ -107,25 +108,37 @@ def check(creator: Any, filename: str, size: int) -> None:
     name, limit = plain_name(filename), conf().max_upload_bytes
     ending = PurePosixPath(name).suffix.lower()
     kind = mimetypes.guess_type(name)[0] or ""
+    known = {"name": name, "size": size / GIB, "most": limit / GIB}
     if ending not in _MEDIA_ENDINGS and not kind.startswith(("video/", "audio/")):
         raise ValidationError(
-            f"{name} is neither a video nor a recording, by its name. Choose a file such as "
-            "lesson.mp4 or talk.mp3.",
+            _(
+                "%(name)s is neither a video nor a recording, by its name. Choose a file such as "
+                "lesson.mp4 or talk.mp3."
+            )
+            % known,
             code="type",
         )
     if size <= 0:
-        raise ValidationError(f"{name} is empty (0 bytes). Choose the original file.", code="size")
+        raise ValidationError(
+            _("%(name)s is empty (0 bytes). Choose the original file.") % known, code="size"
+        )
     if size > limit:
         raise ValidationError(
-            f"{name} has {size / GIB:.1f} GiB; {limit / GIB:.1f} GiB is the most. Export it in a "
-            "smaller size.",
+            _(
+                "%(name)s has %(size).1f GiB; %(most).1f GiB is the most. Export it in a smaller "
+                "size."
+            )
+            % known,
             code="size",
         )
     left = room(creator).left
     if left is not None and size > left:
         raise ValidationError(
-            f"{name} has {size / GIB:.2f} GiB, and there is room for {left / GIB:.2f} GiB. Delete "
-            "videos that are not needed, or ask for more room.",
+            _(
+                "%(name)s has %(size).2f GiB, and there is room for %(left).2f GiB. Delete videos "
+                "that are not needed, or ask for more room."
+            )
+            % (known | {"left": left / GIB}),
             code="quota",
         )
 
@@ -151,7 +164,8 @@ def begin(
         check(creator, filename, size)
         if half_done(creator).count() >= _MAX_HALF_DONE:
             raise ValidationError(
-                f"{_MAX_HALF_DONE} uploads are half-done. Finish or remove some of them first.",
+                _("%(count)d uploads are half-done. Finish or remove some of them first.")
+                % {"count": _MAX_HALF_DONE},
                 code="half_done",
             )
         upload = Upload.objects.create(
