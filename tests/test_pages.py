@@ -49,7 +49,7 @@ def addresses(video):
 #: Pages that only take something: by POST or by the methods of tus.
 TAKING = {
     *("videos:act", "videos:begin", "videos:resume", "videos:change", "videos:rename"),
-    *("videos:dismiss", "videos:restore", "videos:revoke", "videos:wish"),
+    *("videos:dismiss", "videos:restore", "videos:revoke", "videos:wish", "videos:playable"),
 }
 
 

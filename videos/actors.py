@@ -7,7 +7,7 @@ import dramatiq
 from videos.durable.admission import BULK
 from videos.durable.functions import declare_actor
 from videos.durable.registry import WHOLE
-from videos.pipeline import chapters, emails, webhooks  # noqa: F401  what follows an end
+from videos.pipeline import chapters, emails, proxy, webhooks  # noqa: F401  others' runs
 
 transcribe_video = declare_actor("transcribe_video", "transcribe")
 chunk_transcript = declare_actor("chunk_transcript", "chunk")
@@ -17,6 +17,7 @@ refresh_vectors = declare_actor("refresh_vectors", WHOLE)
 deliver_webhook = declare_actor("deliver_webhook", WHOLE)
 make_chapters = declare_actor("make_chapters", WHOLE)
 send_digest = declare_actor("send_digest", WHOLE)
+make_proxy = declare_actor("make_proxy", WHOLE)
 
 # Bulk runs use the same actors on a queue of their own.
 dramatiq.get_broker().declare_queue(BULK)

@@ -42,7 +42,12 @@ def lock_video(instance: Video, **_: Any) -> None:
 def delete_files(instance: Video, **_: Any) -> None:
     """Have a video's files deleted once its rows are gone; its worker finds its claim void."""
     folders = (f"{folder}/" for folder in instance.folders)
-    named = (instance.file.name, instance.captions.name, instance.thumbnail.name)
+    named = (
+        instance.file.name,
+        instance.captions.name,
+        instance.thumbnail.name,
+        instance.proxy.name,
+    )
     delete_later([*(name or "" for name in named), *folders])
     after_commit(admission.admit)
 

@@ -31,6 +31,7 @@ urlpatterns = [
     path("v/<uuid:video_id>/history/", correcting.history, name="history"),
     path("v/<uuid:video_id>/history/<uuid:correction_id>/", correcting.restore, name="restore"),
     path("v/<uuid:video_id>/thumbnail.jpg", views.thumbnail, name="thumbnail"),
+    path("v/<uuid:video_id>/playable/", views.playable, name="playable"),
     path("v/<uuid:video_id>/media/", views.media, name="media"),
     path("v/<uuid:video_id>/transcript.<str:kind>", views.transcript, name="transcript"),
 ]

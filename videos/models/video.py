@@ -77,6 +77,11 @@ def thumbnail_path(owner: HasFolder, filename: str) -> str:
     return f"{owner.folder}/thumbnail.jpg"
 
 
+def proxy_path(owner: HasFolder, filename: str) -> str:
+    """Name the storage object of the copy that browsers play by ids alone."""
+    return f"{owner.folder}/{PurePosixPath(filename).name}"
+
+
 class Steering(Protocol):
     """What the pipeline does when a video is asked for it."""
 
@@ -137,6 +142,11 @@ class Video(models.Model):
     #: A frame of the pictures, as JPEG; empty until it is made, and where there are none.
     thumbnail = models.FileField(
         upload_to=thumbnail_path, max_length=500, blank=True, editable=False, db_default=""
+    )
+
+    #: A copy that browsers play, of a file that they do not; empty until somebody asks for it.
+    proxy = models.FileField(
+        upload_to=proxy_path, max_length=500, blank=True, editable=False, db_default=""
     )
 
     status = models.CharField(max_length=16, choices=Status, default=Status.PENDING)

@@ -16,16 +16,19 @@ _PICTURE_KEPT_S = 86_400
 def play(request: HttpRequest, video: Video) -> HttpResponseBase:
     """Answer with the file, in ranges, or send the browser to an address signed for an hour.
 
-    Whoever calls it has asked whether the user may see the video.
+    What browsers cannot play is answered by the copy that they can, once there is one, unless
+    `?original` is asked for. Whoever calls it has asked whether the user may see the video.
 
     Raises:
         Http404: if the file was deleted.
     """
-    path = storage.local_path(video.file)
+    is_copy = bool(video.proxy) and "original" not in request.GET
+    file = video.proxy if is_copy else video.file
+    path = storage.local_path(file)
     if path is None:
-        return redirect(video.file.url)
+        return redirect(file.url)
     try:
-        return stream(request, path, video.original_filename)
+        return stream(request, path, file.name or "" if is_copy else video.original_filename)
     except FileNotFoundError:
         raise Http404("The file of this video was deleted.") from None
 

@@ -6,6 +6,7 @@ import mimetypes
 from typing import Any
 
 from videos.models import Video
+from videos.pipeline import proxy
 
 #: What browsers play by themselves; of anything else they may have the sound, or nothing.
 _PLAYABLE = {
@@ -18,12 +19,14 @@ _MAX_S = 10**6
 
 def player_context(video: Video, start: str | None = None) -> dict[str, Any]:
     """Return what the player's template is given; `start` is a deep link's, in seconds."""
-    kind = mimetypes.guess_type(video.original_filename)[0] or ""
+    name = (video.proxy.name if video.proxy else video.original_filename) or ""
+    kind = mimetypes.guess_type(name)[0] or ""
     return {
         "video": video,
         "start": _seconds(start),
         "is_audio": kind.startswith("audio/"),
         "is_playable": kind in _PLAYABLE,
+        "is_copy_being_made": kind not in _PLAYABLE and proxy.is_being_made(video),
         "has_captions": video.revision_id is not None,
         "language": video.detected_language or video.language or "en",
     }

@@ -9,8 +9,8 @@ from uuid import UUID
 from django.core.paginator import Page, Paginator
 from django.http import Http404, HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
-from django.shortcuts import get_object_or_404, render
-from django.views.decorators.http import require_safe
+from django.shortcuts import get_object_or_404, redirect, render
+from django.views.decorators.http import require_POST, require_safe
 
 from videos.access import editable_videos, may_upload, visible_videos
 from videos.documents import (
@@ -23,6 +23,7 @@ from videos.documents import (
 from videos.models import Video
 from videos.pages import words
 from videos.pages.media import picture, play
+from videos.pipeline import proxy
 
 _VIDEOS_PER_PAGE = 24
 _MAX_QUERY = 300
@@ -86,6 +87,14 @@ def watch(request: HttpRequest, video_id: UUID) -> HttpResponse:
 def media(request: HttpRequest, video_id: UUID) -> HttpResponseBase:
     """Play the file in ranges, or send the browser to its bucket by a signed address."""
     return play(request, _visible(request, video_id))
+
+
+@require_POST
+def playable(request: HttpRequest, video_id: UUID) -> HttpResponse:
+    """Have a copy made that browsers play, of a file that they do not."""
+    video = _visible(request, video_id)
+    proxy.request(video)
+    return redirect("videos:watch", video.pk)
 
 
 @require_safe

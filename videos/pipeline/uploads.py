@@ -301,10 +301,10 @@ def replace_file(video_id: UUID, path: str, filename: str, size: int) -> None:
         # A run that is at work must not store audio of the old file from here on.
         runs.replace_active(video.pk)
         stored = Transcript.objects.filter(video=video).exclude(audio="")
-        outdated = [video.file.name or "", video.thumbnail.name or ""]
+        outdated = [video.file.name or "", video.thumbnail.name or "", video.proxy.name or ""]
         outdated += stored.values_list("audio", flat=True)
         stored.update(audio="")
-        Video.objects.filter(pk=video.pk).update(thumbnail="")
+        Video.objects.filter(pk=video.pk).update(thumbnail="", proxy="")
         video.file.name = path
         video.original_filename = plain_name(filename)
         video.size_bytes = size

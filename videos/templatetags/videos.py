@@ -55,7 +55,8 @@ def video_styles() -> dict[str, Any]:
 @register.inclusion_tag("videos/player.html", takes_context=True)
 def video_player(context: template.Context, video: Video) -> dict[str, Any]:
     """Show a player that begins at the second of `?t=`; its file asks the access policy."""
-    return player_context(video, context["request"].GET.get("t"))
+    shown = player_context(video, context["request"].GET.get("t"))
+    return shown | {"csrf_token": context.get("csrf_token")}
 
 
 @register.inclusion_tag("videos/chapters.html")

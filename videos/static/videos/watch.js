@@ -60,6 +60,7 @@ function seek(seconds, play = true) {
   history.replaceState(null, "", address);
 }
 
+player.addEventListener("error", () => { document.getElementById("unplayable").hidden = false; });
 player.addEventListener("timeupdate", mark);
 player.addEventListener("seeked", mark);
 list.addEventListener("wheel", () => setFollowing(false), { passive: true });
