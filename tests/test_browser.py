@@ -379,3 +379,20 @@ def test_scripts_are_small(sign_in, clip, creator):
         page.goto(f"/{path}")
         page.wait_for_load_state("networkidle")
         assert sum(sizes.values()) < 120 * 1024, (path, sizes)
+
+
+def test_words_are_found_first_where_the_service_is_slow(sign_in, clip, creator, openai):
+    recording(creator, clip)
+    page = sign_in()
+    openai.gate.clear()
+    try:
+        page.fill("header [name=q]", "photosynthesis")
+        page.press("header [name=q]", "Enter")
+        eventually(openai.embedded)
+        expect(page.locator("a.moment").first).to_be_visible(timeout=5_000)
+        assert "words" not in page.url
+    finally:
+        openai.gate.set()
+
+    expect(page.locator("#found[data-better]")).to_have_count(0)
+    expect(page.locator("a.moment").first).to_be_visible()

@@ -421,3 +421,14 @@ def test_titles_are_suggested_of_what_one_may_see(ada, creator, grace):
 
     assert suggested == {"titles": ["A talk"]}
     assert ada.get(reverse("videos:suggest"), {"q": "\0"}).json() == {"titles": []}
+
+
+def test_scripts_can_ask_for_the_words_alone(ada, creator, openai):
+    spoken_video(creator, ["The moon."])
+
+    page = text(ada.get(reverse("videos:find"), {"q": "moon", "words": "1"}))
+
+    assert "<mark>moon</mark>" in page
+    assert 'data-better="?q=moon"' in page
+    assert openai.embedded() == []
+    assert "data-better" not in text(ada.get(reverse("videos:find"), {"q": "moon"}))

@@ -79,12 +79,16 @@ def find(request: HttpRequest) -> HttpResponse:
         inside = _visible(videos, named)
     narrowing = Narrowing(request.GET)
     narrowing.is_valid()
-    hits = search(query, narrowing.apply(videos), limit=_MOMENTS) if query else []
+    # Scripts ask for the words alone first, which is quick, and for all as soon as they can.
+    is_words = "words" in request.GET
+    mode = "text" if is_words else "hybrid"
+    hits = search(query, narrowing.apply(videos), limit=_MOMENTS, mode=mode) if query else []
     context = {
         "query": query,
         "inside": inside,
         "narrowing": narrowing,
         "found": grouped(hits, query),
+        "is_words": is_words,
         "can_ask": chat.is_available() and request.user.is_authenticated,
     }
     return render(request, "videos/find.html", context)
