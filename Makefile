@@ -5,7 +5,7 @@ BIN := .venv/bin
 # Each process that tests has Postgres, Redis and a data folder of its own.
 PARALLEL := --numprocesses=auto --dist=loadfile
 
-.PHONY: run install install-dev check test test-full test-next chaos format lock
+.PHONY: run install install-dev check test test-browser test-full test-next chaos format lock
 
 run: install
 	@exec $(BIN)/python manage.py up $(if $(ONCE),--once) $(if $(PORT),--port $(PORT))
@@ -36,6 +36,10 @@ check: install-dev
 
 test: install-dev
 	$(BIN)/pytest -m "not slow" $(PARALLEL)
+
+# The pages, driven in Debian's Chromium.
+test-browser: install-dev
+	$(BIN)/pytest $(PARALLEL) tests/test_browser.py
 
 test-full: install-dev
 	$(BIN)/pytest $(PARALLEL)

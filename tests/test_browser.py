@@ -28,6 +28,7 @@ from videos.pipeline.corrections import Seen
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),
+    pytest.mark.slow,
     pytest.mark.skipif(not shutil.which("chromium"), reason="there is no Chromium"),
 ]
 MIB = 1024**2

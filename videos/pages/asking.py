@@ -148,8 +148,13 @@ class _Answer:
         self._question = question
         self._excerpts = {excerpt.number: excerpt for excerpt in excerpts}
         self._pieces: queue.SimpleQueue[str | None] = queue.SimpleQueue()
-        #: What went wrong, for a person.
-        self.error = ""
+        self._has_failed = False
+
+    @property
+    def error(self) -> str:
+        """What went wrong, for a person; in their language, which the other thread knows not."""
+        said = _("The answering service is not available now. Try again in a minute.")
+        return said if self._has_failed else ""
 
     def sources(self, cited: Cited) -> list[Excerpt]:
         """Return the excerpts that a sentence names."""
@@ -190,10 +195,10 @@ class _Answer:
                 paid_calls.make_query(paid, _WITHIN_S, creator=self._user)
         except ChronosError as error:
             logger.warning("A question could not be answered: %s", error)
-            self.error = _("The answering service is not available now. Try again in a minute.")
+            self._has_failed = True
         except Exception:
             logger.exception("A question could not be answered.")
-            self.error = _("The answering service is not available now. Try again in a minute.")
+            self._has_failed = True
         finally:
             self._pieces.put(None)
             connection.close()
