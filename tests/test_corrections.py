@@ -5,13 +5,13 @@ import threading
 
 import pytest
 from django.core.files.base import ContentFile
-from django.db import connection
+from django.db import connection, transaction
 
 from tests.conftest import ended, eventually
 from tests.rows import spoken_video
 from videos.documents import serving_segments
 from videos.models import Call, Chunk, Correction, Embedding, Event, Run, Segment, Video
-from videos.pipeline import corrections
+from videos.pipeline import carry_over, corrections
 from videos.pipeline.corrections import Conflict, Replacement, Seen
 from videos.search import search
 from videos.text.correcting import CannotChange
@@ -344,3 +344,17 @@ def test_what_postgres_cannot_hold_is_no_reason_to_fail(video, creator):
 
     line.refresh_from_db()
     assert line.text.endswith("end")
+
+
+def test_renamed_speakers_keep_their_names_in_a_new_transcript(video, creator):
+    Segment.objects.filter(index__in=[0, 2]).update(speaker="A")
+    corrections.rename_speaker(video, creator, "A", "Ada")
+    new = spoken_video(creator, ["One.", "Two."]).revision
+    Segment.objects.filter(transcript=new.transcript).update(speaker="A")
+    new.transcript.source_hash = video.revision.transcript.source_hash
+
+    with transaction.atomic():
+        carry_over.carry_over(video, new)
+
+    names = Segment.objects.filter(transcript=new.transcript).values_list("speaker", flat=True)
+    assert list(names) == ["Ada", "Ada"]

@@ -7,7 +7,7 @@ from django.db.models.functions import Now
 from videos.durable import runs, steps
 from videos.durable.claims import Claim
 from videos.models import Revision
-from videos.pipeline import chunks, corrections
+from videos.pipeline import carry_over, chunks
 from videos.text import chunking
 from videos.text.languages import text_config
 
@@ -22,13 +22,13 @@ def chunk(claim: Claim) -> None:
         is_stored = False
         while not is_stored:
             with claim.guard():
-                corrections.carry_over(video, revision)
+                carry_over.carry_over(video, revision)
             segments = list(revision.transcript.segments.all())
             # A person who cancels waits for no text, however long.
             texts = claim.await_call(_CHUNKED_WITHIN_S, chunking.chunk, segments)
             with claim.guard() as run:
                 # What a person has corrected since it was read is read once more.
-                is_stored = not corrections.is_outdated(video, revision)
+                is_stored = not carry_over.is_outdated(video, revision)
                 if is_stored:
                     chunks.store(revision, texts, text_config(revision.transcript.language))
                     Revision.objects.filter(pk=revision.pk).update(chunked_at=Now())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 
-from django.db.models import F, Q
+from django.db.models import F, Q, QuerySet
 
 from videos.models import Chunk, Embedding, Revision, Segment
 from videos.text import chunking
@@ -127,3 +127,15 @@ def _texts(revision: Revision, group: Sequence[Chunk]) -> list[ChunkText]:
         )
         for text in chunking.chunk(list(inside))
     ]
+
+
+def stale(revision: Revision, model: str, dimensions: int) -> QuerySet[Chunk]:
+    """Return a revision's chunks whose text has changed since they were embedded."""
+    embedded = Embedding.objects.filter(
+        chunk__revision=revision,
+        segment_index=None,
+        model=model,
+        dimensions=dimensions,
+        text_hash=F("chunk__content_hash"),
+    )
+    return Chunk.objects.filter(revision=revision).exclude(pk__in=embedded.values("chunk_id"))

@@ -15,25 +15,27 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from django.db import transaction
-from django.db.models import F, QuerySet
+from django.db.models import QuerySet
 from django.db.models.functions import Now
 
-from videos import events
-from videos.durable import transactions
-from videos.models import Chunk, Correction, Embedding, Revision, Segment, UnfitCorrection, Video
+from videos.models import Correction, Revision, Segment, Video
 from videos.pipeline import chunks
-from videos.pipeline.vectors import configured_space
+from videos.pipeline.lines import (
+    COPIED,
+    count_corrections,
+    emit,
+    hold,
+    line_of,
+    lines_of,
+    put,
+    set_line,
+)
 from videos.text import correcting
 from videos.text.correcting import CannotChange, Line
 from videos.text.storable import storable
 
 MAX_LINE_CHARACTERS = 5_000
 _MAX_SPEAKER_CHARACTERS = 100
-#: No transcript has so many lines: what moves takes this way past the others.
-_ASIDE = 10_000_000
-#: Times are kept to the thousandth.
-_SAME_S = 0.0015
-_COPIED = ("start", "end", "text", "speaker", "doubt", "timing", "words", "machine_text")
 
 
 class Conflict(Exception):
@@ -50,11 +52,6 @@ class Seen:
 
     pk: int
     version: int
-
-
-def line_of(segment: Segment) -> Line:
-    """Return a segment as the line that people edit."""
-    return Line(**{name: getattr(segment, name) for name in _COPIED})
 
 
 def rewrite(video: Video, user: Any, seen: Seen, text: str) -> list[Segment]:
@@ -112,7 +109,7 @@ def give_speaker(video: Video, user: Any, seen: Seen, speaker: str) -> list[Segm
 def rename_speaker(video: Video, user: Any, old: str, new: str) -> int:
     """Rename a speaker in all lines; return how many there are."""
     with _locked(video) as revision:
-        theirs = _lines(revision).filter(speaker=old)
+        theirs = lines_of(revision).filter(speaker=old)
         batch, new = uuid4(), _speaker(new)
         return len(
             _write(
@@ -165,7 +162,7 @@ def replace_all(
     """
     with _locked(video) as revision:
         changed = {}
-        for segment in _lines(revision).filter(pk__in=list(chosen)):
+        for segment in lines_of(revision).filter(pk__in=list(chosen)):
             text = wanted.of(segment.text)
             if text.strip() and text != segment.text:
                 changed[segment.index] = _new(line_of(segment), text)
@@ -187,99 +184,13 @@ def restore(correction: Correction, user: Any) -> None:
         changes, changed = [], set()
         for row in rows.order_by("-created_at", "-id"):
             after, before = ([Line(**each) for each in lines] for lines in (row.after, row.before))
-            put = _put(revision, _standing(revision, after), before)
+            rows_now = put(revision, _standing(revision, after), before)
             changes.append((after, before))
-            changed |= {segment.index for segment in put}
+            changed |= {segment.index for segment in rows_now}
         taken_back = uuid4() if correction.batch else None
         _record(video, user, Correction.Kind.RESTORE, changes, taken_back)
         rows.update(restored_at=Now())
         _refresh(video, revision, changed)
-
-
-def carry_over(video: Video, revision: Revision) -> set[int]:
-    """Put people's corrections into a revision's new transcript; return the lines they are in.
-
-    Those that have no place there are listed. Call it inside `guard`. The revision remembers how
-    many changes it knows of.
-    """
-    hold(video.pk)
-    video.refresh_from_db(fields=["revision"])
-    serving = video.revision
-    old, new = serving.transcript if serving else None, revision.transcript
-    assert new is not None
-    touched: set[int] = set()
-    if old is not None and old.pk != new.pk:
-        corrected = [line_of(each) for each in old.segments.exclude(machine_text=None)]
-        # Captions have no file that they were made of.
-        is_other_file = old.source_hash != new.source_hash and old.source_hash and new.source_hash
-        if is_other_file:
-            _list_unfit(video, corrected)
-        elif corrected:
-            touched = _put_corrected(video, revision, corrected)
-    _count_corrections(video, [revision.pk])
-    return touched
-
-
-def _put_corrected(video: Video, revision: Revision, corrected: Sequence[Line]) -> set[int]:
-    found = list(_lines(revision))
-    lines = [line_of(each) for each in found]
-    put, unfit = correcting.carried_over(corrected, lines)
-    _list_unfit(video, unfit)
-    begin, least = 0, min(len(lines), len(put))
-    while begin < least and lines[begin] == put[begin]:
-        begin += 1
-    if begin == len(lines) == len(put):
-        return set()
-    same = 0
-    while same < least - begin and lines[-1 - same] == put[-1 - same]:
-        same += 1
-    written = _put(revision, found[begin : len(found) - same], put[begin : len(put) - same])
-    return {row.index for row in written}
-
-
-def catch_up(video: Video, revision: Revision) -> None:
-    """Let a revision that is put in force have what was corrected while it was made.
-
-    Call it inside `guard`. Until its end nobody changes anything; what has another text now is
-    embedded once the revision is in force.
-    """
-    hold(video.pk)
-    if is_outdated(video, revision):
-        chunks.rewrite(revision, carry_over(video, revision))
-    space = configured_space()
-    revision.refresh_from_db(fields=["corrections"])
-    if revision.corrections and stale_chunks(revision, space.model, space.dimensions).exists():
-        _emit(video)
-
-
-def is_outdated(video: Video, revision: Revision) -> bool:
-    """Whether people have changed the transcript in force since a revision was chunked.
-
-    Call it inside `guard`: until its end nobody changes anything.
-    """
-    hold(video.pk)
-    known = Revision.objects.values_list("corrections", flat=True).get(pk=revision.pk)
-    return known != Correction.objects.filter(video=video).count()
-
-
-def hold(video_id: UUID) -> None:
-    """Let others who would change the transcript wait until this transaction ends."""
-    transactions.hold_text(f"transcript of {video_id}")
-
-
-def stale_chunks(revision: Revision, model: str, dimensions: int) -> QuerySet[Chunk]:
-    """Return a revision's chunks whose text has changed since they were embedded."""
-    embedded = Embedding.objects.filter(
-        chunk__revision=revision,
-        segment_index=None,
-        model=model,
-        dimensions=dimensions,
-        text_hash=F("chunk__content_hash"),
-    )
-    return Chunk.objects.filter(revision=revision).exclude(pk__in=embedded.values("chunk_id"))
-
-
-# --- Writing ----------------------------------------------------------------------------
 
 
 @contextmanager
@@ -294,10 +205,6 @@ def _locked(video: Video) -> Iterator[Revision]:
         if revision is None:
             raise CannotChange("This video has no transcript yet.")
         yield revision
-
-
-def _lines(revision: Revision) -> QuerySet[Segment]:
-    return Segment.objects.filter(transcript=revision.transcript_id).order_by("index")
 
 
 def _new(line: Line, text: str) -> Line:
@@ -321,7 +228,7 @@ def _change(
     with _locked(video) as revision:
         found = []
         for each in seen:
-            segment = _lines(revision).filter(pk=each.pk).first()
+            segment = lines_of(revision).filter(pk=each.pk).first()
             if segment is None or segment.version != each.version:
                 raise Conflict(segment)
             found.append(segment)
@@ -332,7 +239,7 @@ def _change(
         after = list(change(before))
         if after == before:
             return found
-        written = _put(revision, found, after)
+        written = put(revision, found, after)
         _record(video, user, kind, [(before, after)])
         _refresh(video, revision, {row.index for row in written})
         return written
@@ -347,73 +254,13 @@ def _write(
     batch: UUID,
 ) -> list[Segment]:
     """Give lines, by their indexes, other words or speakers; none comes or goes."""
-    rows = list(_lines(revision).filter(index__in=changed))
+    rows = list(lines_of(revision).filter(index__in=changed))
     _record(video, user, kind, [([line_of(row)], [changed[row.index]]) for row in rows], batch)
     for row in rows:
-        _set(row, changed[row.index])
-    Segment.objects.bulk_update(rows, [*_COPIED, "version"], batch_size=500)
+        set_line(row, changed[row.index])
+    Segment.objects.bulk_update(rows, [*COPIED, "version"], batch_size=500)
     _refresh(video, revision, {row.index for row in rows})
     return rows
-
-
-def _set(row: Segment, line: Line) -> None:
-    for name in _COPIED:
-        setattr(row, name, getattr(line, name))
-    row.version += 1
-
-
-def _put(revision: Revision, found: Sequence[Segment], lines: Sequence[Line]) -> list[Segment]:
-    """Put lines in the place of segments that follow each other; what comes after moves."""
-    first, more = found[0].index, len(lines) - len(found)
-    kept = list(found[: len(lines)])
-    _lines(revision).filter(pk__in=[row.pk for row in found[len(lines) :]]).delete()
-    if more:
-        _move(revision, first + len(found), more)
-    for row, line in zip(kept, lines, strict=False):
-        _set(row, line)
-        row.save()
-    assert revision.transcript is not None
-    added = [
-        Segment(
-            transcript=revision.transcript,
-            index=first + len(kept) + number,
-            version=1,
-            **{name: getattr(line, name) for name in _COPIED},
-        )
-        for number, line in enumerate(lines[len(kept) :])
-    ]
-    Segment.objects.bulk_create(added)
-    return [*kept, *added]
-
-
-def _move(revision: Revision, begin: int, by: int) -> None:
-    """Give all lines from `begin` on other indexes, and what refers to them.
-
-    Unique indexes are checked row by row, so all of it goes past the others first. Where lines
-    were joined, what referred to one that is gone refers to the one that it is in now.
-    """
-    _shift(_lines(revision), "index", begin, by)
-    same = Revision.objects.filter(transcript=revision.transcript_id).values("pk")
-    passages = Embedding.objects.filter(chunk__revision__in=same)
-    of_them = Chunk.objects.filter(revision__in=same)
-    gone = (begin + by, begin - 1)
-    if by < 0:
-        # A passage that began at a line that is gone is embedded again with its chunk.
-        passages.filter(segment_index__range=gone).delete()
-    _shift(passages, "segment_index", begin, by)
-    for name in ("first_segment", "last_segment"):
-        of_them.filter(**{f"{name}__gte": begin}).update(**{name: F(name) + by})
-        if by < 0:
-            of_them.filter(**{f"{name}__range": gone}).update(**{name: begin + by - 1})
-    if by > 0:
-        # A line that was split at the end of its chunk ends there still.
-        of_them.filter(last_segment=begin - 1).update(last_segment=begin - 1 + by)
-
-
-def _shift(rows: QuerySet[Any], name: str, begin: int, by: int) -> None:
-    rows.order_by().filter(**{f"{name}__gte": begin}).update(**{name: F(name) + _ASIDE})
-    far = rows.order_by().filter(**{f"{name}__gte": _ASIDE})
-    far.update(**{name: F(name) - _ASIDE + by})
 
 
 def _standing(revision: Revision, lines: Sequence[Line]) -> list[Segment]:
@@ -423,7 +270,7 @@ def _standing(revision: Revision, lines: Sequence[Line]) -> list[Segment]:
         Conflict: if they were changed since.
     """
     found = list(
-        _lines(revision).filter(
+        lines_of(revision).filter(
             start__gte=lines[0].start - 0.001, start__lte=lines[-1].start + 0.001
         )
     )
@@ -465,9 +312,9 @@ def _refresh(video: Video, revision: Revision, changed: Collection[int]) -> None
         return
     same = _of_transcript(revision)
     if sum(chunks.rewrite(each, changed) for each in same):
-        _emit(video)
+        emit(video)
     _drop_warnings(video, revision)
-    _count_corrections(video, [each.pk for each in same])
+    count_corrections(video, [each.pk for each in same])
 
 
 def _of_transcript(revision: Revision) -> list[Revision]:
@@ -476,18 +323,9 @@ def _of_transcript(revision: Revision) -> list[Revision]:
     return list(same.filter(transcript=revision.transcript_id, chunked_at__isnull=False))
 
 
-def _count_corrections(video: Video, revision_ids: Sequence[UUID]) -> None:
-    count = Correction.objects.filter(video=video).count()
-    Revision.objects.filter(pk__in=revision_ids).update(corrections=count)
-
-
-def _emit(video: Video) -> None:
-    events.emit("video/transcript.corrected", video_id=video.pk, creator_id=video.creator_id)
-
-
 def _drop_warnings(video: Video, revision: Revision) -> None:
     """Warn no more of lines that nobody doubts any more."""
-    doubted = set(_lines(revision).exclude(doubt="").values_list("start", flat=True))
+    doubted = set(lines_of(revision).exclude(doubt="").values_list("start", flat=True))
     video.refresh_from_db(fields=["warnings"])
     left = [
         warning
@@ -496,19 +334,3 @@ def _drop_warnings(video: Video, revision: Revision) -> None:
     ]
     if left != video.warnings:
         Video.objects.filter(pk=video.pk).update(warnings=left)
-
-
-def _list_unfit(video: Video, lines: Sequence[Line]) -> None:
-    known = set(video.unfit_corrections.values_list("start", "text"))
-    UnfitCorrection.objects.bulk_create(
-        UnfitCorrection(
-            video=video,
-            start=line.start,
-            end=line.end,
-            text=line.text,
-            speaker=line.speaker,
-            machine_text=line.machine_text or "",
-        )
-        for line in lines
-        if (line.start, line.text) not in known
-    )

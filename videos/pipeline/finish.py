@@ -24,7 +24,7 @@ from videos.models import (
     Transcript,
     Video,
 )
-from videos.pipeline import corrections, statuses, storage
+from videos.pipeline import carry_over, statuses, storage
 from videos.pipeline.segments import warning
 from videos.pipeline.vectors import configured_space, serving_space
 
@@ -49,7 +49,7 @@ def finish(claim: Claim) -> None:
     with steps.step(claim, "revision") as step:
         storage.delete_orphans(claim, video)
         with claim.guard() as run:
-            corrections.catch_up(video, revision)
+            carry_over.catch_up(video, revision)
             chunk_count = _check_complete(run, revision, revision.transcript)
             warnings = _warnings(revision.transcript) + _without_direction(revision)
             statuses.completed(video.pk, revision, warnings)

@@ -15,7 +15,7 @@ from videos.durable import admission, runs
 from videos.durable.claims import Claim
 from videos.durable.registry import Function
 from videos.models import Event, Run, Video
-from videos.pipeline import corrections, embed
+from videos.pipeline import chunks, embed
 from videos.pipeline.vectors import configured_space
 
 #: Who types goes on typing: what is changed within it is embedded at once.
@@ -54,7 +54,7 @@ def refresh_vectors(claim: Claim) -> None:
             runs.complete(run)
         return
     space = configured_space()
-    stale = corrections.stale_chunks(revision, space.model, space.dimensions)
+    stale = chunks.stale(revision, space.model, space.dimensions)
     embed.embed_changed(claim, list(stale.order_by("index")))
     with claim.guard() as run:
         # What was corrected meanwhile, or changed once more, is the next run's.
