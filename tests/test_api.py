@@ -267,3 +267,25 @@ def test_every_operation_asks_for_a_key(client, creator):
     client.force_login(creator)
     # A session is no key: pages of other sites could use it.
     assert client.get(f"{API}/videos").status_code == 401
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        *(("/videos?limit=0", 422), ("/videos?limit=101", 422), ("/videos?status=bogus", 422)),
+        *(("/search?q=", 422), ("/search", 422), ("/nothing", 404), ("/videos/nope", 404)),
+    ],
+)
+def test_wrong_questions_are_problems_too(reader, path, status):
+    assert_problem(reader("GET", path), status)
+
+
+def test_a_body_that_is_no_json_is_a_problem(writer):
+    answer = writer._client.post(
+        f"{API}/uploads",
+        "{bad",
+        content_type="application/json",
+        headers={"Authorization": f"Bearer {writer._token}"},
+    )
+
+    assert_problem(answer, 400)

@@ -107,6 +107,8 @@ def test_one_click_ends_it(ada, client, worker):
 def test_a_creator_turns_it_on_and_off(client, creator):
     client.force_login(creator)
     page = reverse("videos:upload")
+    assert "Tell me by email" not in client.get(page).content.decode()
+    type(creator).objects.update(email="ada@example.com")
 
     assert "Tell me by email" in client.get(page).content.decode()
     client.post(reverse("videos:wish"), {"wanted": "1"})

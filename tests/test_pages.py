@@ -432,3 +432,47 @@ def test_scripts_can_ask_for_the_words_alone(ada, creator, openai):
     assert 'data-better="?q=moon"' in page
     assert openai.embedded() == []
     assert "data-better" not in text(ada.get(reverse("videos:find"), {"q": "moon"}))
+
+
+@pytest.mark.parametrize(
+    ("said", "seconds"),
+    [
+        ("90", "90.0"),
+        ("1:30", "90.0"),
+        ("1:01:30.5", "3690.5"),
+        ("1m30s", "90.0"),
+        ("2h", "7200.0"),
+    ],
+)
+def test_deep_links_are_read_as_people_write_times(ada, creator, said, seconds):
+    video = completed_video(creator)
+
+    page = text(ada.get(reverse("videos:watch", args=[video.pk]), {"t": said}))
+
+    assert f"#t={seconds}" in page
+
+
+def test_what_was_not_done_is_not_claimed(ada, creator):
+    video = completed_video(creator)
+
+    none = text(ada.post(reverse("videos:act"), {"action": "delete"}, follow=True))
+    ended = {"action": "cancel", "video": video.pk}
+    assert "Choose videos first." in none
+    assert "Being cancelled: 0 videos." in text(ada.post(reverse("videos:act"), ended, follow=True))
+    empty = ada.post(reverse("videos:manage", args=[video.pk]), {"action": "details", "title": ""})
+    assert empty.status_code == 400
+    assert Video.objects.get().title == "A talk"
+
+
+def test_captions_can_be_given_up_for_recognition(ada, creator, tmp_path, settings):
+    settings.MEDIA_ROOT = tmp_path
+    video = completed_video(creator)
+    video.captions.save("captions", ContentFile(b"x"), save=False)
+    Video.objects.update(captions=video.captions.name)
+
+    page = text(ada.get(reverse("videos:manage", args=[video.pk])))
+    ada.post(reverse("videos:act"), {"action": "recognize", "video": video.pk})
+
+    assert "Recognize what is said instead" in page
+    assert Video.objects.get().captions.name == ""
+    assert Run.objects.filter(video=video, state__in=ACTIVE_STATES).count() == 1

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from django.http import HttpRequest, JsonResponse
+from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.urls import path
 from django.views.decorators.http import require_safe
 
+from videos.api.problems import not_found
 from videos.api.v1 import api, document
 
 app_name = "api"
@@ -17,4 +18,13 @@ def openapi(request: HttpRequest) -> JsonResponse:
     return JsonResponse(document(request.path.removesuffix("openapi.json")))
 
 
-urlpatterns = [path("openapi.json", openapi, name="openapi"), path("", api.urls)]
+def nothing(request: HttpRequest, rest: str) -> HttpResponse:
+    """Answer to addresses that the API does not have."""
+    return not_found("address").response
+
+
+urlpatterns = [
+    path("openapi.json", openapi, name="openapi"),
+    path("", api.urls),
+    path("<path:rest>", nothing, name="nothing"),
+]

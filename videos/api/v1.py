@@ -11,7 +11,7 @@ from django.core.exceptions import ValidationError
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from ninja import NinjaAPI, Query
-from ninja.errors import AuthenticationError
+from ninja.errors import AuthenticationError, HttpError
 from ninja.errors import ValidationError as InvalidRequest
 
 from videos.access import editable_videos, may_upload, visible_videos
@@ -64,6 +64,11 @@ def _invalid(request: HttpRequest, error: InvalidRequest) -> HttpResponse:
     ).response
 
 
+@api.exception_handler(HttpError)
+def _refused(request: HttpRequest, error: HttpError) -> HttpResponse:
+    return Problem(HTTPStatus(error.status_code), str(error)).response
+
+
 @api.exception_handler(ChronosError)
 def _unavailable(request: HttpRequest, error: ChronosError) -> HttpResponse:
     return Problem(HTTPStatus.SERVICE_UNAVAILABLE, str(error), Retry_After="10").response
@@ -84,10 +89,10 @@ def _unknown(request: HttpRequest, error: AuthenticationError) -> HttpResponse:
 @api.get("/videos", response=schemas.Videos, tags=["videos"])
 def list_videos(
     request: HttpRequest,
-    status: str = "",
+    status: Video.Status | None = None,
     q: str = Query("", description="Part of the title."),  # type: ignore[type-arg]
     cursor: str = "",
-    limit: int = 50,
+    limit: int = Query(50, ge=1, le=_MAX_PAGE),  # type: ignore[type-arg]
 ) -> Any:
     """List the videos that one may see, the newest first."""
     videos = with_runs(visible_videos(request.user)).order_by("-pk")
@@ -97,7 +102,6 @@ def list_videos(
         videos = videos.filter(title__icontains=q.replace("\0", ""))
     if cursor:
         videos = videos.filter(pk__lt=_after(cursor))
-    limit = min(max(limit, 1), _MAX_PAGE)
     rows = list(videos[: limit + 1])
     last = rows[limit - 1] if len(rows) > limit else None
     return {
@@ -178,6 +182,8 @@ def get_captions(
 ) -> HttpResponse:
     """Return the transcript as WebVTT, SubRip or text."""
     video = _one(visible_videos(request.user), video_id)
+    if video.revision_id is None:
+        raise Problem(HTTPStatus.NOT_FOUND, "This video has no transcript yet.")
     types = {"vtt": "text/vtt", "srt": "application/x-subrip", "txt": "text/plain"}
     body = FORMATS[kind](serving_segments(video))
     return HttpResponse(body, content_type=f"{types[kind]}; charset=utf-8")
@@ -225,16 +231,16 @@ def get_chunks(request: HttpRequest, video_id: UUID) -> Any:
 @api.get("/search", response=schemas.Found, tags=["search"])
 def search(
     request: HttpRequest,
-    q: str,
+    q: str = Query(..., min_length=1, max_length=_MAX_QUERY),  # type: ignore[type-arg]
     video: UUID | None = None,
-    limit: int = 10,
+    limit: int = Query(10, ge=1, le=_MAX_PAGE),  # type: ignore[type-arg]
     mode: Literal["hybrid", "vector", "text"] = "hybrid",
 ) -> Any:
     """Find the moments in which something was said, in all that one may see."""
     videos = visible_videos(request.user)
     if video is not None:
         videos = videos.filter(pk=_one(videos, video).pk)
-    hits = find_moments(q[:_MAX_QUERY], videos, limit=min(max(limit, 1), _MAX_PAGE), mode=mode)
+    hits = find_moments(q, videos, limit=limit, mode=mode)
     return {
         "query": q,
         "results": [

@@ -254,7 +254,9 @@ def restore(request: HttpRequest, video_id: UUID, correction_id: UUID) -> HttpRe
     try:
         corrections.restore(correction, request.user)
     except (Conflict, CannotChange):
-        said = _("It was changed again since. Take that back first.")
+        said = _(
+            "What it changed is not there any more: it was changed again, or transcribed anew."
+        )
         if wants_json:
             return JsonResponse({"error": said}, status=HTTPStatus.CONFLICT)
         messages.error(request, said)

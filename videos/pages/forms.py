@@ -7,12 +7,13 @@ from typing import Any
 from django import forms
 from django.core.exceptions import ValidationError
 from django.core.files import File
-from django.forms import modelform_factory
 from django.utils.translation import gettext_lazy as _
 
 from videos.models import Video
 from videos.models.video import check_captions
 from videos.pipeline import uploads
+
+_ACCEPTED = "video/*,audio/*,.mkv,.avi,.flv,.ts,.wmv"
 
 
 class _Described(forms.Form):
@@ -35,6 +36,7 @@ class _Described(forms.Form):
         label=_("Captions"),
         required=False,
         validators=[check_captions],
+        widget=forms.FileInput(attrs={"accept": ".srt,.vtt"}),
         help_text=_(
             "SubRip (.srt) or WebVTT (.vtt), if there are some: they are taken as they are."
         ),
@@ -61,7 +63,7 @@ class UploadForm(_Described):
 
     recordings = _FilesField(
         label=_("Videos or recordings"),
-        widget=_Files(attrs={"accept": "video/*,audio/*,.mkv,.avi,.flv,.ts,.wmv"}),
+        widget=_Files(attrs={"accept": _ACCEPTED}),
     )
     field_order = ("recordings", "title", "language", "captions")
 
@@ -113,9 +115,7 @@ class BeginForm(_Described):
 class ReplaceForm(forms.Form):
     """Another file for a video that is there."""
 
-    file = forms.FileField(
-        label=_("File"), widget=forms.FileInput(attrs={"accept": "video/*,audio/*"})
-    )
+    file = forms.FileField(label=_("File"), widget=forms.FileInput(attrs={"accept": _ACCEPTED}))
 
     def __init__(self, *args: Any, creator: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -138,5 +138,7 @@ class CaptionsForm(forms.Form):
     )
 
 
-#: What a creator may change of a video at any time.
-DetailsForm = modelform_factory(Video, fields=("title",))
+class DetailsForm(forms.Form):
+    """What a creator may change of a video at any time."""
+
+    title = forms.CharField(label=_("Title"), max_length=255)

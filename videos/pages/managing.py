@@ -33,7 +33,7 @@ def manage(request: HttpRequest, video_id: UUID) -> HttpResponse:
     """Show what can be done with a video, and do it."""
     video = get_object_or_404(with_runs(editable_videos(request.user)), pk=video_id)
     forms: dict[str, Any] = {
-        "details": DetailsForm(instance=video),
+        "details": DetailsForm(initial={"title": video.title}),
         "replace": ReplaceForm(creator=request.user),
         "captions": CaptionsForm(),
     }
@@ -45,7 +45,6 @@ def manage(request: HttpRequest, video_id: UUID) -> HttpResponse:
                 _SAVE[name](video, forms[name])
                 messages.success(request, _("Saved."))
                 return redirect("videos:manage", video.pk)
-            video.refresh_from_db()
         elif name in _ACTIONS:
             return _act(request, name, editable_videos(request.user).filter(pk=video.pk))
     context = {
@@ -78,14 +77,16 @@ def _act(request: HttpRequest, name: str, videos: QuerySet[Video]) -> HttpRespon
     if name not in _ACTIONS:
         messages.error(request, _("Choose what to do."))
         return redirect("videos:library")
+    if not videos.exists():
+        messages.error(request, _("Choose videos first."))
+        return redirect("videos:library")
     if name == "delete" and "confirmed" not in request.POST:
         return render(request, "videos/delete.html", {"videos": videos})
     done, refused = 0, []
     with admission.admitting_once():
         for video in videos:
             try:
-                _ACTIONS[name](video)
-                done += 1
+                done += _ACTIONS[name](video) is not False
             except ValueError as error:
                 refused.append(str(error))
     for refusal in refused[:3]:
@@ -99,14 +100,15 @@ def _act(request: HttpRequest, name: str, videos: QuerySet[Video]) -> HttpRespon
 
 def _bound(name: str, request: HttpRequest, video: Video) -> Any:
     if name == "details":
-        return DetailsForm(request.POST, instance=video)
+        return DetailsForm(request.POST)
     if name == "replace":
         return ReplaceForm(request.POST, request.FILES, creator=request.user)
     return CaptionsForm(request.POST, request.FILES)
 
 
 def _rename(video: Video, form: Any) -> None:
-    form.save()
+    video.title = form.cleaned_data["title"]
+    video.save()
 
 
 def _replace(video: Video, form: ReplaceForm) -> None:
@@ -125,6 +127,10 @@ def _delete(video: Video) -> None:
     video.delete()
 
 
+def _drop_captions(video: Video) -> None:
+    uploads.replace_captions(video.pk, None)
+
+
 _SAVE: dict[str, Callable[[Video, Any], None]] = {
     "details": _rename,
     "replace": _replace,
@@ -134,11 +140,13 @@ _ACTIONS: dict[str, Callable[[Video], object]] = {
     "resume": lambda video: video.reprocess(),
     "again": lambda video: video.reprocess("transcribe"),
     "cancel": lambda video: video.cancel(),
+    "recognize": _drop_captions,
     "delete": _delete,
 }
 _DONE: dict[str, Callable[[], str]] = {
     "resume": lambda: _("Going on"),
     "again": lambda: _("Transcribed again"),
     "cancel": lambda: _("Being cancelled"),
+    "recognize": lambda: _("Transcribed again"),
     "delete": lambda: _("Deleted"),
 }

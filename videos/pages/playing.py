@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mimetypes
+import re
 from typing import Any
 
 from videos.models import Video
@@ -15,6 +16,8 @@ _PLAYABLE = {
     *("audio/aac", "audio/x-m4a"),
 }
 _MAX_S = 10**6
+_CLOCK = re.compile(r"(?:(?:(\d{1,3}):)?(\d{1,4}):)?(\d{1,7}(?:\.\d{1,6})?)", re.ASCII)
+_UNITS = re.compile(r"(?:(\d{1,3})h)?(?:(\d{1,4})m)?(?:(\d{1,7})s)?", re.ASCII)
 
 
 def player_context(video: Video, start: str | None = None) -> dict[str, Any]:
@@ -33,9 +36,10 @@ def player_context(video: Video, start: str | None = None) -> dict[str, Any]:
 
 
 def _seconds(text: str | None) -> float:
-    """Return the seconds of a deep link; anything that is none is the beginning."""
-    try:
-        seconds = float(text or 0)
-    except ValueError:
+    """Return the seconds of a deep link: 90, 1:30 or 1m30s; anything else is the beginning."""
+    parts = _CLOCK.fullmatch(text or "") or _UNITS.fullmatch(text or "")
+    if parts is None or not any(parts.groups()):
         return 0.0
-    return seconds if 0 <= seconds < _MAX_S else 0.0
+    hours, minutes, seconds = (float(part or 0) for part in parts.groups())
+    whole = 3600 * hours + 60 * minutes + seconds
+    return whole if whole < _MAX_S else 0.0

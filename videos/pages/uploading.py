@@ -20,7 +20,7 @@ from videos.conf import conf
 from videos.models import EmailWish, Video
 from videos.pages import tus
 from videos.pages.forms import BeginForm, UploadForm
-from videos.pipeline import uploads
+from videos.pipeline import emails, uploads
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -41,7 +41,7 @@ def upload(request: HttpRequest) -> HttpResponse:
         "room": uploads.room(request.user),
         "max_bytes": conf().max_upload_bytes,
         "is_resumable": uploads.is_resumable(),
-        "can_be_told": bool(conf().site_url),
+        "can_be_told": emails.can_be_told(request.user),
         "is_told": EmailWish.objects.filter(user=request.user).exists(),  # type: ignore[misc]
     }
     status = HTTPStatus.OK if form.is_valid() or not form.is_bound else HTTPStatus.BAD_REQUEST

@@ -8,8 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 from django.db.models import Sum
-from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
+from django.utils.translation import gettext_lazy, ngettext
 
 from videos.documents import video_document
 from videos.exceptions import FileFault, UnreadableCaptions
@@ -85,7 +84,8 @@ def costs_usd(videos: Iterable[Video]) -> dict[Any, Decimal]:
 
 def said_of(count: int, what: str) -> str:
     """Say how many videos something was done to."""
-    return _("%(what)s: %(count)d videos.") % {"what": what, "count": count}
+    said = ngettext("%(what)s: %(count)d video.", "%(what)s: %(count)d videos.", count)
+    return said % {"what": what, "count": count}
 
 
 def _file_faults() -> set[str]:

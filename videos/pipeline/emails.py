@@ -39,11 +39,16 @@ class NotYet(ServiceUnavailable):
     waits_for = Run.Waiting.PAUSED.value
 
 
+def can_be_told(user: Any) -> bool:
+    """Whether emails can be sent to a user at all."""
+    return bool(conf().site_url and _address(user))
+
+
 def start(event: Event, function: Function) -> list[Run]:
     """Put the video into its creator's next email, and start the run that sends it."""
     wish = EmailWish.objects.select_related("user").filter(user=event.data["creator_id"]).first()
     video = Video.objects.filter(pk=event.data["video_id"]).first()
-    if wish is None or video is None or not conf().site_url or not _address(wish.user):
+    if wish is None or video is None or not can_be_told(wish.user):
         return []
     EmailItem.objects.get_or_create(
         event_id=event.pk,

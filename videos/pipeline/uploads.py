@@ -313,12 +313,12 @@ def replace_file(video_id: UUID, path: str, filename: str, size: int) -> None:
         events.send("video/transcribe.requested", transcribe_data(video) | {"again": True})
 
 
-def replace_captions(video_id: UUID, captions: File[bytes]) -> None:
-    """Have a video's transcript made of a person's captions."""
+def replace_captions(video_id: UUID, captions: File[bytes] | None) -> None:
+    """Have a video's transcript made of a person's captions; None: by recognition again."""
     with transaction.atomic():
         video = Video.objects.select_for_update(of=("self",)).get(pk=video_id)
         delete_later([video.captions.name or ""])
-        video.captions = captions
+        video.captions = captions or ""
         video.save()
         events.send("video/transcribe.requested", transcribe_data(video) | {"again": True})
 

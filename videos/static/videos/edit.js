@@ -5,7 +5,10 @@ const player = document.getElementById("player");
 const said = form.dataset;
 const token = form.elements.csrfmiddlewaretoken.value;
 let stopAt = Infinity;
-let lastStructural = null;
+//: Splits and joins that Ctrl+Z takes back, the last first; they outlive the page's reloading.
+const UNDO = `chronos.undo${location.pathname}`;
+const undoable = JSON.parse(sessionStorage.getItem(UNDO) ?? "[]");
+let isTextNewer = false;
 let work = Promise.resolve();
 
 document.querySelector(".save").hidden = true;
@@ -127,7 +130,7 @@ async function split(line, at) {
       fit(textOf(each));
       tell(each, "");
     }
-    lastStructural = answer.correction;
+    remember(answer.correction);
     textOf(added).focus();
     textOf(added).setSelectionRange(0, 0);
   });
@@ -144,22 +147,30 @@ async function join(line) {
     textOf(before).value = answer.lines[0].text;
     put(before, answer.lines[0]);
     fit(textOf(before));
-    lastStructural = answer.correction;
+    remember(answer.correction);
     textOf(before).focus();
     textOf(before).setSelectionRange(at, at);
   });
 }
 
+function remember(correction) {
+  undoable.push(correction);
+  sessionStorage.setItem(UNDO, JSON.stringify(undoable));
+  isTextNewer = false;
+}
+
 async function undoStructural() {
-  const address = `${said.history}${lastStructural}/`;
-  lastStructural = null;
+  const address = `${said.history}${undoable.pop()}/`;
+  sessionStorage.setItem(UNDO, JSON.stringify(undoable));
   const answer = await fetch(address, {
     method: "POST", headers: { "X-CSRFToken": token, Accept: "application/json" } });
-  if (answer.ok) location.reload();
+  if (!answer.ok) return;
+  sessionStorage.setItem(`${UNDO}.line`, [...list.children].indexOf(document.activeElement?.closest("li")));
+  location.reload();
 }
 
 // --- Keys ------------------------------------------------------------------------------
-list.addEventListener("input", (event) => { fit(event.target); lastStructural = null; });
+list.addEventListener("input", (event) => { fit(event.target); isTextNewer = true; });
 list.addEventListener("focusout", (event) => {
   if (event.target.matches("textarea")) save(event.target.closest("li"));
 });
@@ -178,7 +189,7 @@ list.addEventListener("keydown", (event) => {
   } else if (event.key === "Backspace" && area.selectionStart === 0 && area.selectionEnd === 0) {
     event.preventDefault();
     join(line);
-  } else if (event.key === "z" && (event.ctrlKey || event.metaKey) && lastStructural) {
+  } else if (event.key === "z" && (event.ctrlKey || event.metaKey) && undoable.length && !isTextNewer) {
     event.preventDefault();
     undoStructural();
   }
@@ -197,4 +208,11 @@ addEventListener("beforeunload", (event) => {
 for (const area of list.querySelectorAll("textarea")) {
   area.dataset.saved = area.value;
   fit(area);
+}
+
+// After Ctrl+Z has loaded the page anew, the reader is where they were.
+const line = sessionStorage.getItem(`${UNDO}.line`);
+if (line !== null) {
+  sessionStorage.removeItem(`${UNDO}.line`);
+  list.children[Math.max(0, Number(line))]?.querySelector("textarea").focus();
 }

@@ -61,6 +61,7 @@ function seek(seconds, play = true) {
 }
 
 player.addEventListener("error", () => { document.getElementById("unplayable").hidden = false; });
+player.addEventListener("loadedmetadata", () => { document.getElementById("unplayable").hidden = true; });
 player.addEventListener("timeupdate", mark);
 player.addEventListener("seeked", mark);
 list.addEventListener("wheel", () => setFollowing(false), { passive: true });
