@@ -18,6 +18,7 @@ from videos.models import (
     Step,
     Video,
 )
+from videos.search import Hit
 from videos.text import caption_writer
 
 #: Below this share of progress an estimate of the time left would be a guess.
@@ -158,6 +159,19 @@ def chunk_documents(video: Video) -> list[dict[str, Any]]:
         }
         for chunk in chunks
     ]
+
+
+def hit_document(hit: Hit) -> dict[str, Any]:
+    """Return a moment that a search has found."""
+    return {
+        "video_id": str(hit.video.pk),
+        "title": hit.video.title,
+        "start": hit.start,
+        "end": hit.end,
+        "chunk_index": hit.chunk_index,
+        "score": hit.score,
+        "snippet": hit.snippet,
+    }
 
 
 def _iso(moment: datetime | None) -> str | None:

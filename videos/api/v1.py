@@ -21,6 +21,7 @@ from videos.api.problems import Problem, not_found
 from videos.documents import (
     FORMATS,
     chunk_documents,
+    hit_document,
     serving_segments,
     video_document,
     with_runs,
@@ -241,21 +242,7 @@ def search(
     if video is not None:
         videos = videos.filter(pk=_one(videos, video).pk)
     hits = find_moments(q, videos, limit=limit, mode=mode)
-    return {
-        "query": q,
-        "results": [
-            {
-                "video_id": hit.video.pk,
-                "title": hit.video.title,
-                "start": hit.start,
-                "end": hit.end,
-                "chunk_index": hit.chunk_index,
-                "score": hit.score,
-                "snippet": hit.snippet,
-            }
-            for hit in hits
-        ],
-    }
+    return {"query": q, "results": [hit_document(hit) for hit in hits]}
 
 
 @api.get("/usage", response=list[schemas.Usage], tags=["usage"])

@@ -100,7 +100,6 @@ def ask(request: HttpRequest) -> HttpResponseBase:
     context = {
         "question": question,
         "sentences": sentences,
-        "excerpts": excerpts,
         "error": answer.error,
         "is_refused": not sentences and not answer.error,
     }

@@ -51,7 +51,6 @@ def manage(request: HttpRequest, video_id: UUID) -> HttpResponse:
         "video": video,
         "shown": words.shown([video], [video.pk])[0],
         "forms": forms,
-        "is_resumable": uploads.is_resumable(),
     }
     status = 400 if any(form.is_bound for form in forms.values()) else 200
     return render(request, "videos/manage.html", context, status=status)

@@ -103,9 +103,8 @@ def _message(user: Any, items: list[EmailItem]) -> EmailMessage:
         (item, urljoin(conf().site_url, reverse("videos:watch", args=[item.video_id])))
         for item in items
     ]
-    done = sum(not item.error for item in items)
     subject = ngettext("%(count)d video is done", "%(count)d videos are done", len(items))
-    context = {"user": user, "links": links, "done": done, "unsubscribe": unsubscribe}
+    context = {"links": links, "unsubscribe": unsubscribe}
     return EmailMessage(
         subject % {"count": len(items)},
         render_to_string("videos/digest.txt", context),

@@ -6,6 +6,7 @@ from typing import Any
 
 from django.core.management.base import CommandParser
 
+from videos.documents import hit_document
 from videos.exceptions import ChronosError
 from videos.management.reporting import (
     Failed,
@@ -51,18 +52,7 @@ class Command(ReportingCommand):
             raise Failed(str(error), code=error.code) from None
         return {
             "query": options["query"],
-            "results": [
-                {
-                    "video_id": str(hit.video.pk),
-                    "title": hit.video.title,
-                    "start": hit.start,
-                    "end": hit.end,
-                    "chunk_index": hit.chunk_index,
-                    "score": hit.score,
-                    "snippet": hit.snippet,
-                }
-                for hit in hits
-            ],
+            "results": [hit_document(hit) for hit in hits],
         }
 
     def show(self, document: Any, **options: Any) -> None:
