@@ -5,16 +5,17 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 from uuid import UUID
-
-from openai.types.chat import ChatCompletionMessageParam
 
 from videos.ai import openai_client
 from videos.conf import conf
 from videos.exceptions import AbsurdResponse, BadResponse, ChronosError, Overdue, ServiceUnavailable
 from videos.text.counting import estimate_tokens
 from videos.text.storable import error_message
+
+if TYPE_CHECKING:
+    from openai.types.chat import ChatCompletionMessageParam
 
 #: What the ledger, the breaker and CHRONOS_LIMITS call it.
 SERVICE = "chat"

@@ -12,10 +12,12 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Any, TypeGuard
+from functools import partial
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, TypeGuard
 from uuid import UUID
 
-import openai
+from django.utils.functional import SimpleLazyObject
 
 from videos.conf import conf
 from videos.exceptions import (
@@ -30,6 +32,11 @@ from videos.exceptions import (
     Unauthorized,
 )
 from videos.text.storable import error_message
+
+if TYPE_CHECKING:
+    import openai
+else:  # Half a second, which only who calls a service has to wait.
+    openai = SimpleLazyObject(partial(import_module, "openai"))
 
 #: Of the variables that name a service, where that is not its own name.
 _PREFIXES = {"chat": "CHRONOS_CHAT"}

@@ -6,9 +6,6 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-import langcodes
-import langcodes.tag_parser
-
 from videos.exceptions import Misconfigured, NoAudio, UnreadableMedia
 
 #: What the file says of itself is indented further than what ffmpeg says of it.
@@ -181,6 +178,8 @@ def _iso_639_1(language: str | None) -> str:
     """Turn what a container says, mostly ISO 639-2, into what a creator chooses."""
     if not language or language == "und":
         return ""
+    import langcodes.tag_parser  # Its tables are long, and few processes look into a file.
+
     try:
         # Of two that share a track ("eng,fra"), the first; of "en-US", the language alone.
         return langcodes.standardize_tag(re.split("[-_,]", language)[0])

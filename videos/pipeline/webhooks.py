@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
-from typing import Any
+from functools import partial
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 from uuid import UUID
 
-import httpx
 from django.core.exceptions import ValidationError
 from django.db.models import F
 from django.db.models.functions import Now
+from django.utils.functional import SimpleLazyObject
 from pydantic import BaseModel
 from standardwebhooks.webhooks import Webhook as Signer
 
@@ -27,6 +29,11 @@ from videos.durable.registry import WHOLE, Function, Stage, registry
 from videos.exceptions import ChronosError, ServiceUnavailable
 from videos.local.addresses import ForbiddenAddress, public_address
 from videos.models import Event, Run, Video, Webhook, WebhookDelivery
+
+if TYPE_CHECKING:
+    import httpx
+else:  # Only who posts needs it.
+    httpx = SimpleLazyObject(partial(import_module, "httpx"))
 
 #: What webhooks are told, by the names that events have.
 TOLD = (
