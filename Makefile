@@ -3,7 +3,7 @@ PYTHON ?= $(shell for python in python3.12 python3.11 python3.13 python3; do \
 	"$$python" -c 'import ensurepip, venv' 2>/dev/null && echo "$$python" && break; done)
 BIN := .venv/bin
 # Each process that tests has Postgres, Redis and a data folder of its own.
-PARALLEL := --numprocesses=auto --dist=loadfile
+PARALLEL := --numprocesses=auto --dist=worksteal
 
 .PHONY: run install install-dev check test test-browser test-full test-next chaos format lock
 

@@ -1,11 +1,16 @@
 """The commands as scripts call them: JSON, exit codes, errors."""
 
+import io
 import json
+import os
 import subprocess
 import sys
+from contextlib import redirect_stderr, redirect_stdout
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
+from django.core.management import ManagementUtility
 from django.db import connection
 from django.utils import timezone
 
@@ -18,8 +23,26 @@ from videos.pipeline.estimate import estimate
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-def manage(*arguments, code=0, **environment):
-    """Run manage.py in a process of its own; return its output, as JSON if it was asked for."""
+def manage(*arguments, code=0):
+    """Run a command, as manage.py does; return its output, as JSON if it was asked for."""
+    stdout, stderr = io.StringIO(), io.StringIO()
+    ended = 0
+    with (
+        redirect_stdout(stdout),
+        redirect_stderr(stderr),
+        Path(os.devnull).open() as nobody,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        patch.setattr(sys, "stdin", nobody)
+        try:
+            ManagementUtility(["manage.py", *map(str, arguments)]).execute()
+        except SystemExit as left:
+            ended = left.code or 0
+    return _output(arguments, code, ended, stdout.getvalue(), stderr.getvalue())
+
+
+def manage_process(*arguments, code=0, **environment):
+    """Run manage.py in a process of its own, which may start workers; return as `manage`."""
     done = subprocess.run(
         [sys.executable, "manage.py", *map(str, arguments)],
         cwd=PROJECT,
@@ -29,15 +52,19 @@ def manage(*arguments, code=0, **environment):
         timeout=120,
         stdin=subprocess.DEVNULL,
     )
-    assert done.returncode == code, (done.stdout, done.stderr)
-    manage.stderr = done.stderr
-    return json.loads(done.stdout) if "--json" in arguments else done.stdout
+    return _output(arguments, code, done.returncode, done.stdout, done.stderr)
+
+
+def _output(arguments, code, ended, stdout, stderr):
+    assert ended == code, (stdout, stderr)
+    manage.stderr = stderr
+    return json.loads(stdout) if "--json" in arguments else stdout
 
 
 def test_ingest_with_wait_starts_a_worker_and_returns_the_video(tmp_path):
     make_audio(tmp_path / "talk.flac", 9)
 
-    document = manage(
+    document = manage_process(
         *("ingest", tmp_path / "talk.flac", "--creator", "ada", "--create-creator"),
         *("--title", "A talk", "--language", "en", "--wait", "--json"),
     )
@@ -125,7 +152,7 @@ def test_a_database_without_tables_is_told_in_a_sentence(creator):
     name = connection.settings_dict["NAME"]
     url = worker_environment()["DATABASE_URL"].replace(f"@/{name}?", "@/empty_one?")
     try:
-        document = manage("status", "--json", code=1, DATABASE_URL=url)
+        document = manage_process("status", "--json", code=1, DATABASE_URL=url)
     finally:
         with connection.cursor() as cursor:
             cursor.execute("DROP DATABASE empty_one WITH (FORCE)")
@@ -276,7 +303,7 @@ def test_ingest_starts_a_worker_of_its_own_once_the_one_it_counted_on_is_gone(tm
     ending = timezone.now() - timedelta(seconds=7)
     Worker.objects.create(pid=1, host="elsewhere", threads=1, last_seen=ending)
 
-    (video,) = manage(
+    (video,) = manage_process(
         *("ingest", tmp_path / "talk.flac", "--creator", "ada", "--create-creator"),
         *("--wait", "--json"),
     )["videos"]
