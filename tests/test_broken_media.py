@@ -42,14 +42,6 @@ def _own_work_folders(monkeypatch):
         yield
 
 
-@pytest.fixture(autouse=True)
-def _own_work_folders(monkeypatch):
-    """Other processes that test have theirs elsewhere."""
-    with tempfile.TemporaryDirectory() as folder:
-        monkeypatch.setattr(tempfile, "tempdir", folder)
-        yield
-
-
 def process(files, upload, tmp_path):
     """Upload all, and return (file, video, seconds) of each once all have ended."""
     videos = []
