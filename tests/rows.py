@@ -22,9 +22,9 @@ from videos.models import (
     Video,
     Worker,
 )
+from videos.pipeline import passages
 from videos.pipeline.chunks import chunk_rows
 from videos.text import chunking
-from videos.text.search_vector import search_vector
 
 SEGMENT_S = 5.0
 
@@ -68,7 +68,7 @@ def spoken_video(
     revision = Revision.objects.create(
         video=video, transcript=transcript, chunked_at=timezone.now()
     )
-    embed_chunks(revision, rows, "english" if language == "en" else "simple")
+    embed_chunks(revision, rows)
     Video.objects.filter(pk=video.pk).update(
         status="completed", progress=1, revision=revision, detected_language=language, coverage=1
     )
@@ -77,10 +77,11 @@ def spoken_video(
     return video
 
 
-def embed_chunks(revision: Revision, segments: list[Segment], config: str) -> None:
+def embed_chunks(revision: Revision, segments: list[Segment]) -> None:
     settings = conf()
     texts = chunking.chunk(segments)
-    chunks = Chunk.objects.bulk_create(chunk_rows(revision, texts, config))
+    chunks = Chunk.objects.bulk_create(chunk_rows(revision, texts))
+    passages.store(revision, chunks, segments)
     for chunk, text in zip(chunks, texts, strict=True):
         inside = segments[text.first_segment : text.last_segment + 1]
         targets = [(None, text.text), *chunking.passages(inside)]
@@ -94,7 +95,6 @@ def embed_chunks(revision: Revision, segments: list[Segment], config: str) -> No
             )
             for first, said in targets
         )
-    revision.chunks.update(search=search_vector("text", config))
     ServingModel.objects.update_or_create(
         id=1,
         defaults={"model": settings.embedding_model, "dimensions": settings.embedding_dimensions},

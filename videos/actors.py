@@ -7,7 +7,14 @@ import dramatiq
 from videos.durable.admission import BULK
 from videos.durable.functions import declare_actor
 from videos.durable.registry import WHOLE
-from videos.pipeline import chapters, emails, proxy, webhooks  # noqa: F401  others' runs
+from videos.pipeline import (  # noqa: F401  others' runs and chores
+    chapters,
+    emails,
+    lexemes,
+    passages,
+    proxy,
+    webhooks,
+)
 
 transcribe_video = declare_actor("transcribe_video", "transcribe")
 chunk_transcript = declare_actor("chunk_transcript", "chunk")

@@ -5,7 +5,15 @@ from videos.durable.paid.models import Breaker, Call, MonthlyUsage
 from videos.models.api import ApiKey, IdempotentRequest, Webhook, WebhookDelivery
 from videos.models.chapters import Chapter
 from videos.models.emails import EmailItem, EmailWish
-from videos.models.search_index import Chunk, Embedding, Revision, ServingModel
+from videos.models.search_index import (
+    Chunk,
+    Embedding,
+    Lexeme,
+    LexemeChange,
+    Passage,
+    Revision,
+    ServingModel,
+)
 from videos.models.transcript import (
     AudioPart,
     Correction,
@@ -33,7 +41,10 @@ __all__ = [
     "Event",
     "Glossary",
     "IdempotentRequest",
+    "Lexeme",
+    "LexemeChange",
     "MonthlyUsage",
+    "Passage",
     "ProbedModel",
     "Revision",
     "Run",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from django.contrib.postgres.fields import ArrayField
 from django.contrib.postgres.indexes import GinIndex
 from django.contrib.postgres.search import SearchVectorField
 from django.db import models
@@ -29,12 +30,21 @@ class Revision(models.Model):
         Transcript, null=True, on_delete=models.SET_NULL, related_name="revisions"
     )
     chunked_at = models.DateTimeField(null=True, blank=True)
+    #: Whether its chunks have their passages; those of before there were any get them later.
+    has_passages = models.BooleanField(default=False, db_default=False)
     #: Changes by people that the chunks were made with; of those made later, it has none.
     corrections = models.PositiveIntegerField(default=0, db_default=0)
     #: The model in which all of its chunks had vectors when it was finished; empty: none yet.
     embedding_model = models.CharField(max_length=100, blank=True, default="", db_default="")
     embedding_dimensions = models.PositiveIntegerField(default=0, db_default=0)
     created_at = models.DateTimeField(db_default=Now(), editable=False)
+
+    class Meta:
+        indexes = [
+            models.Index(
+                fields=["id"], condition=Q(has_passages=False), name="revision_without_passages"
+            )
+        ]
 
     def __str__(self) -> str:
         return f"revision of {self.video_id}"
@@ -58,9 +68,6 @@ class Chunk(models.Model):
     token_count = models.PositiveIntegerField(help_text="An estimate, on the high side.")
     #: sha256 of the text.
     content_hash = models.CharField(max_length=64)
-    #: The text search configuration `search` was made with.
-    text_config = models.CharField(max_length=32, default="simple")
-    search = SearchVectorField(null=True)
 
     class Meta:
         ordering = ["index"]
@@ -68,14 +75,86 @@ class Chunk(models.Model):
             models.UniqueConstraint(fields=["revision", "index"], name="chunk_index"),
             models.CheckConstraint(condition=Q(end__gte=F("start")), name="chunk_forward"),
         ]
-        indexes = [
-            GinIndex(fields=["search"], name="chunk_search"),
-            # A search asks which configurations there are, and must not read every chunk for it.
-            models.Index(fields=["text_config"], name="chunk_text_config"),
-        ]
 
     def __str__(self) -> str:
         return f"chunk {self.index}"
+
+
+class Passage(models.Model):
+    """About 25 words of a chunk: what is ranked by words, and named by hits."""
+
+    # `passage_place` begins with it.
+    chunk = models.ForeignKey(
+        Chunk, on_delete=models.CASCADE, related_name="passages", db_index=False
+    )
+    #: The chunk's, repeated: a search within few videos reads theirs alone.
+    revision = models.ForeignKey(Revision, on_delete=models.CASCADE, related_name="passages")
+    first_segment = models.PositiveIntegerField()
+    last_segment = models.PositiveIntegerField()
+    #: Seconds on the video's clock.
+    start = models.FloatField()
+    end = models.FloatField()
+    #: The text search configuration of the stems in `lexemes`.
+    text_config = models.CharField(max_length=32)
+    #: Stems, and after `BARE` each word without its accents; no positions.
+    lexemes = SearchVectorField()
+
+    #: What stands before a word that is no stem.
+    BARE = "="
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["chunk", "first_segment"], name="passage_place")
+        ]
+        indexes = [
+            GinIndex(fields=["lexemes"], name="passage_lexemes"),
+            # A search asks which configurations there are, and must not read every row for it.
+            models.Index(fields=["text_config"], name="passage_text_config"),
+        ]
+
+    def __str__(self) -> str:
+        return f"passage at {self.start:.0f} s"
+
+
+class Lexeme(models.Model):
+    """In how many passages of a configuration a lexeme stands: how much it tells.
+
+    The empty lexeme counts them all. Triggers on passages write `LexemeChange`, whichever way
+    passages come and go; a chore of the sweep adds them up here.
+    """
+
+    text_config = models.CharField(max_length=32)
+    lexeme = models.TextField()
+    passages = models.BigIntegerField()
+    #: Of words, which may be what a misspelled one was meant to be (`text.terms.trigrams`).
+    trigrams = ArrayField(models.TextField(), null=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["lexeme", "text_config"], name="lexeme_once")
+        ]
+        indexes = [GinIndex(fields=["trigrams"], name="lexeme_trigrams")]
+
+    def __str__(self) -> str:
+        return self.lexeme
+
+
+class LexemeChange(models.Model):
+    """That passages with a lexeme have come, or gone, and `Lexeme` does not know yet."""
+
+    text_config = models.CharField(max_length=32)
+    lexeme = models.TextField()
+    change = models.BigIntegerField()
+    created_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        indexes = [
+            models.Index(fields=["lexeme"], name="lexeme_change"),
+            models.Index(fields=["created_at"], name="lexeme_change_age"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.change:+} {self.lexeme}"
 
 
 class Embedding(models.Model):

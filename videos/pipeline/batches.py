@@ -81,16 +81,10 @@ def group(
 
 def _targets(chunk: Chunk, segments: Sequence[Segment], limits: EmbeddingLimits) -> list[Target]:
     whole = Target(chunk, None, chunk.text)
-    if chunk.first_segment == chunk.last_segment:
-        return [whole]
-    inside = segments[chunk.first_segment : chunk.last_segment + 1]
-    passages = chunking.passages(inside)[: limits.max_inputs - 1]
+    passages = chunking.passages_of(chunk, segments)[: limits.max_inputs - 1]
     if len(passages) == 1:
         return [whole]
-    return [
-        whole,
-        *(Target(chunk, chunk.first_segment + position, text) for position, text in passages),
-    ]
+    return [whole, *(Target(chunk, each.first_segment, each.text) for each in passages)]
 
 
 def max_inputs(model: str) -> int:

@@ -9,7 +9,6 @@ from videos.durable.claims import Claim
 from videos.models import Revision
 from videos.pipeline import carry_over, chunks
 from videos.text import chunking
-from videos.text.languages import text_config
 
 _CHUNKED_WITHIN_S = 1800.0
 
@@ -30,7 +29,7 @@ def chunk(claim: Claim) -> None:
                 # What a person has corrected since it was read is read once more.
                 is_stored = not carry_over.is_outdated(video, revision)
                 if is_stored:
-                    chunks.store(revision, texts, text_config(revision.transcript.language))
+                    chunks.store(revision, texts, segments)
                     Revision.objects.filter(pk=revision.pk).update(chunked_at=Now())
                     steps.finish(run, step, {"chunks": len(texts)})
                     runs.advance(run)

@@ -7,23 +7,22 @@ from dataclasses import replace
 
 from django.db.models import F, Q, QuerySet
 
-from videos.models import Chunk, Embedding, Revision, Segment
+from videos.models import Chunk, Embedding, Passage, Revision, Segment
+from videos.pipeline import passages
 from videos.text import chunking
 from videos.text.chunking import ChunkText
-from videos.text.languages import text_config
-from videos.text.search_vector import search_vector
 
 _CHUNKS_PER_STATEMENT = 500
 #: No revision has so many chunks: what moves takes this way past the others.
 _ASIDE = 1_000_000
 _REWRITTEN = (
     *("start", "end", "first_segment", "last_segment", "text", "word_count", "token_count"),
-    *("content_hash", "text_config"),
+    "content_hash",
 )
 
 
-def chunk_rows(revision: Revision, texts: Sequence[ChunkText], config: str) -> list[Chunk]:
-    """Return the rows of a revision's chunks, to be stored; `config` is that of the words."""
+def chunk_rows(revision: Revision, texts: Sequence[ChunkText]) -> list[Chunk]:
+    """Return the rows of a revision's chunks, to be stored."""
     return [
         Chunk(
             revision=revision,
@@ -36,17 +35,17 @@ def chunk_rows(revision: Revision, texts: Sequence[ChunkText], config: str) -> l
             word_count=text.word_count,
             token_count=text.token_count,
             content_hash=text.content_hash,
-            text_config=config,
         )
         for index, text in enumerate(texts)
     ]
 
 
-def store(revision: Revision, texts: Sequence[ChunkText], config: str) -> None:
-    """Replace all chunks of a revision."""
+def store(revision: Revision, texts: Sequence[ChunkText], segments: Sequence[Segment]) -> None:
+    """Replace all chunks of a revision, which were cut from `segments`."""
     revision.chunks.all().delete()
-    Chunk.objects.bulk_create(chunk_rows(revision, texts, config), batch_size=_CHUNKS_PER_STATEMENT)
-    revision.chunks.update(search=search_vector("text", config))
+    rows = chunk_rows(revision, texts)
+    Chunk.objects.bulk_create(rows, batch_size=_CHUNKS_PER_STATEMENT)
+    passages.store(revision, rows, segments)
 
 
 def rewrite(revision: Revision, changed: Collection[int]) -> bool:
@@ -88,8 +87,7 @@ def _rewrite_group(revision: Revision, group: Sequence[Chunk], rows: Sequence[Ch
 def _put(revision: Revision, group: Sequence[Chunk], texts: Sequence[ChunkText]) -> None:
     """Store texts as chunks in the place of others; what comes after moves."""
     assert revision.transcript is not None
-    config = text_config(revision.transcript.language)
-    made = chunk_rows(revision, texts, config)
+    made = chunk_rows(revision, texts)
     kept, surplus = group[: len(made)], group[len(made) :]
     revision.chunks.filter(pk__in=[row.pk for row in surplus]).delete()
     if more := len(made) - len(group):
@@ -110,7 +108,8 @@ def _put(revision: Revision, group: Sequence[Chunk], texts: Sequence[ChunkText])
     elsewhere |= Q(segment_index__gt=F("chunk__last_segment"))
     # Passages that belong to a neighbor now are embedded with it.
     Embedding.objects.filter(elsewhere, chunk__in=touched).delete()
-    revision.chunks.filter(pk__in=touched).update(search=search_vector("text", config))
+    Passage.objects.filter(chunk__in=touched).delete()
+    passages.store(revision, [*kept, *added], list(revision.transcript.segments.all()))
 
 
 def _texts(revision: Revision, group: Sequence[Chunk]) -> list[ChunkText]:

@@ -12,6 +12,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
+from typing import Protocol
 
 import regex
 
@@ -70,6 +71,27 @@ class ChunkText:
 
 
 @dataclass(frozen=True)
+class PassageText:
+    """A passage before it is stored; its segments count as those of the chunk do."""
+
+    text: str
+    start: float
+    end: float
+    first_segment: int
+    last_segment: int
+
+
+class Cut(Protocol):
+    """A chunk, stored or not."""
+
+    text: str
+    start: float
+    end: float
+    first_segment: int
+    last_segment: int
+
+
+@dataclass(frozen=True)
 class _Unit:
     """Text that is never cut; `glue` stands before it, `cut_cost` is the price of a cut after."""
 
@@ -93,6 +115,29 @@ def chunk(segments: Sequence[Cue]) -> list[ChunkText]:
         return []
     bounds = _cheapest_cuts(units)
     return [_chunk_of(units[begin:end], segments) for begin, end in pairwise(bounds)]
+
+
+def passages_of(cut: Cut, segments: Sequence[Cue]) -> list[PassageText]:
+    """Return the passages of a chunk; `segments` are those of the whole transcript.
+
+    Of a chunk that is a piece of one segment, it is the only one.
+    """
+    first, last = cut.first_segment, cut.last_segment
+    if first == last:
+        return [PassageText(cut.text, cut.start, cut.end, first, last)]
+    grouped = passages(segments[first : last + 1])
+    begins = [first + position for position, _ in grouped]
+    ends = [*(begin - 1 for begin in begins[1:]), last]
+    return [
+        PassageText(
+            text,
+            segments[begin].start,
+            max(segment.end for segment in segments[begin : end + 1]),
+            begin,
+            end,
+        )
+        for begin, end, (_, text) in zip(begins, ends, grouped, strict=True)
+    ]
 
 
 def passages(segments: Sequence[Cue]) -> list[tuple[int, str]]:

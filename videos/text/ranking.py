@@ -1,55 +1,128 @@
-"""Joining several rankings into one: of chunks, and of the segments in a chunk. Pure."""
+"""Ranking moments: words by how much they tell, windows, phrases, and vectors beside them. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Sequence
-from typing import TypeVar
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from uuid import UUID
 
-#: Cormack, Clarke and Büttcher, "Reciprocal Rank Fusion outperforms Condorcet and individual
-#: Rank Learning Methods", SIGIR 2009: k = 60 was near the optimum over all their collections.
-RRF_K = 60
-#: A word of the query in a segment says more about the second than the passage's vector.
-_PASSAGE_WEIGHT = 0.8
+#: What a word counts that is said in the passage beside, and in the one after that.
+_NEAR, _NEARBY = 0.5, 0.2
+#: What a phrase that is said as it was typed is worth, in all words of the query.
+_PHRASE = 0.6
+#: Rank of a vector whose weight is half of the first's.
+_HALF_RANK = 10
+#: The weight of the nearest vector where no word of the query is found; none where all are.
+_VECTOR = 0.5
+#: Seconds within which one hit stands for all.
+_ONE_HIT_S = 30.0
 
-Item = TypeVar("Item", bound=Hashable)
+
+@dataclass(frozen=True)
+class Place:
+    """A passage as rankings know it: its segments by their indexes, its bounds in seconds."""
+
+    id: int
+    revision_id: UUID
+    chunk_id: UUID
+    first_segment: int
+    last_segment: int
+    start: float
+    end: float
 
 
-def fuse(rankings: Iterable[Sequence[Item]], k: int = RRF_K) -> list[tuple[Item, float]]:
-    """Return every item with its score Σ 1/(k + rank), best first; ranks begin at 1.
+def idf(passages: int, of_all: int) -> float:
+    """Return how much a word tells that is said in so many of all passages.
 
-    Items of equal score keep the order in which they were first seen.
+    Robertson and Zaragoza, "The Probabilistic Relevance Framework: BM25 and Beyond" (2009), 3.1,
+    with 1 added, so that it never is negative. Passages are of one length: of BM25's formula the
+    rest is nearly constant.
     """
-    scores: dict[Item, float] = {}
-    for ranking in rankings:
-        for rank, item in enumerate(ranking, start=1):
-            scores[item] = scores.get(item, 0.0) + 1 / (k + rank)
-    return sorted(scores.items(), key=lambda entry: -entry[1])
+    passages = min(passages, of_all)
+    return math.log(1 + (of_all - passages + 0.5) / (passages + 0.5))
 
 
-def best_segment(
-    ranks: Sequence[float], passages: Sequence[tuple[int, float]], first_segment: int
-) -> int:
-    """Return the position of the chunk's segment that fits best; the first of equals.
+def by_words(
+    found: Sequence[tuple[Place, Sequence[float]]], weights: Sequence[float]
+) -> dict[int, float]:
+    """Return which share of the query is said in each passage and around it, 0 to 1, by its id.
 
-    `ranks` are those of its segments by words; a passage is (its first segment, similarity), and
-    both count segments of the transcript, of which the chunk begins at `first_segment`.
+    Args:
+        found: passages, with how well each word of the query fits (0: not said, 1: as typed).
+        weights: how much each word tells.
     """
-    by_words = _scaled(ranks)
-    by_vector = [0.0] * len(ranks)
-    for (first, _), scaled in zip(
-        passages, _scaled([similarity for _, similarity in passages]), strict=True
-    ):
-        begin = first - first_segment
-        by_vector[begin:] = [scaled] * (len(ranks) - begin)
-    scores = [
-        word + _PASSAGE_WEIGHT * vector for word, vector in zip(by_words, by_vector, strict=True)
-    ]
-    return max(range(len(scores)), key=lambda position: (scores[position], -position))
+    whole = sum(weights) or 1.0
+    shares = {}
+    in_order = sorted(found, key=lambda row: (row[0].revision_id, row[0].first_segment))
+    for position, (place, fits) in enumerate(in_order):
+        around = [fits]
+        for step in (-1, 1):
+            last = place
+            for beside, share in ((1, _NEAR), (2, _NEARBY)):
+                other = position + step * beside
+                if not 0 <= other < len(in_order) or not _adjoin(last, in_order[other][0]):
+                    break
+                last, its = in_order[other]
+                around.append([share * fit for fit in its])
+        best_fits = map(max, zip(*around, strict=True))
+        told = sum(fit * weight for fit, weight in zip(best_fits, weights, strict=True))
+        shares[place.id] = told / whole
+    return shares
 
 
-def _scaled(values: Sequence[float]) -> list[float]:
-    """Bring values to 0..1, the greatest to 1; equal ones say nothing and are 0."""
-    if not values or max(values) == min(values):
-        return [0.0] * len(values)
-    least, span = min(values), max(values) - min(values)
-    return [(value - least) / span for value in values]
+def _adjoin(one: Place, other: Place) -> bool:
+    """Whether no segment lies between two passages."""
+    return (
+        one.revision_id == other.revision_id
+        and one.first_segment <= other.last_segment + 1
+        and other.first_segment <= one.last_segment + 1
+    )
+
+
+def phrase(said: Sequence[str], query: Sequence[str]) -> float:
+    """Return what is to be added for the longest run of the query's words said in this order."""
+    if len(query) < 2:
+        return 0.0
+    longest = 0
+    row = [0] * (len(said) + 1)
+    for word in query:
+        row = [0, *(row[at] + 1 if word == other else 0 for at, other in enumerate(said))]
+        longest = max(longest, *row)
+    share = max(longest - 1, 0) / (len(query) - 1)
+    return _PHRASE * share**2
+
+
+def fused(words: Mapping[int, float], vectors: Sequence[int]) -> dict[int, float]:
+    """Return scores of the passages that either ranking has found, by their ids.
+
+    Words that are all said say more than any vector; the fewer of them are, the more a vector's
+    rank counts.
+
+    Args:
+        words: the share of the query that is said, and what phrases add.
+        vectors: the nearest first.
+    """
+    room = max(0.0, 1.0 - max(words.values(), default=0.0))
+    scores = dict(words)
+    for rank, key in enumerate(vectors):
+        near = _HALF_RANK / (_HALF_RANK + rank)
+        scores[key] = scores.get(key, 0.0) + _VECTOR * room * near
+    return scores
+
+
+def best(
+    scores: Mapping[int, float], places: Mapping[int, Place], limit: int
+) -> list[tuple[Place, float]]:
+    """Return the best passages; of those within half a minute of a revision, only the best."""
+    chosen: list[tuple[Place, float]] = []
+    taken: dict[UUID, list[float]] = {}
+    for key, score in sorted(scores.items(), key=lambda entry: (-entry[1], entry[0])):
+        if len(chosen) >= limit:
+            break
+        place = places[key]
+        near = taken.setdefault(place.revision_id, [])
+        if all(abs(place.start - other) > _ONE_HIT_S for other in near):
+            near.append(place.start)
+            chosen.append((place, score))
+    return chosen

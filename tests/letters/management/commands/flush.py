@@ -12,6 +12,7 @@ from django.core.management.base import BaseCommand
 from django.db import connections
 
 _KEPT = {"django_content_type", "auth_permission"}
+_NOTED = "videos_lexemechange"
 
 
 class Command(BaseCommand):
@@ -25,11 +26,9 @@ class Command(BaseCommand):
         tables = connection.introspection.django_table_names(
             only_existing=True, include_views=False
         )
-        deletions = [
-            f"DELETE FROM {connection.ops.quote_name(table)}"
-            for table in tables
-            if table not in _KEPT
-        ]
+        # What triggers write when rows of others go comes last.
+        tables = sorted(set(tables) - _KEPT, key=lambda table: table == _NOTED)
+        deletions = [f"DELETE FROM {connection.ops.quote_name(table)}" for table in tables]
         with connection.cursor() as cursor:
             cursor.execute(f"BEGIN; {'; '.join(deletions)}; COMMIT")
 

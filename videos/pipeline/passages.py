@@ -1,0 +1,73 @@
+"""The passages of chunks: the rows that searches rank by words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from django.db import connection, transaction
+from django.db.models import QuerySet
+
+from videos.durable.registry import Chore, registry
+from videos.models import Chunk, Passage, Revision, Segment
+from videos.text import chunking, terms
+from videos.text.languages import text_config
+
+_ROWS_PER_STATEMENT = 1_000
+_REVISIONS_AT_ONCE = 20
+_INSERT = f"""
+    INSERT INTO {Passage._meta.db_table} (
+        chunk_id, revision_id, first_segment, last_segment, start, "end", text_config, lexemes
+    )
+    SELECT chunk_id, %s, first_segment, last_segment, start, "end", %s,
+        strip(to_tsvector(%s::regconfig, words))
+            || array_to_tsvector(string_to_array(bare, ' '))
+    FROM unnest(
+        %s::uuid[], %s::int[], %s::int[], %s::float8[], %s::float8[], %s::text[], %s::text[]
+    )
+        AS rows(chunk_id, first_segment, last_segment, start, "end", words, bare)
+    """
+
+
+def store(revision: Revision, chunks: Sequence[Chunk], segments: Sequence[Segment]) -> None:
+    """Store the passages of chunks that have none; `segments` are all of the transcript."""
+    assert revision.transcript is not None
+    config = text_config(revision.transcript.language)
+    rows = []
+    for chunk in chunks:
+        for passage in chunking.passages_of(chunk, segments):
+            said = terms.words(passage.text)
+            bare = dict.fromkeys(Passage.BARE + terms.bare(word) for word in said)
+            rows.append(
+                (
+                    *(chunk.pk, passage.first_segment, passage.last_segment),
+                    *(passage.start, passage.end, " ".join(said), " ".join(bare)),
+                )
+            )
+    with connection.cursor() as cursor:
+        for begin in range(0, len(rows), _ROWS_PER_STATEMENT):
+            columns = map(list, zip(*rows[begin : begin + _ROWS_PER_STATEMENT], strict=True))
+            cursor.execute(_INSERT, [revision.pk, config, config, *columns])
+    Revision.objects.filter(pk=revision.pk, has_passages=False).update(has_passages=True)
+
+
+def _lacking() -> QuerySet[Revision]:
+    """Return revisions that were chunked before there were passages."""
+    return Revision.objects.filter(has_passages=False, chunked_at__isnull=False)
+
+
+def _store_lacking() -> None:
+    for pk in list(_lacking().values_list("pk", flat=True)[:_REVISIONS_AT_ONCE]):
+        with transaction.atomic():
+            # Whoever chunks it now makes its passages, too.
+            found = _lacking().filter(pk=pk).select_for_update(skip_locked=True, of=("self",))
+            revision = found.select_related("transcript").first()
+            if revision is None:
+                continue
+            if revision.transcript is None:
+                Revision.objects.filter(pk=pk).update(has_passages=True)
+                continue
+            revision.passages.all().delete()
+            store(revision, list(revision.chunks.all()), list(revision.transcript.segments.all()))
+
+
+registry.chores["passages"] = Chore(_lacking, _store_lacking)
