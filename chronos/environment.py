@@ -54,6 +54,7 @@ class Environment(BaseSettings):
     chronos_max_duration_s: int = Field(default=12 * 3600, ge=1)
     chronos_prices: dict[str, dict[str, float]] = {}
     chronos_limits: dict[str, dict[str, int]] = {}
+    chronos_similarity_floors: dict[str, float] = {"chronos-local-embed": 0.45}
     chronos_transcriber: str = "videos.ai.transcription.OpenAITranscriber"
     chronos_embedder: str = "videos.ai.embedding.OpenAIEmbedder"
     chronos_visible_videos: str = "videos.access.own_videos"

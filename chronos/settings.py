@@ -194,6 +194,7 @@ CHRONOS_MAX_UPLOAD_BYTES = environment.chronos_max_upload_bytes
 CHRONOS_MAX_DURATION_S = environment.chronos_max_duration_s
 CHRONOS_PRICES = environment.chronos_prices
 CHRONOS_LIMITS = environment.chronos_limits
+CHRONOS_SIMILARITY_FLOORS = environment.chronos_similarity_floors
 CHRONOS_TRANSCRIBER = environment.chronos_transcriber
 CHRONOS_EMBEDDER = environment.chronos_embedder
 CHRONOS_VISIBLE_VIDEOS = environment.chronos_visible_videos

@@ -14,7 +14,17 @@ from tests.openai_server import Fault
 from tests.rows import completed_video, spoken_video
 from videos.durable.paid import rate_limits
 from videos.exceptions import CircuitOpen, ServiceUnavailable
-from videos.models import Breaker, Call, Embedding, Video
+from videos.models import (
+    Breaker,
+    Call,
+    Embedding,
+    Lexeme,
+    LexemeChange,
+    Passage,
+    Revision,
+    Video,
+)
+from videos.pipeline import lexemes, passages
 from videos.search import search
 
 pytestmark = pytest.mark.django_db
@@ -217,3 +227,88 @@ def test_a_request_that_is_one_transaction_holds_no_budget(creator, openai, sett
 
     assert booked == [1]
     assert Call.objects.get(run_id=None).state == "answered", "what was paid stays booked"
+
+
+def test_a_word_that_nobody_says_is_taken_for_the_nearest_that_is_said(creator):
+    spoken_video(creator, TALK)
+    lexemes.add_up()
+
+    (hit,) = search("sunlihgt", Video.objects.all(), mode="text")
+
+    assert hit.start == 5.0
+
+
+def test_words_that_are_said_are_never_taken_for_others(creator):
+    spoken_video(creator, ["The form is filled in.", *TALK, "A swarm of bees, and a farm."])
+    lexemes.add_up()
+
+    assert search("form", Video.objects.all(), mode="text")[0].start == 0.0
+
+
+def test_a_phrase_comes_before_the_same_words_elsewhere(creator):
+    filler = [f"Filler {'so ' * 24}{number}." for number in range(8)]
+    said = ["To the arches, stone by stone, the water was brought.", *filler, "Of stone arches."]
+    spoken_video(creator, said)
+
+    assert search("stone arches", Video.objects.all(), mode="text")[0].start == 45.0
+
+
+def test_a_rare_word_leads_to_its_moment_past_frequent_ones(creator):
+    filler = [f"The theory of rule {number} {'is so ' * 12}." for number in range(12)]
+    spoken_video(creator, [*filler, "Hebbian it is called.", *filler])
+
+    assert search("hebbian theory", Video.objects.all(), mode="text")[0].start == 60.0
+
+
+@pytest.mark.parametrize("mode", ["hybrid", "text"])
+def test_a_query_of_which_nothing_is_said_finds_nothing(creator, settings, mode):
+    settings.CHRONOS_SIMILARITY_FLOORS = {settings.CHRONOS_EMBEDDING_MODEL: 0.99}
+    spoken_video(creator, TALK)
+
+    assert search("zebra quantum submarine", Video.objects.all(), mode=mode) == []
+    assert search("quantum water", Video.objects.all(), mode=mode) != []
+
+
+def test_a_hit_says_why_it_was_found(creator):
+    spoken_video(creator, TALK)
+
+    why = search("Romans carried water", Video.objects.all())[0].why
+
+    assert why.words > 1, "all of it, and as a phrase"
+    assert why.vector_rank == 1
+
+
+@pytest.mark.parametrize(
+    ("said", "query"),
+    [("水道橋を作った。", "水道"), ("水道橋を作った。", "橋"), ("我们喝水", "水")],
+)
+def test_languages_without_spaces_are_searched_by_pairs_of_letters(creator, said, query):
+    spoken_video(creator, ["何もない。", said], language="ja")
+
+    assert search(query, Video.objects.all(), mode="text")[0].start == 5.0
+
+
+def test_how_much_a_lexeme_tells_follows_passages_that_come_and_go(creator):
+    def known():
+        lexemes.add_up()
+        rows = Lexeme.objects.filter(lexeme__in=["", "=water", "water"])
+        return dict(rows.values_list("lexeme", "passages"))
+
+    video = spoken_video(creator, TALK)
+    assert known() == {"": 1, "=water": 1, "water": 1}
+    spoken_video(creator, TALK[:2])
+    assert known() == {"": 2, "=water": 1, "water": 1}
+    video.delete()
+    assert known() == {"": 1}
+    assert not LexemeChange.objects.exists()
+
+
+def test_videos_of_before_passages_are_found_once_the_sweep_was_there(creator):
+    video = spoken_video(creator, TALK)
+    Passage.objects.all().delete()
+    Revision.objects.update(has_passages=False)
+    assert search("water", Video.objects.all(), mode="text") == []
+
+    passages.store_lacking()
+
+    assert search("water", Video.objects.all(), mode="text")[0].video == video

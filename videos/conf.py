@@ -26,6 +26,11 @@ class Conf:
     embedding_api_key: str | None = field(default=None, repr=False)
     embedding_model: str = "text-embedding-3-small"
     embedding_dimensions: int = 1536
+    #: Cosine similarities by embedding model, below which nothing in a text is meant by a query:
+    #: measured by `evaluate_search`, on questions without an answer. Others have no such floor.
+    similarity_floors: dict[str, float] = field(
+        default_factory=lambda: {"chronos-local-embed": 0.45}
+    )
     #: The service that makes chapters and answers questions; without a model there is none.
     chat_base_url: str | None = None
     chat_api_key: str | None = field(default=None, repr=False)

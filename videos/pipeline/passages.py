@@ -55,7 +55,8 @@ def _lacking() -> QuerySet[Revision]:
     return Revision.objects.filter(has_passages=False, chunked_at__isnull=False)
 
 
-def _store_lacking() -> None:
+def store_lacking() -> None:
+    """Store the passages of some revisions that were chunked before there were any."""
     for pk in list(_lacking().values_list("pk", flat=True)[:_REVISIONS_AT_ONCE]):
         with transaction.atomic():
             # Whoever chunks it now makes its passages, too.
@@ -70,4 +71,4 @@ def _store_lacking() -> None:
             store(revision, list(revision.chunks.all()), list(revision.transcript.segments.all()))
 
 
-registry.chores["passages"] = Chore(_lacking, _store_lacking)
+registry.chores["passages"] = Chore(_lacking, store_lacking)

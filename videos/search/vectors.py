@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections import defaultdict
 from contextlib import closing
 from dataclasses import dataclass
@@ -40,6 +41,14 @@ class Asked:
     model: ServingModel
 
 
+@dataclass(frozen=True)
+class Nearest:
+    """Passages, the nearest first, and the cosine similarity of the first."""
+
+    places: list[Place]
+    similarity: float
+
+
 def embedded(query: str, *, is_needed: bool) -> Asked | None:
     """Return the query's vector; None where nothing was embedded yet, or the service fails.
 
@@ -62,12 +71,13 @@ def embedded(query: str, *, is_needed: bool) -> Asked | None:
     return Asked(HalfVector(answer.vectors[0]), serving)
 
 
-def by_vector(asked: Asked, scope: Scope, candidates: int) -> list[Place]:
-    """Return the nearest passages, the nearest first."""
+def by_vector(asked: Asked, scope: Scope, candidates: int) -> Nearest:
+    """Return the nearest passages."""
     rows = _nearest(asked, scope, candidates)
-    by_chunk = _passages({chunk_id for chunk_id, _ in rows})
+    by_chunk = _passages({chunk_id for chunk_id, _, _ in rows})
     found: dict[int, Place] = {}
-    for chunk_id, segment_index in rows:
+    similarity = 0.0
+    for chunk_id, segment_index, distance in rows:
         inside = by_chunk[chunk_id]
         if segment_index is None:
             # A chunk of several passages has a vector of its own, which names no second.
@@ -75,24 +85,28 @@ def by_vector(asked: Asked, scope: Scope, candidates: int) -> list[Place]:
         passage = inside.get(segment_index)
         if passage is not None:
             found.setdefault(passage.id, passage)
-    return list(found.values())
+            # The vector of a text without any known word may be zero: near to nothing.
+            similarity = max(similarity, 0.0 if math.isnan(distance) else 1 - distance)
+    return Nearest(list(found.values()), similarity)
 
 
-def _nearest(asked: Asked, scope: Scope, candidates: int) -> list[tuple[UUID, int | None]]:
+def _nearest(asked: Asked, scope: Scope, candidates: int) -> list[tuple[UUID, int | None, float]]:
     revisions, params = scope
     model = asked.model
+    distance = f"e.vector::halfvec({int(model.dimensions)}) <=> %s::halfvec"
     query = f"""
-        SELECT e.chunk_id, e.segment_index FROM videos_embedding e
+        SELECT e.chunk_id, e.segment_index, {distance} FROM videos_embedding e
         JOIN videos_chunk c ON c.id = e.chunk_id
         WHERE e.model = %s AND e.dimensions = %s AND c.revision_id IN ({revisions})
-        ORDER BY e.vector::halfvec({int(model.dimensions)}) <=> %s::halfvec LIMIT %s
+        ORDER BY {distance} LIMIT %s
         """
-    values = [model.model, model.dimensions, *params, asked.vector.to_text(), candidates]
+    vector = asked.vector.to_text()
+    values = [vector, model.model, model.dimensions, *params, vector, candidates]
     with transaction.atomic(), connection.cursor() as cursor:
         # Without it a filtered HNSW scan returns too few rows (pgvector, "Iterative Index Scans").
         cursor.execute("SET LOCAL hnsw.iterative_scan = strict_order")
         cursor.execute(query, values)
-        found: list[tuple[UUID, int | None]] = cursor.fetchall()
+        found: list[tuple[UUID, int | None, float]] = cursor.fetchall()
         if len(found) < candidates and _has_index(cursor, model):
             # It gives up after `hnsw.max_scan_tuples`, also where none of them was wanted.
             cursor.execute("SET LOCAL enable_indexscan = off")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -26,8 +27,10 @@ _STOP_WORD = 0.1
 #: What must be said of the query in a language, as a share of what is in the best one.
 _PROMISING = 0.6
 #: How well a word fits without its accents, and as what it may have been meant to be.
-_FOLDED, _SPELLED = 0.8, 0.9
-_LIKELY_SPELLINGS = 200
+_FOLDED, _SPELLED = 0.8, 0.8
+_LIKELY_SPELLINGS = 400
+#: The share of passages that hold a letter of a script without spaces: nobody counts them.
+_OF_A_LETTER = 0.05
 
 #: The configurations that there are, each found by one step in their index.
 _CONFIGS = f"""
@@ -56,11 +59,10 @@ _COUNTS = f"""
     ) AS counted GROUP BY text_config, lexeme
     """
 _ALIKE = f"""
-    SELECT lexeme, sum(passages), max(
-        cardinality(ARRAY(SELECT unnest(trigrams) INTERSECT SELECT unnest(%s::text[])))
-    ) AS shared
+    SELECT text_config, lexeme, passages,
+        cardinality(ARRAY(SELECT unnest(trigrams) INTERSECT SELECT unnest(%s::text[]))) AS shared
     FROM {Lexeme._meta.db_table} WHERE trigrams && %s::text[] AND passages > 0
-    GROUP BY lexeme ORDER BY shared DESC, lexeme LIMIT {_LIKELY_SPELLINGS}
+    ORDER BY shared DESC, lexeme, text_config LIMIT {_LIKELY_SPELLINGS}
     """
 _FOUND = f"""
     SELECT id, revision_id, chunk_id, first_segment, last_segment, start, "end",
@@ -103,6 +105,11 @@ class Term:
     spelled: list[str] = field(default_factory=list)
 
     @property
+    def is_stop(self) -> bool:
+        """Whether the language knows it as a word that tells nothing."""
+        return not self.stems
+
+    @property
     def bare(self) -> str:
         """The lexeme of the word without its accents."""
         return Passage.BARE + terms.bare(self.word)
@@ -110,15 +117,21 @@ class Term:
     @property
     def as_typed(self) -> str:
         """The tsquery of the word as it was typed; a stop word has no stem."""
-        return " & ".join(map(_quoted, self.stems)) or self.loosely
+        if self.spelled or self.is_stop:
+            return self.loosely
+        return " & ".join(map(_quoted, self.stems))
 
     @property
     def loosely(self) -> str:
         """The tsquery of the word without accents, or of what it may have been meant to be."""
         if self.spelled:
             return " | ".join(map(_quoted, self.spelled))
-        is_letter = len(self.word) == 1 and terms.is_unspaced(self.word)
-        return _quoted(self.bare) + (":*" if is_letter else "")
+        return _quoted(self.bare) + (":*" if self.is_letter else "")
+
+    @property
+    def is_letter(self) -> bool:
+        """Whether it is one letter of a script in which pairs are indexed: each pair's first."""
+        return len(self.word) == 1 and terms.is_unspaced(self.word)
 
     @property
     def fit(self) -> list[Any]:
@@ -175,12 +188,14 @@ def _terms(words: Sequence[str]) -> dict[str, list[Term]]:
     for config, its in found.items():
         known = counts[config]
         of_all = known.get("", 0)
-        has_content = any(term.stems for term in its)
+        has_content = not all(term.is_stop for term in its)
         for term in its:
             names = term.spelled or [*term.stems, term.bare]
             term.passages = max((known.get(name, 0) for name in names), default=0)
-            is_stop = has_content and not term.stems
-            term.weight = ranking.idf(term.passages, of_all) * (_STOP_WORD if is_stop else 1.0)
+            if term.is_letter:
+                term.passages = max(term.passages, math.ceil(of_all * _OF_A_LETTER))
+            tells = _STOP_WORD if term.is_stop and has_content else 1.0
+            term.weight = tells * ranking.idf(term.passages, of_all)
     return found
 
 
@@ -231,34 +246,35 @@ def _spell(found: Mapping[str, Sequence[Term]], counts: dict[str, dict[str, int]
     for its in found.values():
         for term in its:
             by_word[term.word].append(term)
-    suggested: dict[str, list[str]] = {}
+    suggested: dict[str, dict[str, list[str]]] = {}
     for word, its in by_word.items():
         is_said = any(name in known for term in its for name in (term.bare, *term.stems))
         if not is_said and len(word) >= spelling.MIN_CHARACTERS and word.isalpha():
             suggested[word] = _alike(terms.bare(word))
-    wanted = sorted({each for words in suggested.values() for each in words})
+    wanted = {
+        meant for by_config in suggested.values() for words in by_config.values() for meant in words
+    }
     if not wanted:
         return
-    stems = _stems(wanted)
+    stems = _stems(sorted(wanted))
     for config, its in found.items():
         for term in its:
-            for meant in suggested.get(term.word, ()):
+            for meant in suggested.get(term.word, {}).get(config, ()):
                 term.spelled += [Passage.BARE + meant, *stems[config].get(meant, [])]
-            if term.spelled:
-                term.stems = []
     more = _count({name for its in found.values() for term in its for name in term.spelled})
     for config, its_counts in more.items():
         counts[config] |= its_counts
 
 
-def _alike(word: str) -> list[str]:
+def _alike(word: str) -> dict[str, list[str]]:
+    """Return by configuration what a word may have been meant to be."""
     trigrams = sorted(terms.trigrams(word))
+    known: dict[str, dict[str, int]] = defaultdict(dict)
     with connection.cursor() as cursor:
         cursor.execute(_ALIKE, [trigrams, trigrams])
-        known = {
-            lexeme.removeprefix(Passage.BARE): int(count) for lexeme, count, _ in cursor.fetchall()
-        }
-    return spelling.suggestions(word, known)
+        for config, lexeme, count, _ in cursor.fetchall():
+            known[config][lexeme.removeprefix(Passage.BARE)] = count
+    return {config: spelling.suggestions(word, its) for config, its in known.items()}
 
 
 def _found(config: str, its: Sequence[Term], scope: Scope) -> list[tuple[Place, list[float]]]:
@@ -288,7 +304,7 @@ def _leading(said: Sequence[Term]) -> str:
     Of more frequent ones two have to stand together. Stop words lead only where there is nothing
     else.
     """
-    content = [term for term in said if term.stems or term.spelled]
+    content = [term for term in said if not term.is_stop]
     rarest = sorted(content or said, key=lambda term: term.passages)
     looked_at, leading = 0, []
     for term in rarest:

@@ -9,12 +9,15 @@ from uuid import UUID
 
 #: What a word counts that is said in the passage beside, and in the one after that.
 _NEAR, _NEARBY = 0.5, 0.2
+#: Passages that a word is taken to lack, before any are counted.
+_SEEN = 1_000
 #: What a phrase that is said as it was typed is worth, in all words of the query.
 _PHRASE = 0.6
 #: Rank of a vector whose weight is half of the first's.
-_HALF_RANK = 10
-#: The weight of the nearest vector where no word of the query is found; none where all are.
-_VECTOR = 0.5
+_HALF_RANK = 3
+#: Of a query so much of which is said, vectors change nothing any more; where nothing of it is,
+#: the nearest counts as much as all words would.
+_SAID, _UNSAID = 0.5, 2.0
 #: Seconds within which one hit stands for all.
 _ONE_HIT_S = 30.0
 
@@ -37,10 +40,11 @@ def idf(passages: int, of_all: int) -> float:
 
     Robertson and Zaragoza, "The Probabilistic Relevance Framework: BM25 and Beyond" (2009), 3.1,
     with 1 added, so that it never is negative. Passages are of one length: of BM25's formula the
-    rest is nearly constant.
+    rest is nearly constant. Of few passages little can be told: it is as if many had been seen
+    that lack the word.
     """
-    passages = min(passages, of_all)
-    return math.log(1 + (of_all - passages + 0.5) / (passages + 0.5))
+    lacking = max(of_all - passages, 0) + _SEEN
+    return math.log(1 + (lacking + 0.5) / (passages + 0.5))
 
 
 def by_words(
@@ -96,18 +100,18 @@ def phrase(said: Sequence[str], query: Sequence[str]) -> float:
 def fused(words: Mapping[int, float], vectors: Sequence[int]) -> dict[int, float]:
     """Return scores of the passages that either ranking has found, by their ids.
 
-    Words that are all said say more than any vector; the fewer of them are, the more a vector's
-    rank counts.
+    Words say more than vectors where most of them are said; the fewer of them are, the more a
+    vector's rank counts.
 
     Args:
         words: the share of the query that is said, and what phrases add.
         vectors: the nearest first.
     """
-    room = max(0.0, 1.0 - max(words.values(), default=0.0))
+    room = _UNSAID * max(0.0, _SAID - max(words.values(), default=0.0))
     scores = dict(words)
     for rank, key in enumerate(vectors):
         near = _HALF_RANK / (_HALF_RANK + rank)
-        scores[key] = scores.get(key, 0.0) + _VECTOR * room * near
+        scores[key] = scores.get(key, 0.0) + room * near
     return scores
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 #: Words that are shorter have too many neighbors.
 MIN_CHARACTERS = 4
-_SHORT, _MIDDLE = 5, 9
+_SHORT, _MIDDLE = 6, 10
 _MAX_SUGGESTIONS = 2
 #: What a word that begins alike, or is said ten times as often, is ahead by, in shares of the
 #: word that are spelled right.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 from django.core.management.base import CommandParser
@@ -28,6 +29,7 @@ class Command(ReportingCommand):
     examples = (
         '"how plants make sugar"',
         '"compound interest" --creator ada --limit 3 --json',
+        '"compound interest" --explain',
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -37,6 +39,8 @@ class Command(ReportingCommand):
         parser.add_argument("--video", help="Only this video.")
         parser.add_argument("--limit", type=count, default=10)
         parser.add_argument("--mode", choices=MODES, default="hybrid")
+        parser.add_argument("--language", help="Only videos in this one, ISO 639-1.")
+        parser.add_argument("--explain", action="store_true", help="Say why each was found.")
 
     def perform(self, **options: Any) -> Any:
         if not options["query"].strip():
@@ -46,17 +50,25 @@ class Command(ReportingCommand):
             videos = videos.filter(creator=find_creator(options["creator"]))
         if options["video"]:
             videos = videos.filter(pk=find_videos([options["video"]])[0].pk)
+        if options["language"]:
+            videos = videos.filter(detected_language=options["language"])
         try:
             hits = search(options["query"], videos, options["limit"], options["mode"])
         except ChronosError as error:
             raise Failed(str(error), code=error.code) from None
         return {
             "query": options["query"],
-            "results": [hit_document(hit) for hit in hits],
+            "results": [
+                hit_document(hit) | ({"why": asdict(hit.why)} if options["explain"] else {})
+                for hit in hits
+            ],
         }
 
     def show(self, document: Any, **options: Any) -> None:
         for hit in document["results"]:
             self.stdout.write(f"{clock(hit['start']):>7}  {hit['title']}: {hit['snippet']}")
+            if why := hit.get("why"):
+                rank = why["vector_rank"] or "none of the nearest"
+                self.stdout.write(f"{'':>9}words said: {why['words']:.0%}; vector: {rank}")
         if not document["results"]:
             self.stdout.write("Nothing was found.")
