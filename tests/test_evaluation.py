@@ -4,10 +4,15 @@ import json
 
 import pytest
 
+from tests.conftest import PROJECT
 from tests.rows import spoken_video
 from tests.test_commands import manage
-from videos.text import evaluation
+from videos.models import Segment, Video
+from videos.pipeline import chunks, lexemes
+from videos.text import caption_reader, chunking, evaluation
 from videos.text.evaluation import Found, judge
+
+EVALUATION = PROJECT / "tests" / "evaluation"
 
 
 def test_a_hit_is_right_within_fifteen_seconds_in_the_right_video():
@@ -73,3 +78,42 @@ def test_what_is_wrong_with_questions_is_told(creator, tmp_path, content, code):
     questions.write_text(content)
 
     assert "Traceback" not in manage("evaluate_search", questions, code=code)
+
+
+@pytest.fixture(scope="session")
+def questions():
+    return json.loads((EVALUATION / "questions.json").read_text())
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_moment_is_found_in_talks_of_our_own(creator, questions):
+    """The numbers are those that were measured, less what a change of a few questions may cost."""
+    for path in sorted((EVALUATION / "talks").glob("*.vtt")):
+        cues, repairs = caption_reader.read(path.read_text())
+        assert not repairs
+        told_video(creator, path.stem, cues)
+    lexemes.add_up()
+
+    document = manage("evaluate_search", EVALUATION / "questions.json", "--json", "--mode", "text")
+
+    by_class = document["modes"]["text"]
+    assert {question["cls"] for question in questions} < by_class.keys()
+    assert by_class["exact"]["first"] == 1
+    assert by_class["keywords"]["first"] >= 0.9
+    assert by_class["misspelled"]["five"] >= 0.8
+    assert by_class["language"]["five"] >= 0.7
+    assert by_class["all"]["first"] >= 0.65
+    assert by_class["none"]["silent"] >= 0.5
+
+
+def told_video(creator, title, cues):
+    language = {"kompost": "de", "cultivo-cafe": "es", "jishin": "ja"}.get(title, "en")
+    texts = [cue.text for cue in cues]
+    video = spoken_video(creator, texts, language=language)
+    revision = video.revision
+    segments = list(revision.transcript.segments.all())
+    for segment, cue in zip(segments, cues, strict=True):
+        segment.start, segment.end = cue.start, cue.end
+    Segment.objects.bulk_update(segments, ["start", "end"])
+    chunks.store(revision, chunking.chunk(segments), segments)
+    Video.objects.filter(pk=video.pk).update(title=title)

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 def test_a_search_does_not_wait_for_a_service_that_drips(creator, openai, monkeypatch):
-    monkeypatch.setattr("videos.search._QUERY_TIMEOUT_S", 0.5)
+    monkeypatch.setattr("videos.search.vectors._QUERY_TIMEOUT_S", 0.5)
     completed_video(creator)
     openai.faults.append(Fault(status=200, path="embeddings", drip_s=0.05, times=9))
 

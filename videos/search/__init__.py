@@ -17,7 +17,7 @@ from videos.models import Chunk, Segment, Video
 from videos.search.scope import scope
 from videos.search.vectors import Asked, Nearest, by_vector, embedded
 from videos.search.words import ByWords, by_words
-from videos.text import ranking, terms
+from videos.text import chunking, ranking, terms
 from videos.text.ranking import Place
 
 __all__ = ["MODES", "Hit", "Why", "search"]
@@ -34,8 +34,10 @@ _FLOOR_OF_WORDS_ALONE = 0.25
 _SNIPPET_CHARACTERS = 240
 #: Of a query; what is typed is shorter.
 _MAX_CHARACTERS = 10_000
-#: Segments after a passage that a snippet may be made of.
-_RUN_ON = 8
+#: Segments before and after a passage that a snippet may be made of.
+_RUN_UP, _RUN_ON = 4, 8
+#: What may stand before the words that were found, for a snippet to begin with a sentence.
+_RUN_UP_CHARACTERS = 100
 #: The beginning that words of one stem share: at least so many letters, and this share of it.
 _MIN_STEM, _STEM_SHARE = 4, 0.75
 
@@ -131,8 +133,11 @@ def _hits(
         segments = texts.get(passage.id)
         if chunk is None or not segments:  # Replaced meanwhile.
             continue
-        inside = [each for each in segments if each.index <= passage.last_segment]
-        position = _best_segment([each.text for each in inside], said.looked_for)
+        before = sum(each.index < passage.first_segment for each in segments)
+        inside = [each for each in segments[before:] if each.index <= passage.last_segment]
+        if not inside:
+            continue
+        position = before + _best_segment([each.text for each in inside], said.looked_for)
         segment = segments[position]
         hits.append(
             Hit(
@@ -152,7 +157,7 @@ def _hits(
 def _segments(
     passages: Sequence[Place], chunks: Mapping[object, Chunk]
 ) -> dict[int, list[Segment]]:
-    """Return the segments of each passage, and some that follow, by one query."""
+    """Return the segments of each passage, and some around it, by one query."""
     wanted = Q()
     transcripts = {}
     for passage in passages:
@@ -161,7 +166,7 @@ def _segments(
             transcripts[passage.id] = chunk.revision.transcript_id
             wanted |= Q(
                 transcript=chunk.revision.transcript_id,
-                index__range=(passage.first_segment, passage.last_segment + _RUN_ON),
+                index__range=(passage.first_segment - _RUN_UP, passage.last_segment + _RUN_ON),
             )
     if not transcripts:
         return {}
@@ -171,7 +176,7 @@ def _segments(
     return {
         passage.id: [
             rows[transcripts[passage.id]][index]
-            for index in range(passage.first_segment, passage.last_segment + _RUN_ON + 1)
+            for index in range(passage.first_segment - _RUN_UP, passage.last_segment + _RUN_ON + 1)
             if index in rows.get(transcripts[passage.id], {})
         ]
         for passage in passages
@@ -204,8 +209,14 @@ def _fitting(said: Sequence[str], looked_for: Sequence[str]) -> int:
 
 
 def _snippet(segments: Sequence[Segment], position: int) -> str:
-    """Return the segment's text, and what follows while it is short."""
+    """Return the segment's text from its sentence's beginning, and what follows in short."""
     text = segments[position].text
+    for before in reversed(segments[:position]):
+        if chunking.ends_sentence(before.text):
+            break
+        if len(before.text) + len(text) > len(segments[position].text) + _RUN_UP_CHARACTERS:
+            break
+        text = f"{before.text} {text}"
     for following in segments[position + 1 :]:
         if len(text) + len(following.text) >= _SNIPPET_CHARACTERS:
             break

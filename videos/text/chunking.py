@@ -140,6 +140,11 @@ def passages_of(cut: Cut, segments: Sequence[Cue]) -> list[PassageText]:
     ]
 
 
+def ends_sentence(text: str) -> bool:
+    """Whether a sentence ends with the text."""
+    return _SENTENCE_END.search(text.rstrip()) is not None
+
+
 def passages(segments: Sequence[Cue]) -> list[tuple[int, str]]:
     """Group neighbouring segments to about 25 words: [(position of the first, text), …].
 

@@ -1,0 +1,225 @@
+"""How long searches take among many chunks: by words, and by vectors with an HNSW index.
+
+    .venv/bin/python benchmarks/searching.py [CHUNKS [DIMENSIONS]]
+
+Chunks hold 28 passages of 25 words, drawn from 200,000 by Zipf's law; videos have 12 chunks, and
+creators 10 videos. Without DIMENSIONS there are no vectors. The embedding call is not counted.
+"""
+
+from __future__ import annotations
+
+import random
+import statistics
+import sys
+import time
+from collections.abc import Callable
+
+from services import is_child, run_again
+
+CHUNKS_PER_VIDEO, PASSAGES_PER_CHUNK, VIDEOS_PER_CREATOR = 12, 28, 10
+WORDS, WORDS_PER_PASSAGE = 200_000, 25
+PASSAGE_S = 10.0
+ASKED = 100
+#: The same on every run.
+DRAWN = random.Random(1)
+
+USERS = """
+    INSERT INTO auth_user (username, password, is_superuser, first_name, last_name, email,
+        is_staff, is_active, date_joined)
+    SELECT 'creator' || n, '', false, '', '', '', false, true, now()
+    FROM generate_series(1, %s) AS n
+    """
+VIDEOS = """
+    WITH added AS (
+        INSERT INTO videos_video (id, creator_id, title, file, duration_s, status, progress)
+        SELECT gen_random_uuid(), users.id, 'A talk', 'videos/none.mp4', 3600, 'completed', 1
+        FROM auth_user AS users, generate_series(1, %s) RETURNING id
+    ), transcripts AS (
+        INSERT INTO videos_transcript (id, video_id, source_hash, splitter, audio, track_count,
+            model, capability, asked, duration_ms, truncated, language)
+        SELECT gen_random_uuid(), id, '', '', '', 1, 'whisper-1', '{}', '{}', 3600000, false, 'en'
+        FROM added RETURNING id, video_id
+    ), revisions AS (
+        INSERT INTO videos_revision (id, video_id, transcript_id, chunked_at, has_passages)
+        SELECT gen_random_uuid(), video_id, id, now(), true FROM transcripts RETURNING id
+    )
+    INSERT INTO videos_chunk (id, revision_id, index, start, "end", first_segment, last_segment,
+        text, word_count, token_count, content_hash)
+    SELECT gen_random_uuid(), revisions.id, n, n * %s, (n + 1) * %s, n * %s, (n + 1) * %s - 1,
+        '', 700, 900, ''
+    FROM revisions, generate_series(0, %s) AS n
+    """
+PASSAGES = """
+    WITH said AS MATERIALIZED (
+        SELECT chunk.id AS chunk_id, chunk.revision_id, revision.transcript_id,
+            chunk.first_segment + n AS place,
+            ARRAY(
+                SELECT 'w' || floor(exp(random() * ln(%s)))::int
+                FROM generate_series(1, %s + 0 * n) WHERE chunk.id IS NOT NULL
+            ) AS words
+        FROM (SELECT * FROM videos_chunk WHERE id > %s ORDER BY id LIMIT %s) AS chunk
+        JOIN videos_revision AS revision ON revision.id = chunk.revision_id,
+            generate_series(0, %s) AS n
+    ), segments AS (
+        INSERT INTO videos_segment (transcript_id, index, start, "end", text, speaker, doubt)
+        SELECT transcript_id, place, place * %s, (place + 1) * %s, array_to_string(words, ' '),
+            '', ''
+        FROM said
+    )
+    INSERT INTO videos_passage (chunk_id, revision_id, first_segment, last_segment, start, "end",
+        text_config, lexemes)
+    SELECT chunk_id, revision_id, place, place, place * %s, (place + 1) * %s, 'english',
+        array_to_tsvector(words || ARRAY(SELECT '=' || word FROM unnest(words) AS word))
+    FROM said RETURNING chunk_id
+    """
+VECTORS = """
+    INSERT INTO videos_embedding (chunk_id, segment_index, model, dimensions, vector, text_hash)
+    SELECT chunk_id, first_segment, 'benchmark', %s, (
+        SELECT array_agg(random() - 0.5 + 0 * first_segment) FROM generate_series(1, %s)
+    )::real[]::vector::halfvec, ''
+    FROM videos_passage
+    """
+
+
+def main() -> None:
+    """Fill a database, and print what searches in it take."""
+    chunks = int(sys.argv[1]) if len(sys.argv) > 1 else 100_000
+    dimensions = int(sys.argv[2]) if len(sys.argv) > 2 else 0
+    if not is_child():
+        run_again()
+        return
+    import django
+
+    django.setup()
+    fill(chunks)
+    measure_words(chunks)
+    if dimensions:
+        measure_vectors(dimensions)
+
+
+def fill(chunks: int) -> None:
+    """Make videos with chunks, passages and segments, all in force."""
+    from django.db import connection
+
+    from videos.pipeline import lexemes
+
+    began = time.perf_counter()
+    videos = chunks // CHUNKS_PER_VIDEO
+    chunk_s = PASSAGES_PER_CHUNK * PASSAGE_S
+    with connection.cursor() as cursor:
+        cursor.execute(USERS, [max(videos // VIDEOS_PER_CREATOR, 1)])
+        places = [PASSAGES_PER_CHUNK, PASSAGES_PER_CHUNK]
+        cursor.execute(
+            VIDEOS, [VIDEOS_PER_CREATOR, chunk_s, chunk_s, *places, CHUNKS_PER_VIDEO - 1]
+        )
+        cursor.execute(
+            "UPDATE videos_video SET revision_id = revision.id "
+            "FROM videos_revision AS revision WHERE revision.video_id = videos_video.id"
+        )
+        last = "00000000-0000-0000-0000-000000000000"
+        sizes = [WORDS, WORDS_PER_PASSAGE]
+        while True:
+            cursor.execute(
+                PASSAGES,
+                [*sizes, last, 5_000, PASSAGES_PER_CHUNK - 1, *[PASSAGE_S] * 4],
+            )
+            added = [row[0] for row in cursor.fetchall()]
+            if not added:
+                break
+            last = str(max(added))
+        lexemes.add_up()
+        for table in ("passage", "segment", "chunk", "revision", "video", "lexeme"):
+            cursor.execute(f"VACUUM ANALYZE videos_{table}")
+        cursor.execute(
+            "SELECT count(*), pg_size_pretty(pg_table_size('videos_passage')), "
+            "pg_size_pretty(pg_relation_size('passage_lexemes')) FROM videos_passage"
+        )
+        count, table, index = cursor.fetchone()
+    print(f"{count} passages, {table}, index {index}, made in {time.perf_counter() - began:.0f} s")
+
+
+def measure_words(chunks: int) -> None:
+    """Search by three words, of all sorts of frequency, in all videos and in one creator's."""
+    from django.contrib.auth import get_user_model
+
+    from videos.models import Video
+    from videos.search import search
+
+    creator = get_user_model().objects.first()
+    every, theirs = Video.objects.all(), Video.objects.filter(creator=creator)
+    kinds: dict[str, tuple[int, int]] = {
+        "rare": (10_000, WORDS),
+        "common": (10, 200),
+        "the most common": (1, 10),
+        "mixed": (5, WORDS),
+    }
+    for kind, (least, most) in kinds.items():
+        queries = [
+            " ".join(f"w{int(least * (most / least) ** DRAWN.random())}" for _ in range(3))
+            for _ in range(ASKED)
+        ]
+        for name, videos in (("all videos", every), ("one creator", theirs)):
+            report(
+                f"words, {kind}, {name}",
+                [timed(lambda q=q, v=videos: search(q, v, mode="text")) for q in queries],
+            )
+
+
+def measure_vectors(dimensions: int) -> None:
+    """Search by random vectors, exactly and by HNSW: the times, and the share that HNSW finds."""
+    from django.contrib.auth import get_user_model
+    from django.core.management import call_command
+    from django.db import connection
+    from pgvector import HalfVector
+
+    from videos.models import ServingModel, Video
+    from videos.search.scope import scope
+    from videos.search.vectors import Asked, by_vector
+
+    serving = ServingModel.objects.create(model="benchmark", dimensions=dimensions)
+    with connection.cursor() as cursor:
+        cursor.execute(VECTORS, [dimensions, dimensions])
+        cursor.execute("VACUUM ANALYZE videos_embedding")
+    every = scope(Video.objects.all())
+    theirs = scope(Video.objects.filter(creator=get_user_model().objects.first()))
+    vectors = [
+        Asked(HalfVector([DRAWN.gauss(0, 1) for _ in range(dimensions)]), serving)
+        for _ in range(ASKED // 5)
+    ]
+    exact = [by_vector(each, every, 200).places for each in vectors]
+    began = time.perf_counter()
+    with connection.cursor() as cursor:
+        cursor.execute("SET maintenance_work_mem = '4GB'")
+    call_command("index_embeddings", verbosity=0)
+    print(f"HNSW built in {time.perf_counter() - began:.0f} s")
+    for name, within in (("all videos", every), ("one creator", theirs)):
+        report(
+            f"vectors, {name}",
+            [timed(lambda a=a, w=within: by_vector(a, w, 200)) for a in vectors],
+        )
+    recalls = []
+    for asked, known in zip(vectors, exact, strict=True):
+        wanted = {place.id for place in known[:10]}
+        found = {place.id for place in by_vector(asked, every, 200).places[:10]}
+        recalls.append(len(wanted & found) / max(len(wanted), 1))
+    print(f"recall@10: {statistics.fmean(recalls):.3f}")
+
+
+def timed(do: Callable[[], object]) -> float:
+    """Return how many milliseconds a call takes."""
+    began = time.perf_counter()
+    do()
+    return 1_000 * (time.perf_counter() - began)
+
+
+def report(name: str, times: list[float]) -> None:
+    """Print the median and the 95th percentile."""
+    print(
+        f"{name:<40} p50 {statistics.median(times):7.1f} ms   "
+        f"p95 {statistics.quantiles(times, n=20)[-1]:7.1f} ms",
+        flush=True,
+    )
+
+
+if __name__ == "__main__":
+    main()
