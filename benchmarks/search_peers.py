@@ -20,6 +20,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+PROJECT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(PROJECT))
+
 WINDOW, STEP = 150, 75
 WORD = re.compile(r"\w+")
 RRF_K = 60

@@ -13,8 +13,12 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
-from services import is_child, run_again
+PROJECT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(PROJECT))
+
+from benchmarks.services import is_child, run_again  # noqa: E402
 
 CHUNKS_PER_VIDEO, PASSAGES_PER_CHUNK, VIDEOS_PER_CREATOR = 12, 28, 10
 WORDS, WORDS_PER_PASSAGE = 200_000, 25
@@ -23,32 +27,6 @@ ASKED = 100
 #: The same on every run.
 DRAWN = random.Random(1)
 
-USERS = """
-    INSERT INTO auth_user (username, password, is_superuser, first_name, last_name, email,
-        is_staff, is_active, date_joined)
-    SELECT 'creator' || n, '', false, '', '', '', false, true, now()
-    FROM generate_series(1, %s) AS n
-    """
-VIDEOS = """
-    WITH added AS (
-        INSERT INTO videos_video (id, creator_id, title, file, duration_s, status, progress)
-        SELECT gen_random_uuid(), users.id, 'A talk', 'videos/none.mp4', 3600, 'completed', 1
-        FROM auth_user AS users, generate_series(1, %s) RETURNING id
-    ), transcripts AS (
-        INSERT INTO videos_transcript (id, video_id, source_hash, splitter, audio, track_count,
-            model, capability, asked, duration_ms, truncated, language)
-        SELECT gen_random_uuid(), id, '', '', '', 1, 'whisper-1', '{}', '{}', 3600000, false, 'en'
-        FROM added RETURNING id, video_id
-    ), revisions AS (
-        INSERT INTO videos_revision (id, video_id, transcript_id, chunked_at, has_passages)
-        SELECT gen_random_uuid(), video_id, id, now(), true FROM transcripts RETURNING id
-    )
-    INSERT INTO videos_chunk (id, revision_id, index, start, "end", first_segment, last_segment,
-        text, word_count, token_count, content_hash)
-    SELECT gen_random_uuid(), revisions.id, n, n * %s, (n + 1) * %s, n * %s, (n + 1) * %s - 1,
-        '', 700, 900, ''
-    FROM revisions, generate_series(0, %s) AS n
-    """
 PASSAGES = """
     WITH said AS MATERIALIZED (
         SELECT chunk.id AS chunk_id, chunk.revision_id, revision.transcript_id,
@@ -61,9 +39,9 @@ PASSAGES = """
         JOIN videos_revision AS revision ON revision.id = chunk.revision_id,
             generate_series(0, %s) AS n
     ), segments AS (
-        INSERT INTO videos_segment (transcript_id, index, start, "end", text, speaker, doubt)
+        INSERT INTO videos_segment (transcript_id, index, start, "end", text, speaker, doubt, words)
         SELECT transcript_id, place, place * %s, (place + 1) * %s, array_to_string(words, ' '),
-            '', ''
+            '', '', '[]'
         FROM said
     )
     INSERT INTO videos_passage (chunk_id, revision_id, first_segment, last_segment, start, "end",
@@ -74,8 +52,8 @@ PASSAGES = """
     """
 VECTORS = """
     INSERT INTO videos_embedding (chunk_id, segment_index, model, dimensions, vector, text_hash)
-    SELECT chunk_id, first_segment, 'benchmark', %s, (
-        SELECT array_agg(random() - 0.5 + 0 * first_segment) FROM generate_series(1, %s)
+    SELECT chunk_id, first_segment, 'benchmark', %s,
+        ARRAY(SELECT random() - 0.5 FROM generate_series(1, %s + 0 * first_segment)
     )::real[]::vector::halfvec, ''
     FROM videos_passage
     """
@@ -92,7 +70,7 @@ def main() -> None:
 
     django.setup()
     fill(chunks)
-    measure_words(chunks)
+    measure_words()
     if dimensions:
         measure_vectors(dimensions)
 
@@ -104,18 +82,8 @@ def fill(chunks: int) -> None:
     from videos.pipeline import lexemes
 
     began = time.perf_counter()
-    videos = chunks // CHUNKS_PER_VIDEO
-    chunk_s = PASSAGES_PER_CHUNK * PASSAGE_S
+    make_chunks(chunks)
     with connection.cursor() as cursor:
-        cursor.execute(USERS, [max(videos // VIDEOS_PER_CREATOR, 1)])
-        places = [PASSAGES_PER_CHUNK, PASSAGES_PER_CHUNK]
-        cursor.execute(
-            VIDEOS, [VIDEOS_PER_CREATOR, chunk_s, chunk_s, *places, CHUNKS_PER_VIDEO - 1]
-        )
-        cursor.execute(
-            "UPDATE videos_video SET revision_id = revision.id "
-            "FROM videos_revision AS revision WHERE revision.video_id = videos_video.id"
-        )
         last = "00000000-0000-0000-0000-000000000000"
         sizes = [WORDS, WORDS_PER_PASSAGE]
         while True:
@@ -138,7 +106,53 @@ def fill(chunks: int) -> None:
     print(f"{count} passages, {table}, index {index}, made in {time.perf_counter() - began:.0f} s")
 
 
-def measure_words(chunks: int) -> None:
+def make_chunks(count: int) -> None:
+    """Make creators, with videos, with chunks that have no text."""
+    from django.contrib.auth import get_user_model
+
+    from videos.models import Chunk, Revision, Transcript, Video
+
+    videos = [
+        Video(file="videos/none.mp4", title="A talk", status="completed", progress=1)
+        for _ in range(max(count // CHUNKS_PER_VIDEO, 1))
+    ]
+    users = get_user_model().objects
+    for number, video in enumerate(videos):
+        if number % VIDEOS_PER_CREATOR == 0:
+            creator = users.create(username=f"creator{number}")
+        video.creator = creator
+    Video.objects.bulk_create(videos)
+    transcripts = [Transcript(video=video, model="whisper-1", language="en") for video in videos]
+    Transcript.objects.bulk_create(transcripts)
+    revisions = [
+        Revision(video=each.video, transcript=each, has_passages=True) for each in transcripts
+    ]
+    Revision.objects.bulk_create(revisions)
+    for video, revision in zip(videos, revisions, strict=True):
+        video.revision = revision
+    Video.objects.bulk_update(videos, ["revision"], batch_size=1_000)
+    length_s = PASSAGES_PER_CHUNK * PASSAGE_S
+    Chunk.objects.bulk_create(
+        (
+            Chunk(
+                revision=revision,
+                index=number,
+                start=number * length_s,
+                end=(number + 1) * length_s,
+                first_segment=number * PASSAGES_PER_CHUNK,
+                last_segment=(number + 1) * PASSAGES_PER_CHUNK - 1,
+                text="",
+                word_count=700,
+                token_count=900,
+            )
+            for revision in revisions
+            for number in range(CHUNKS_PER_VIDEO)
+        ),
+        batch_size=5_000,
+    )
+
+
+def measure_words() -> None:
     """Search by three words, of all sorts of frequency, in all videos and in one creator's."""
     from django.contrib.auth import get_user_model
 

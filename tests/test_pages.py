@@ -162,6 +162,28 @@ def test_pages_cost_the_same_queries_however_much_there_is(
         fetch()
 
 
+def test_ten_thousand_videos_cost_the_queries_of_ten(ada, creator, django_assert_num_queries):
+    from django.db import connection
+    from django.test.utils import CaptureQueriesContext
+
+    def fetch():
+        for page, asked in (("library", {}), ("find", {"q": "sentence"})):
+            assert ada.get(reverse(f"videos:{page}"), asked).status_code == 200
+
+    for _ in range(10):
+        completed_video(creator)
+    fetch()
+    with CaptureQueriesContext(connection) as ten:
+        fetch()
+    Video.objects.bulk_create(
+        Video(creator=creator, title=f"A sentence, {number}", file="none.mp4", status="completed")
+        for number in range(9_990)
+    )
+
+    with django_assert_num_queries(len(ten)):
+        fetch()
+
+
 def test_every_line_leads_to_its_second(ada, creator):
     video = spoken_video(creator, ["First.", "Second.", "Third."], start=10.0)
     Segment.objects.filter(index=1).update(doubt="unsure", speaker="Ada <b>")
