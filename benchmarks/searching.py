@@ -84,17 +84,20 @@ def fill(chunks: int) -> None:
     began = time.perf_counter()
     make_chunks(chunks)
     with connection.cursor() as cursor:
+        cursor.execute("SET maintenance_work_mem = '2GB'; SET work_mem = '1GB'")
+        cursor.execute("DROP INDEX passage_lexemes")
         last = "00000000-0000-0000-0000-000000000000"
         sizes = [WORDS, WORDS_PER_PASSAGE]
         while True:
             cursor.execute(
                 PASSAGES,
-                [*sizes, last, 5_000, PASSAGES_PER_CHUNK - 1, *[PASSAGE_S] * 4],
+                [*sizes, last, 10_000, PASSAGES_PER_CHUNK - 1, *[PASSAGE_S] * 4],
             )
             added = [row[0] for row in cursor.fetchall()]
             if not added:
                 break
             last = str(max(added))
+        cursor.execute("CREATE INDEX passage_lexemes ON videos_passage USING gin (lexemes)")
         lexemes.add_up()
         for table in ("passage", "segment", "chunk", "revision", "video", "lexeme"):
             cursor.execute(f"VACUUM ANALYZE videos_{table}")
@@ -202,8 +205,6 @@ def measure_vectors(dimensions: int) -> None:
     ]
     exact = [by_vector(each, every, 200).places for each in vectors]
     began = time.perf_counter()
-    with connection.cursor() as cursor:
-        cursor.execute("SET maintenance_work_mem = '4GB'")
     call_command("index_embeddings", verbosity=0)
     print(f"HNSW built in {time.perf_counter() - began:.0f} s")
     for name, within in (("all videos", every), ("one creator", theirs)):

@@ -19,6 +19,8 @@ from videos.durable.sweep import sweep
 from videos.management.commands import status
 from videos.models import Call, Embedding, Event, Run, ServingModel, Video
 from videos.search import search
+from videos.search.scope import scope
+from videos.search.words import by_words
 
 #: ROWS=1000000 in the environment shows the same after years.
 ROWS = int(os.environ.get("ROWS", 60_000))
@@ -47,7 +49,12 @@ COPIES = {
     "videos_chunk": {
         "id": "gen_random_uuid()",
         "index": "n + 1000",
-        "search": "to_tsvector('english', 'word' || n)",
+    },
+    "videos_passage": {
+        "id": "n + 1000",
+        "first_segment": "n + 1000",
+        "last_segment": "n + 1000",
+        "lexemes": "array_to_tsvector(array['said', '=said', 'word' || n, '=word' || n])",
     },
 }
 
@@ -94,7 +101,7 @@ class Explained(CaptureQueriesContext):
     def __exit__(self, *args):
         super().__exit__(*args)
         for query in self.captured_queries:
-            if query["sql"].startswith(("SELECT", "WITH", "(SELECT")):
+            if query["sql"].lstrip().startswith(("SELECT", "WITH", "(SELECT")):
                 with connection.cursor() as cursor:
                     cursor.execute(f"EXPLAIN (ANALYZE, FORMAT JSON) {query['sql']}")
                     (plan,) = cursor.fetchone()
@@ -207,7 +214,13 @@ def test_status_counts_a_history(history, db, capsys, monkeypatch, counted):
 @pytest.mark.django_db
 @pytest.mark.parametrize(
     "ask",
-    [sweep, admission.admit, lambda: search("word2000", Video.objects.all(), mode="text")],
+    [
+        sweep,
+        admission.admit,
+        lambda: search("word2000", Video.objects.all(), mode="text"),
+        lambda: search("what is said of word2000", Video.objects.all(), mode="text"),
+        lambda: search("said", Video.objects.all(), mode="text"),
+    ],
 )
 def test_nothing_that_is_done_all_the_time_reads_a_whole_history(history, ask):
     Run.objects.bulk_create(
@@ -223,7 +236,9 @@ def test_nothing_that_is_done_all_the_time_reads_a_whole_history(history, ask):
 
 @pytest.mark.django_db
 def test_a_site_wide_search_finds_a_word_among_all(history):
-    assert search("word2000", Video.objects.all(), mode="text") is not None
+    found = by_words(["word2000"], scope(Video.objects.all()))
+
+    assert [place.first_segment for place in found.passages.values()] == [3000]
 
 
 def test_the_codes_of_errors_are_known():
