@@ -192,9 +192,9 @@ def test_only_what_changed_is_embedded_again(creator, openai, worker):
     eventually(is_embedded)
     assert len(openai.embedded()) == calls + 1
     sent = openai.embedded()[-1].inputs
-    # The chunk, and the two or three passages that are others now.
-    assert len(sent) <= 4
-    assert sum("xylophone" in text for text in sent) == 2
+    # The chunk, and the passages that hold the line now, or stand beside one that does.
+    assert len(sent) <= 6
+    assert 2 <= sum("xylophone" in text for text in sent) <= 4
     eventually(lambda: not Run.objects.exclude(state="completed").exists())
     booked = Call.objects.order_by("sent_at").last()
     assert (Call.objects.count(), booked.creator, booked.used) == (sent_before + 1, creator, True)

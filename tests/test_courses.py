@@ -20,7 +20,7 @@ SECRET = "The secret of lesson one."
 @pytest.fixture(autouse=True)
 def platform(settings):
     settings.ROOT_URLCONF = "courses.urls"
-    settings.LOGIN_URL = "admin:login"
+    settings.LOGIN_URL = "login"
     settings.CHRONOS_CHAT_MODEL, settings.CHRONOS_CHAT_API_KEY = "chat", "sk-tests"
     settings.TEMPLATES = [{**settings.TEMPLATES[0], "DIRS": []}]
     for name, policy in {

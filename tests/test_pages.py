@@ -253,7 +253,7 @@ def test_transcripts_come_in_every_format(ada, creator, kind, begin):
 
     assert text(ada.get(address)).startswith(begin)
     named = ada.get(address, {"download": ""})["Content-Disposition"]
-    assert named == f'attachment; filename="transcript.{kind}"'
+    assert named == f'attachment; filename="a-talk.{kind}"'
     assert ada.get(reverse("videos:transcript", args=[video.pk, "exe"])).status_code == 404
 
 

@@ -10,6 +10,8 @@ from django.core.paginator import Page, Paginator
 from django.http import Http404, HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import get_object_or_404, redirect, render
+from django.utils.http import content_disposition_header
+from django.utils.text import slugify
 from django.views.decorators.http import require_POST, require_safe
 
 from videos.access import editable_videos, may_upload, visible_videos
@@ -116,7 +118,10 @@ def transcript(request: HttpRequest, video_id: UUID, kind: str) -> HttpResponse:
     )
     response = HttpResponse(body, content_type=_CONTENT_TYPES[kind])
     if "download" in request.GET:
-        response["Content-Disposition"] = f'attachment; filename="transcript.{kind}"'
+        name = slugify(video.title, allow_unicode=True) or "transcript"
+        response["Content-Disposition"] = content_disposition_header(
+            as_attachment=True, filename=f"{name}.{kind}"
+        )
     return response
 
 

@@ -1,4 +1,8 @@
-"""What is embedded in one call: up to 20 chunks, with the passages inside them."""
+"""What is embedded in one call: up to 20 chunks, with the passages inside them.
+
+A passage of 25 words says little by itself: it is embedded with the one before and the one after,
+which found more in the questions of docs/figures.md than the passages alone.
+"""
 
 from __future__ import annotations
 
@@ -16,12 +20,14 @@ from videos.text import chunking
 from videos.text.counting import estimate_tokens
 
 CHUNKS_PER_CALL = 20
+#: How often a chunk's text is embedded: itself, and in each of its passages with their neighbors.
+TIMES_EMBEDDED = 4
 _LEARNED = "max_inputs"
 
 
 @dataclass(frozen=True)
 class Target:
-    """A text to embed: a chunk, or the passage of it that begins at a segment."""
+    """A text to embed: a chunk, or what is said around the passage that begins at a segment."""
 
     chunk: Chunk
     segment_index: int | None
@@ -61,9 +67,9 @@ def group(
     tokens = 0
     for chunk in chunks:
         added = _targets(chunk, segments, limits)
-        # Passages repeat the chunk's text once more.
         tokens_of_text = estimate_tokens(chunk.text)
-        cost = min(tokens_of_text, limits.max_input_tokens) + tokens_of_text
+        of_passages = (TIMES_EMBEDDED - 1) * tokens_of_text if len(added) > 1 else 0
+        cost = min(tokens_of_text, limits.max_input_tokens) + of_passages
         is_full = (
             len(grouped) >= CHUNKS_PER_CALL
             or len(targets) + len(added) > limits.max_inputs
@@ -84,7 +90,14 @@ def _targets(chunk: Chunk, segments: Sequence[Segment], limits: EmbeddingLimits)
     passages = chunking.passages_of(chunk, segments)[: limits.max_inputs - 1]
     if len(passages) == 1:
         return [whole]
-    return [whole, *(Target(chunk, each.first_segment, each.text) for each in passages)]
+    texts = [each.text for each in passages]
+    return [
+        whole,
+        *(
+            Target(chunk, each.first_segment, chunking.glued(texts[max(at - 1, 0) : at + 2]))
+            for at, each in enumerate(passages)
+        ),
+    ]
 
 
 def max_inputs(model: str) -> int:

@@ -11,6 +11,7 @@ from django.db.models import Exists, F, OuterRef, QuerySet, Subquery, Sum
 from videos.conf import conf
 from videos.durable.paid import prices
 from videos.models import AudioPart, Chunk, Embedding, Revision, Video
+from videos.pipeline import batches
 
 
 @dataclass(frozen=True)
@@ -46,9 +47,9 @@ def estimate(videos: Iterable[Video], from_stage: str | None, *, force: bool = F
         in_force = in_force.filter(~Exists(_vectors()))
     tokens = in_force.aggregate(tokens=Sum("token_count"))["tokens"] or 0
     cost = prices.cost_usd(conf().transcription_model, audio_seconds=audio_seconds)
-    # Passages repeat the text of their chunk.
-    cost += prices.cost_usd(conf().embedding_model, tokens=2 * tokens)
-    return Estimate(round(audio_seconds, 3), 2 * tokens, float(cost))
+    tokens *= batches.TIMES_EMBEDDED
+    cost += prices.cost_usd(conf().embedding_model, tokens=tokens)
+    return Estimate(round(audio_seconds, 3), tokens, float(cost))
 
 
 def _transcribed_s(videos: QuerySet[Video, Any], newest: QuerySet[Revision]) -> float:

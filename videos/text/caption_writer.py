@@ -41,8 +41,8 @@ def _parts(text: str) -> Iterator[str]:
 
 
 def as_txt(cues: Iterable[Cue]) -> str:
-    """Return one line a cue."""
-    return "".join(f"{cue.text}\n" for cue in cues)
+    """Return one line a cue, after who speaks, where that is known."""
+    return "".join(f"{cue.speaker}: " * bool(cue.speaker) + f"{cue.text}\n" for cue in cues)
 
 
 def as_srt(cues: Iterable[Cue]) -> str:

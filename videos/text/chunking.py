@@ -284,6 +284,14 @@ def _joined_short_units(units: Iterator[_Unit]) -> list[_Unit]:
     return joined
 
 
+def glued(texts: Sequence[str]) -> str:
+    """Return texts that follow each other as one."""
+    joined = ""
+    for text in texts:
+        joined += glue_between(joined, text) + text if text else ""
+    return joined
+
+
 def glue_between(before: str, after: str) -> str:
     """Return what stands between two texts: nothing inside a script that uses no spaces."""
     if not before:

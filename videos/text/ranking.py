@@ -18,6 +18,8 @@ _HALF_RANK = 3
 #: Of a query so much of which is said, vectors change nothing any more; where nothing of it is,
 #: the nearest counts as much as all words would.
 _SAID, _UNSAID = 0.5, 2.0
+#: A hit is worth more than this share of the best.
+_WORTH = 0.4
 #: Seconds within which one hit stands for all.
 _ONE_HIT_S = 30.0
 
@@ -118,11 +120,15 @@ def fused(words: Mapping[int, float], vectors: Sequence[int]) -> dict[int, float
 def best(
     scores: Mapping[int, float], places: Mapping[int, Place], limit: int
 ) -> list[tuple[Place, float]]:
-    """Return the best passages; of those within half a minute of a revision, only the best."""
+    """Return the best passages; of those within half a minute of a revision, only the best.
+
+    What fits much worse than the best is no hit: who looks for a moment is not helped by others.
+    """
+    least = _WORTH * max(scores.values(), default=0.0)
     chosen: list[tuple[Place, float]] = []
     taken: dict[UUID, list[float]] = {}
     for key, score in sorted(scores.items(), key=lambda entry: (-entry[1], entry[0])):
-        if len(chosen) >= limit:
+        if len(chosen) >= limit or score <= least:
             break
         place = places[key]
         near = taken.setdefault(place.revision_id, [])

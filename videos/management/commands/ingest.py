@@ -49,7 +49,7 @@ class Command(ReportingCommand):
         parser.add_argument(
             "--create-creator",
             action="store_true",
-            help="Create the creator if there is none.",
+            help="Create the creator if there is none; `changepassword` lets them sign in.",
         )
         parser.add_argument("--title", help="Default: the file's name without its extension.")
         parser.add_argument("--language", type=language, help="ISO 639-1; default: detected.")
