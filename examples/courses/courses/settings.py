@@ -46,7 +46,7 @@ TEMPLATES = [
 ]
 DATABASES = {"default": dj_database_url.config(conn_max_age=60, conn_health_checks=True)}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
-LOGIN_URL = "admin:login"
+LOGIN_URL, LOGIN_REDIRECT_URL, LOGOUT_REDIRECT_URL = "login", "home", "home"
 STATIC_URL = "static/"
 MEDIA_ROOT = BASE_DIR / "media"
 USE_TZ = True
@@ -64,6 +64,7 @@ DRAMATIQ_BROKER = {
 DRAMATIQ_AUTODISCOVER_MODULES = ["actors"]
 
 CHRONOS_TRANSCRIPTION_API_KEY = CHRONOS_EMBEDDING_API_KEY = os.environ.get("OPENAI_API_KEY")
+CHRONOS_TRANSCRIPTION_BASE_URL = CHRONOS_EMBEDDING_BASE_URL = os.environ.get("OPENAI_BASE_URL")
 CHRONOS_VISIBLE_VIDEOS = "courses.policies.visible_videos"
 CHRONOS_EDIT_POLICY = "courses.policies.editable_videos"
 CHRONOS_UPLOAD_POLICY = "courses.policies.may_upload"
