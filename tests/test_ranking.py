@@ -53,7 +53,11 @@ def test_a_phrase_is_worth_more_the_longer_it_is():
 
 
 def test_where_all_words_are_said_vectors_change_nothing():
-    assert ranking.fused({1: 1.0, 2: 0.4}, [2, 3]) == {1: 1.0, 2: 0.4, 3: 0.0}
+    assert ranking.fused({1: 1.0, 2: 0.5}, [2, 3]) == {1: 1.0, 2: 0.5}
+
+
+def test_what_has_much_fewer_of_the_words_than_the_best_is_left_out():
+    assert ranking.fused({1: 1.0, 2: 0.3}, []) == {1: 1.0}
 
 
 def test_where_no_word_is_said_vectors_decide():

@@ -18,7 +18,7 @@ _HALF_RANK = 3
 #: Of a query so much of which is said, vectors change nothing any more; where nothing of it is,
 #: the nearest counts as much as all words would.
 _SAID, _UNSAID = 0.5, 2.0
-#: A hit is worth more than this share of the best.
+#: What is said of the query at a hit, as a share of what is at the best.
 _WORTH = 0.4
 #: Seconds within which one hit stands for all.
 _ONE_HIT_S = 30.0
@@ -103,32 +103,30 @@ def fused(words: Mapping[int, float], vectors: Sequence[int]) -> dict[int, float
     """Return scores of the passages that either ranking has found, by their ids.
 
     Words say more than vectors where most of them are said; the fewer of them are, the more a
-    vector's rank counts.
+    vector's rank counts. Where words say all, what has much fewer of them than the best, or was
+    found by its vector alone, is left out: who looks for a moment is not helped by others.
 
     Args:
         words: the share of the query that is said, and what phrases add.
         vectors: the nearest first.
     """
-    room = _UNSAID * max(0.0, _SAID - max(words.values(), default=0.0))
-    scores = dict(words)
-    for rank, key in enumerate(vectors):
+    most = max(words.values(), default=0.0)
+    scores = {key: share for key, share in words.items() if share > _WORTH * most}
+    room = _UNSAID * max(0.0, _SAID - most)
+    for rank, key in enumerate(vectors if room else ()):
         near = _HALF_RANK / (_HALF_RANK + rank)
-        scores[key] = scores.get(key, 0.0) + room * near
+        scores[key] = words.get(key, 0.0) + room * near
     return scores
 
 
 def best(
     scores: Mapping[int, float], places: Mapping[int, Place], limit: int
 ) -> list[tuple[Place, float]]:
-    """Return the best passages; of those within half a minute of a revision, only the best.
-
-    What fits much worse than the best is no hit: who looks for a moment is not helped by others.
-    """
-    least = _WORTH * max(scores.values(), default=0.0)
+    """Return the best passages; of those within half a minute of a revision, only the best."""
     chosen: list[tuple[Place, float]] = []
     taken: dict[UUID, list[float]] = {}
     for key, score in sorted(scores.items(), key=lambda entry: (-entry[1], entry[0])):
-        if len(chosen) >= limit or score <= least:
+        if len(chosen) >= limit:
             break
         place = places[key]
         near = taken.setdefault(place.revision_id, [])
