@@ -65,10 +65,10 @@ def spoken_video(
         for index, said in enumerate(texts)
     ]
     Segment.objects.bulk_create(rows)
-    revision = Revision.objects.create(
-        video=video, transcript=transcript, chunked_at=timezone.now()
-    )
+    revision = Revision.objects.create(video=video, transcript=transcript)
     embed_chunks(revision, rows)
+    # Last: a sweep would make the passages of what is chunked and has none.
+    Revision.objects.filter(pk=revision.pk).update(chunked_at=timezone.now())
     Video.objects.filter(pk=video.pk).update(
         status="completed", progress=1, revision=revision, detected_language=language, coverage=1
     )

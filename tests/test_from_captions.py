@@ -159,7 +159,7 @@ def test_equal_texts_are_embedded_once_in_a_call(upload, worker, openai):
     ended(upload(captions=captions(f"WEBVTT\n\n{cues}")))
 
     (call,) = openai.embedded()
-    assert len(call.inputs) == len(set(call.inputs)) == 2
+    assert len(call.inputs) == len(set(call.inputs)) == 3
 
 
 @pytest.mark.parametrize(("given", "stored"), [("", "de"), ("en", "en")])

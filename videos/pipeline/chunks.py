@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from django.db.models import F, Q, QuerySet
 
-from videos.models import Chunk, Embedding, Passage, Revision, Segment
+from videos.models import Chunk, Embedding, Revision, Segment
 from videos.pipeline import passages
 from videos.text import chunking
 from videos.text.chunking import ChunkText
@@ -42,6 +42,7 @@ def chunk_rows(revision: Revision, texts: Sequence[ChunkText]) -> list[Chunk]:
 
 def store(revision: Revision, texts: Sequence[ChunkText], segments: Sequence[Segment]) -> None:
     """Replace all chunks of a revision, which were cut from `segments`."""
+    passages.hold(revision)
     revision.chunks.all().delete()
     rows = chunk_rows(revision, texts)
     Chunk.objects.bulk_create(rows, batch_size=_CHUNKS_PER_STATEMENT)
@@ -108,8 +109,7 @@ def _put(revision: Revision, group: Sequence[Chunk], texts: Sequence[ChunkText])
     elsewhere |= Q(segment_index__gt=F("chunk__last_segment"))
     # Passages that belong to a neighbor now are embedded with it.
     Embedding.objects.filter(elsewhere, chunk__in=touched).delete()
-    Passage.objects.filter(chunk__in=touched).delete()
-    passages.store(revision, [*kept, *added], list(revision.transcript.segments.all()))
+    passages.rewrite(revision, [*kept, *added], list(revision.transcript.segments.all()))
 
 
 def _texts(revision: Revision, group: Sequence[Chunk]) -> list[ChunkText]:

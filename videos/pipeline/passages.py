@@ -29,7 +29,25 @@ _INSERT = f"""
 
 
 def store(revision: Revision, chunks: Sequence[Chunk], segments: Sequence[Segment]) -> None:
-    """Store the passages of chunks that have none; `segments` are all of the transcript."""
+    """Store the passages of all chunks of a revision, which has none; hold it first."""
+    _insert(revision, chunks, segments)
+    Revision.objects.filter(pk=revision.pk).update(has_passages=True)
+
+
+def rewrite(revision: Revision, chunks: Sequence[Chunk], segments: Sequence[Segment]) -> None:
+    """Make the passages of some chunks again; where a revision has none, the sweep makes them."""
+    if hold(revision):
+        Passage.objects.filter(chunk__in=[chunk.pk for chunk in chunks]).delete()
+        _insert(revision, chunks, segments)
+
+
+def hold(revision: Revision) -> bool:
+    """Keep others from making a revision's passages, until the commit; tell whether it has them."""
+    held = Revision.objects.select_for_update(no_key=True).filter(pk=revision.pk)
+    return bool(held.values_list("has_passages", flat=True).get())
+
+
+def _insert(revision: Revision, chunks: Sequence[Chunk], segments: Sequence[Segment]) -> None:
     assert revision.transcript is not None
     config = text_config(revision.transcript.language)
     rows = []
@@ -47,7 +65,6 @@ def store(revision: Revision, chunks: Sequence[Chunk], segments: Sequence[Segmen
         for begin in range(0, len(rows), _ROWS_PER_STATEMENT):
             columns = map(list, zip(*rows[begin : begin + _ROWS_PER_STATEMENT], strict=True))
             cursor.execute(_INSERT, [revision.pk, config, config, *columns])
-    Revision.objects.filter(pk=revision.pk, has_passages=False).update(has_passages=True)
 
 
 def _lacking() -> QuerySet[Revision]:
@@ -59,9 +76,9 @@ def store_lacking() -> None:
     """Store the passages of some revisions that were chunked before there were any."""
     for pk in list(_lacking().values_list("pk", flat=True)[:_REVISIONS_AT_ONCE]):
         with transaction.atomic():
-            # Whoever chunks it now makes its passages, too.
-            found = _lacking().filter(pk=pk).select_for_update(skip_locked=True, of=("self",))
-            revision = found.select_related("transcript").first()
+            # Who chunks or corrects it now holds it, and is waited for next time.
+            free = _lacking().select_for_update(skip_locked=True, no_key=True, of=("self",))
+            revision = free.filter(pk=pk).select_related("transcript").first()
             if revision is None:
                 continue
             if revision.transcript is None:
