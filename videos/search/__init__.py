@@ -94,7 +94,7 @@ def search(query: str, videos: QuerySet[Video], limit: int = 10, mode: str = "hy
     ranks = [place.id for place in near.places]
     passages = {place.id: place for place in near.places} | said.passages
     scores = ranking.fused(said.shares, ranks)
-    return _hits(query, passages, scores, said, ranks, limit)
+    return _hits(passages, scores, said, ranks, limit)
 
 
 def _is_said(said: ByWords, near: Nearest, asked: Asked | None) -> bool:
@@ -113,7 +113,6 @@ def _readable(query: str) -> str:
 
 
 def _hits(
-    query: str,
     passages: Mapping[int, Place],
     scores: Mapping[int, float],
     said: ByWords,
