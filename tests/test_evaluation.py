@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from django.db import transaction
 
 from tests.conftest import PROJECT
 from tests.rows import spoken_video
@@ -115,5 +116,6 @@ def told_video(creator, title, cues):
     for segment, cue in zip(segments, cues, strict=True):
         segment.start, segment.end = cue.start, cue.end
     Segment.objects.bulk_update(segments, ["start", "end"])
-    chunks.store(revision, chunking.chunk(segments), segments)
+    with transaction.atomic():
+        chunks.store(revision, chunking.chunk(segments), segments)
     Video.objects.filter(pk=video.pk).update(title=title)
