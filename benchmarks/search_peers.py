@@ -47,11 +47,11 @@ def main() -> None:
     import django
 
     django.setup()
-    from videos.management.commands.evaluate_search import Command, _read, _summaries
+    from videos.management.commands.evaluate_search import Command, read_questions, summaries
     from videos.text import evaluation
     from videos.text.evaluation import DEPTH, Found
 
-    questions = _read(Path(sys.argv[1]))
+    questions = read_questions(Path(sys.argv[1]))
     windows = all_windows()
     document: dict[str, Any] = {"modes": {}, "failures": []}
     for name, peer in peers(windows).items():
@@ -62,7 +62,7 @@ def main() -> None:
                 for at in peer(question.q)[:DEPTH]
             ]
             by_class[question.cls].append(evaluation.judge(hits, question.iv))
-        document["modes"][name] = _summaries(questions, by_class)
+        document["modes"][name] = summaries(questions, by_class)
     Command().show(document)
     if held:
         held.release()

@@ -63,6 +63,11 @@ def test_the_command_counts_by_mode_and_class(creator, tmp_path):
     assert document["modes"]["text"]["all"]["first"] == 1
     assert document["modes"]["text"]["none"]["silent"] == 1
     assert document["failures"] == []
+    questions.write_text(json.dumps([said | {"iv": [[500, 510]]}]))
+    (failure,) = manage("evaluate_search", questions, "--mode", "text", "--failures", "--json")[
+        "failures"
+    ]
+    assert (failure["id"], failure["rank"]) == ("1", None)
 
 
 @pytest.mark.django_db(transaction=True)

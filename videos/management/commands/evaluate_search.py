@@ -60,7 +60,7 @@ class Command(ReportingCommand):
         parser.add_argument("--failures", action="store_true", help="List what is not first.")
 
     def perform(self, **options: Any) -> Any:
-        questions = _read(options["questions"])
+        questions = read_questions(options["questions"])
         videos = Video.objects.all()
         if options["creator"]:
             videos = videos.filter(creator=find_creator(options["creator"]))
@@ -78,17 +78,18 @@ class Command(ReportingCommand):
                 found = [Found(hit.video.title == question.video, hit.start) for hit in hits]
                 outcome = evaluation.judge(found, question.iv)
                 by_class[question.cls].append(outcome)
-                if options["failures"] and (outcome.rank or (not question.iv and hits)):
+                is_right = outcome.rank == 0 if question.iv else outcome.is_silent
+                if options["failures"] and not is_right:
                     document["failures"].append(
                         {"mode": mode, "id": question.id, "q": question.q, "rank": outcome.rank}
                     )
-            document["modes"][mode] = _summaries(questions, by_class)
+            document["modes"][mode] = summaries(questions, by_class)
         return document
 
     def show(self, document: Any, **options: Any) -> None:
-        for mode, summaries in document["modes"].items():
+        for mode, by_class in document["modes"].items():
             self.stdout.write(f"{mode:<14}" + "".join(f"{name:>12}" for name in _COLUMNS))
-            for name, numbers in summaries.items():
+            for name, numbers in by_class.items():
                 cells = (numbers.get(column) for column in _COLUMNS)
                 shown = ("–" if cell is None else str(cell) for cell in cells)
                 self.stdout.write(f"  {name:<12}" + "".join(f"{cell:>12}" for cell in shown))
@@ -97,7 +98,12 @@ class Command(ReportingCommand):
             self.stdout.write(f"{failure['mode']}, {failure['id']}, {place}: {failure['q']}")
 
 
-def _read(path: Path) -> list[Question]:
+def read_questions(path: Path) -> list[Question]:
+    """Return the questions of a file.
+
+    Raises:
+        WrongUsage: if there is none that can be read.
+    """
     try:
         return TypeAdapter(list[Question]).validate_json(path.read_bytes())
     except OSError as error:
@@ -108,7 +114,7 @@ def _read(path: Path) -> list[Question]:
         raise WrongUsage(f"{path} holds no questions: {first['msg']} ({place}).") from None
 
 
-def _summaries(
+def summaries(
     questions: list[Question], by_class: dict[str, list[Outcome]]
 ) -> dict[str, dict[str, Any]]:
     """Return the numbers of all questions that have an answer, and of each class."""
