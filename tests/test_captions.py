@@ -5,7 +5,7 @@ from contextlib import suppress
 
 import pytest
 import webvtt
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from videos.text import caption_reader, encodings
@@ -103,6 +103,7 @@ def lines_of(cues):
 
 
 @given(spoken)
+@example([Caption(0, 1, "write {\\an8} and C:\\New")])
 def test_what_is_written_as_vtt_is_read_again_the_same(cues):
     cues = sorted(cues, key=lambda cue: (cue.start, cue.end))
 

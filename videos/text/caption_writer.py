@@ -136,4 +136,5 @@ def _without_markup(text: str) -> str:
 
 
 def _escaped(text: str) -> str:
-    return html.escape(text, quote=False)
+    """Escape tags, and the backslash, with which SubRip's begin: many readers know both."""
+    return html.escape(text, quote=False).replace("\\", "&#92;")
