@@ -8,7 +8,6 @@ from django.urls import URLResolver, resolve, reverse
 
 from tests.rows import completed_video, spoken_video
 from videos.models import ACTIVE_STATES, Call, Run, Segment, Video
-from videos.pages.highlighting import highlighted
 from videos.urls import urlpatterns
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -295,19 +294,6 @@ def test_people_sign_in_and_come_back_to_what_they_wanted(client, creator):
     assert "next=%2Fsearch%2F%3Fq%3Dsentence" in address
     assert str(video.pk) in text(done)
     assert "Sign in to see your videos." in text(client.post("/logout/", follow=True))
-
-
-def test_words_are_marked_by_their_stems_and_nothing_is_lost():
-    said = "Interests, interesting: the INTEREST of Int."
-
-    pieces = list(highlighted(said, "interest"))
-
-    assert "".join(piece for piece, _ in pieces) == said
-    assert [piece for piece, is_match in pieces if is_match] == [
-        *("Interests", "interesting", "INTEREST"),
-    ]
-    assert list(highlighted(said, "")) == [(said, False)]
-    assert list(highlighted("", "x")) == []
 
 
 def test_a_failed_video_has_the_button_that_mends_it(ada, creator):

@@ -22,6 +22,7 @@ from videos.models import (
     LexemeChange,
     Passage,
     Revision,
+    Segment,
     Video,
 )
 from videos.pipeline import lexemes, passages
@@ -45,6 +46,31 @@ def test_a_hit_names_the_segment_in_which_it_was_said(creator, mode):
 
     assert (hit.start, hit.end) == (10.0, 15.0)
     assert hit.snippet.startswith("Romans carried water")
+
+
+def test_only_what_a_speaker_says_is_found(creator):
+    video = spoken_video(creator, ["Interest grows slowly.", *TALK, "Interest grows at last."])
+    spoken_video(creator, ["Interest grows elsewhere."])
+    Segment.objects.filter(transcript__video=video, index=5).update(speaker="Ada")
+
+    for mode in ("text", "hybrid", "vector"):
+        hits = search("interest grows", Video.objects.all(), mode=mode, speaker="ADA")
+        assert [hit.start for hit in hits] == [25.0]
+    assert search("interest grows", Video.objects.all(), speaker="Ben") == []
+
+
+def test_a_hit_names_the_second_of_a_word_that_was_misspelled(creator):
+    spoken_video(creator, TALK)
+    Segment.objects.filter(index=2).update(
+        words=[[10.0, 10.5, "Romans"], [10.5, 11, "carried"], [11, 12, "water"]]
+    )
+
+    lexemes.add_up()
+
+    hit = search("caried", Video.objects.all(), mode="text")[0]
+
+    assert (hit.start, hit.second, hit.jump) == (10.0, 10.5, 10.0)
+    assert ("carried", True) in list(hit.looked_for.marked(hit.segment.text))
 
 
 def test_endings_do_not_matter_where_the_language_is_known(creator):

@@ -168,6 +168,8 @@ def hit_document(hit: Hit) -> dict[str, Any]:
         "title": hit.video.title,
         "start": hit.start,
         "end": hit.end,
+        "second": hit.second,
+        "jump": hit.jump,
         "chunk_index": hit.chunk_index,
         "score": hit.score,
         "snippet": hit.snippet,

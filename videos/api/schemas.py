@@ -112,8 +112,13 @@ class Hit(Schema):
 
     video_id: UUID
     title: str
+    #: The line's.
     start: float
     end: float
+    #: The first of the words that were found: where no words have times, the line's start.
+    second: float
+    #: Where a player is to begin: the sentence's start if it is near, else a second before.
+    jump: float
     chunk_index: int
     score: float
     snippet: str

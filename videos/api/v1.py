@@ -236,12 +236,16 @@ def search(
     video: UUID | None = None,
     limit: int = Query(10, ge=1, le=_MAX_PAGE),  # type: ignore[type-arg]
     mode: Literal["hybrid", "vector", "text"] = "hybrid",
+    language: str = "",
+    speaker: str = "",
 ) -> Any:
     """Find the moments in which something was said, in all that one may see."""
     videos = visible_videos(request.user)
     if video is not None:
         videos = videos.filter(pk=_one(videos, video).pk)
-    hits = find_moments(q, videos, limit=limit, mode=mode)
+    if language:
+        videos = videos.filter(detected_language=language)
+    hits = find_moments(q, videos, limit=limit, mode=mode, speaker=speaker)
     return {"query": q, "results": [hit_document(hit) for hit in hits]}
 
 

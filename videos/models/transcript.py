@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.conf import settings
 from django.db import models
 from django.db.models import F, Q, Value
-from django.db.models.functions import Now
+from django.db.models.functions import Now, Upper
 from django.utils.translation import gettext_lazy as _
 from uuid6 import uuid7
 
@@ -152,6 +152,12 @@ class Segment(models.Model):
         constraints = [
             models.UniqueConstraint(fields=["transcript", "index"], name="segment_index"),
             models.CheckConstraint(condition=Q(end__gte=F("start")), name="segment_forward"),
+        ]
+        indexes = [
+            # A search for what somebody says.
+            models.Index(
+                Upper("speaker"), "transcript", condition=~Q(speaker=""), name="segment_speaker"
+            ),
         ]
 
     def __str__(self) -> str:

@@ -67,12 +67,12 @@ class Excerpt:
     @property
     def address(self) -> str:
         """The moment's page."""
-        return f"{reverse('videos:watch', args=[self.hit.video.pk])}?t={self.hit.start:g}"
+        return f"{reverse('videos:watch', args=[self.hit.video.pk])}?t={self.hit.jump:g}"
 
     @property
     def time(self) -> str:
         """When it begins."""
-        return clock(self.hit.start)
+        return clock(self.hit.second)
 
 
 @require_http_methods(["GET", "HEAD", "POST"])

@@ -20,7 +20,7 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 from videos.access import editable_videos
 from videos.documents import serving_segments
 from videos.models import Correction, Glossary, Segment, UnfitCorrection, Video
-from videos.pages.highlighting import compared
+from videos.pages.differences import compared
 from videos.pipeline import corrections
 from videos.pipeline.corrections import Conflict, Replacement, Seen
 from videos.text.correcting import CannotChange

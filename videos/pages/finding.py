@@ -31,6 +31,7 @@ class Narrowing(forms.Form):
     video = forms.UUIDField(required=False, widget=forms.HiddenInput)
     creator = forms.CharField(required=False, max_length=150, label=_("Creator"))
     language = forms.CharField(required=False, max_length=16, label=_("Language"))
+    speaker = forms.CharField(required=False, max_length=100, label=_("Speaker"))
     since = forms.DateField(
         required=False, label=_("Since"), widget=forms.DateInput(attrs={"type": "date"})
     )
@@ -82,12 +83,15 @@ def find(request: HttpRequest) -> HttpResponse:
     # Scripts ask for the words alone first, which is quick, and for all as soon as they can.
     is_words = "words" in request.GET
     mode = "text" if is_words else "hybrid"
-    hits = search(query, narrowing.apply(videos), limit=_MOMENTS, mode=mode) if query else []
+    hits = []
+    if query:
+        speaker = narrowing.cleaned_data.get("speaker", "")
+        hits = search(query, narrowing.apply(videos), _MOMENTS, mode, speaker)
     context = {
         "query": query,
         "inside": inside,
         "narrowing": narrowing,
-        "found": grouped(hits, query),
+        "found": grouped(hits),
         "is_words": is_words,
         "can_ask": chat.is_available() and request.user.is_authenticated,
     }

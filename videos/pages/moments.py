@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from django.db.models import Q
 
 from videos.models import Segment, Video
-from videos.pages.highlighting import highlighted
 from videos.search import Hit
 
 
@@ -17,14 +16,11 @@ class Moment:
     """A hit: its second, and its words in pieces, those that were asked for marked."""
 
     segment: Segment
+    second: float
+    jump: float
     pieces: list[tuple[str, bool]]
     before: str
     after: str
-
-    @property
-    def start(self) -> float:
-        """Where it begins, in seconds."""
-        return self.segment.start
 
 
 @dataclass(frozen=True)
@@ -35,7 +31,7 @@ class Found:
     moments: list[Moment]
 
 
-def grouped(hits: Sequence[Hit], query: str) -> list[Found]:
+def grouped(hits: Sequence[Hit]) -> list[Found]:
     """Group hits by video, in the order of each video's best, by one query for their neighbors."""
     neighbors = _neighbors(hits)
     found: dict[object, Found] = {}
@@ -45,7 +41,9 @@ def grouped(hits: Sequence[Hit], query: str) -> list[Found]:
         group.moments.append(
             Moment(
                 hit.segment,
-                list(highlighted(hit.segment.text, query)),
+                hit.second,
+                hit.jump,
+                list(hit.looked_for.marked(hit.segment.text)),
                 neighbors.get((place[0], place[1] - 1), ""),
                 neighbors.get((place[0], place[1] + 1), ""),
             )

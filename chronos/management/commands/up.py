@@ -84,7 +84,7 @@ class Command(BaseCommand):
             hit = self._try_sample(admin)
             if hit is not None and "web server" in processes and not options["once"]:
                 page = reverse("videos:watch", args=[hit.video.pk])
-                self._say(f"  http://127.0.0.1:{options['port']}{page}?t={hit.start:.0f}")
+                self._say(f"  http://127.0.0.1:{options['port']}{page}?t={hit.jump:.0f}")
         if options["once"]:
             return
         self._say("Press Ctrl-C to stop.")

@@ -40,6 +40,7 @@ class Command(ReportingCommand):
         parser.add_argument("--limit", type=count, default=10)
         parser.add_argument("--mode", choices=MODES, default="hybrid")
         parser.add_argument("--language", help="Only videos in this one, ISO 639-1.")
+        parser.add_argument("--speaker", default="", help="Only what this one says.")
         parser.add_argument("--explain", action="store_true", help="Say why each was found.")
 
     def perform(self, **options: Any) -> Any:
@@ -53,7 +54,9 @@ class Command(ReportingCommand):
         if options["language"]:
             videos = videos.filter(detected_language=options["language"])
         try:
-            hits = search(options["query"], videos, options["limit"], options["mode"])
+            hits = search(
+                options["query"], videos, options["limit"], options["mode"], options["speaker"]
+            )
         except ChronosError as error:
             raise Failed(str(error), code=error.code) from None
         return {
