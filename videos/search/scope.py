@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from django.core.exceptions import EmptyResultSet
@@ -17,14 +17,16 @@ Scope = tuple[str, tuple[Any, ...]]
 
 #: Of so few videos Postgres can tell that reading all they say is quicker than the index of words.
 _FEW = 200
-_SPOKEN_BY = """
-    SELECT DISTINCT wanted.id
-    FROM unnest(%s::bigint[], %s::uuid[], %s::int[], %s::int[])
-        AS wanted(id, revision_id, first_segment, last_segment)
+#: The lines of places (`lines_of`), each found by its number: by ranges of them, Postgres reads
+#: whole transcripts.
+LINES_OF_PLACES = """
+    unnest(%s::bigint[], %s::uuid[], %s::int[]) AS wanted(id, revision_id, line)
     JOIN videos_revision revision ON revision.id = wanted.revision_id
-    JOIN videos_segment segment ON segment.transcript_id = revision.transcript_id
-        AND segment.index BETWEEN wanted.first_segment AND wanted.last_segment
-    WHERE upper(segment.speaker) = upper(%s)
+    JOIN videos_segment segment
+        ON segment.transcript_id = revision.transcript_id AND segment.index = wanted.line
+    """
+_SPOKEN_BY = f"""
+    SELECT DISTINCT wanted.id FROM {LINES_OF_PLACES} WHERE upper(segment.speaker) = upper(%s)
     """
 
 
@@ -43,6 +45,16 @@ def scope(videos: QuerySet[Video]) -> Scope:
     return in_force.query.sql_with_params()
 
 
+def lines_of(places: Iterable[Place], run_on: int = 0) -> list[list[Any]]:
+    """Return the parameters of `LINES_OF_PLACES`, with some lines that follow each place."""
+    rows = [
+        (each.id, each.revision_id, line)
+        for each in places
+        for line in range(each.first_segment, each.last_segment + run_on + 1)
+    ]
+    return [list(column) for column in zip(*rows, strict=True)] or [[], [], []]
+
+
 def with_speaker(videos: QuerySet[Video], speaker: str) -> QuerySet[Video]:
     """Leave the videos in whose transcript in force somebody of this name speaks."""
     theirs = Segment.objects.exclude(speaker="").filter(
@@ -53,12 +65,6 @@ def with_speaker(videos: QuerySet[Video], speaker: str) -> QuerySet[Video]:
 
 def spoken_by(speaker: str, places: Mapping[int, Place]) -> dict[int, Place]:
     """Leave the passages in which a line of the speaker's is."""
-    rows = [
-        (each.id, each.revision_id, each.first_segment, each.last_segment)
-        for each in places.values()
-    ]
     with connection.cursor() as cursor:
-        cursor.execute(
-            _SPOKEN_BY, [*(map(list, zip(*rows, strict=True)) if rows else [[]] * 4), speaker]
-        )
+        cursor.execute(_SPOKEN_BY, [*lines_of(places.values()), speaker])
         return {key: places[key] for (key,) in cursor.fetchall()}

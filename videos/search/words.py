@@ -10,7 +10,7 @@ from django.db import connection
 
 from videos.models import Passage
 from videos.search.query_terms import Term, query_terms
-from videos.search.scope import Scope
+from videos.search.scope import LINES_OF_PLACES, Scope, lines_of
 from videos.text import ranking, terms
 from videos.text.ranking import Place
 
@@ -32,7 +32,7 @@ _FOUND = f"""
             SELECT * FROM {Passage._meta.db_table}
             WHERE text_config = %s AND lexemes @@ %s::tsquery AND revision_id IN ({{revisions}})
             LIMIT {_MAX_LOOKED_AT}
-        ) AS passage
+        ) AS passage OFFSET 0 -- Else each fit would be computed twice, for the order as well.
     ) AS fitting
     ORDER BY {{told}} DESC, id LIMIT {_MAX_RANKED}
     """
@@ -40,14 +40,8 @@ _FIT = (
     "CASE WHEN lexemes @@ %s::tsquery THEN %s::float8 "
     "WHEN lexemes @@ %s::tsquery THEN %s::float8 ELSE 0 END"
 )
-_TEXTS = """
-    SELECT wanted.id, segment.text
-    FROM unnest(%s::bigint[], %s::uuid[], %s::int[], %s::int[])
-        AS wanted(id, revision_id, first_segment, last_segment)
-    JOIN videos_revision revision ON revision.id = wanted.revision_id
-    JOIN videos_segment segment ON segment.transcript_id = revision.transcript_id
-        AND segment.index BETWEEN wanted.first_segment AND wanted.last_segment
-    ORDER BY wanted.id, segment.index
+_TEXTS = f"""
+    SELECT wanted.id, segment.text FROM {LINES_OF_PLACES} ORDER BY wanted.id, segment.index
     """
 
 
@@ -135,13 +129,9 @@ def _leading(said: Sequence[Term]) -> str:
 
 def _said(passages: Iterable[Place]) -> dict[int, list[str]]:
     """Return the words of passages, and some that follow, without accents."""
-    rows = [
-        (each.id, each.revision_id, each.first_segment, each.last_segment + _RUN_ON)
-        for each in passages
-    ]
     said: dict[int, list[str]] = defaultdict(list)
     with connection.cursor() as cursor:
-        cursor.execute(_TEXTS, list(map(list, zip(*rows, strict=True))) or [[], [], [], []])
+        cursor.execute(_TEXTS, lines_of(passages, _RUN_ON))
         for key, text in cursor.fetchall():
-            said[key] += [terms.bare(word) for word in terms.words(text)]
+            said[key] += terms.words(terms.bare(text))
     return said

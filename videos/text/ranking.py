@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from operator import mul
 from uuid import UUID
 
 #: What a word counts that is said in the passage beside, and in the one after that.
@@ -60,7 +61,7 @@ def by_words(
     """
     whole = sum(weights) or 1.0
     shares = {}
-    in_order = sorted(found, key=lambda row: (row[0].revision_id, row[0].first_segment))
+    in_order = sorted(found, key=lambda row: (row[0].revision_id.int, row[0].first_segment))
     for position, (place, fits) in enumerate(in_order):
         around = [fits]
         for step in (-1, 1):
@@ -71,9 +72,8 @@ def by_words(
                     break
                 last, its = in_order[other]
                 around.append([share * fit for fit in its])
-        best_fits = map(max, zip(*around, strict=True))
-        told = sum(fit * weight for fit, weight in zip(best_fits, weights, strict=True))
-        shares[place.id] = told / whole
+        best_fits = map(max, *around) if len(around) > 1 else fits
+        shares[place.id] = sum(map(mul, best_fits, weights)) / whole
     return shares
 
 
@@ -90,11 +90,14 @@ def phrase(said: Sequence[str], query: Sequence[str]) -> float:
     """Return what is to be added for the longest run of the query's words said in this order."""
     if len(query) < 2:
         return 0.0
+    places: dict[str, list[int]] = {}
+    for place, word in enumerate(said):
+        places.setdefault(word, []).append(place)
     longest = 0
-    row = [0] * (len(said) + 1)
+    runs: dict[int, int] = {}
     for word in query:
-        row = [0, *(row[at] + 1 if word == other else 0 for at, other in enumerate(said))]
-        longest = max(longest, *row)
+        runs = {place: runs.get(place - 1, 0) + 1 for place in places.get(word, ())}
+        longest = max(longest, *runs.values(), 0)
     share = max(longest - 1, 0) / (len(query) - 1)
     return _PHRASE * share**2
 
