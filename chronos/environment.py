@@ -66,6 +66,9 @@ class Environment(BaseSettings):
     chronos_chat_base_url: str | None = None
     chronos_chat_api_key: SecretStr | None = None
     chronos_chat_model: str = ""
+    chronos_rerank_base_url: str | None = None
+    chronos_rerank_api_key: SecretStr | None = None
+    chronos_rerank_model: str = ""
     chronos_chat_questions_per_hour: int = Field(default=60, ge=0)
     chronos_site_url: str = ""
     email_url: SecretStr | None = None

@@ -37,6 +37,10 @@ class Conf:
     chat_model: str = ""
     #: Questions of one user in any hour; 0 means no limit.
     chat_questions_per_hour: int = 60
+    #: The service that orders what a search has found once more; without a model there is none.
+    rerank_base_url: str | None = None
+    rerank_api_key: str | None = field(default=None, repr=False)
+    rerank_model: str = ""
     #: Dotted paths of the classes that call the services (`videos.ai.providers`).
     transcriber: str = "videos.ai.transcription.OpenAITranscriber"
     embedder: str = "videos.ai.embedding.OpenAIEmbedder"

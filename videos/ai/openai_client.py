@@ -39,7 +39,7 @@ else:  # Half a second, which only who calls a service has to wait.
     openai = SimpleLazyObject(partial(import_module, "openai"))
 
 #: Of the variables that name a service, where that is not its own name.
-_PREFIXES = {"chat": "CHRONOS_CHAT"}
+_PREFIXES = {"chat": "CHRONOS_CHAT", "rerank": "CHRONOS_RERANK"}
 _OPENAI_URL = "https://api.openai.com/v1"
 _CONNECT_TIMEOUT_S = 10.0
 _DEFAULT_RETRY_AFTER_S = 5.0

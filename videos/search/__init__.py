@@ -9,9 +9,11 @@ from __future__ import annotations
 from django.core.exceptions import EmptyResultSet
 from django.db.models import QuerySet
 
+from videos.ai import rerank
 from videos.conf import conf
 from videos.models import Video
 from videos.search.hits import Hit, Why, hits
+from videos.search.reranking import RERANKED, reranked
 from videos.search.scope import scope, spoken_by, with_speaker
 from videos.search.vectors import Asked, Nearest, by_vector, embedded
 from videos.search.words import ByWords, by_words
@@ -71,8 +73,10 @@ def search(
     if speaker:
         places = spoken_by(speaker, places)
         scores = {key: score for key, score in scores.items() if key in places}
-    best = ranking.best(scores, places, limit)
-    return hits(best, said.shares, ranks, Sought(said.looked_for), speaker)
+    is_reranked = mode == "hybrid" and rerank.is_available()
+    best = ranking.best(scores, places, max(limit, RERANKED) if is_reranked else limit)
+    found = hits(best, said.shares, ranks, Sought(said.looked_for), speaker)
+    return reranked(query, found)[:limit] if is_reranked and found else found
 
 
 def _is_said(said: ByWords, near: Nearest, asked: Asked | None) -> bool:

@@ -7,7 +7,7 @@ from decimal import Decimal
 
 from videos.conf import conf
 
-#: USD for a minute of audio ("minute") and for a million tokens ("million_tokens").
+#: USD for a minute of audio ("minute"), a million tokens ("million_tokens") and a call ("call").
 Price = Mapping[str, float]
 
 _sources: list[Callable[[], Mapping[str, Price]]] = []
@@ -23,6 +23,7 @@ def cost_usd(model: str, *, audio_seconds: float = 0.0, tokens: int = 0) -> Deci
     price = known_prices().get(model, {})
     cost = audio_seconds / 60 * price.get("minute", 0.0)
     cost += tokens / 1_000_000 * price.get("million_tokens", 0.0)
+    cost += price.get("call", 0.0)
     return Decimal(str(round(cost, 8)))
 
 
