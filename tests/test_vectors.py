@@ -2,24 +2,30 @@
 
 import threading
 import uuid
+from dataclasses import replace as replaced
 
 import numpy as np
 import pytest
+from django.core.files.uploadedfile import SimpleUploadedFile
+from django.core.management import call_command
 from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from pgvector import HalfVector
 
 from tests.conftest import ended, eventually
 from tests.openai_server import Fault
-from tests.rows import completed_video
+from tests.rows import completed_video, spoken_video
 from videos import events
 from videos.durable import claims
 from videos.exceptions import EventRefused, HandedOver, UnknownChunk
 from videos.local.semaphores import acquired
-from videos.models import Call, Chunk, Embedding, Revision, Run, ServingModel, Video
+from videos.models import Call, Chunk, Embedding, Passage, Revision, Run, ServingModel, Video
 from videos.pipeline import embed as stage
 from videos.pipeline.vectors import Space, VectorRow, encode, replace, writers
 from videos.search import search
+from videos.search.scope import scope
+from videos.search.vectors import Asked, by_vector
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -369,3 +375,102 @@ def test_an_embedding_that_is_of_no_use_was_paid(upload, worker, openai, body, c
     booked = Call.objects.filter(service="embedding")
     assert {(call.state, call.used, call.tokens) for call in booked} == {("answered", False, 7)}
     assert all(call.cost_usd > 0 and call.error for call in booked)
+
+
+# Long vectors
+
+
+LONG = Space("text-embedding-3-small", 1536)
+
+
+@pytest.fixture
+def passages(creator):
+    """A video whose passages have long vectors, those of one of them whole, as once all were."""
+    video = spoken_video(creator, [f"This is what is said in line {n}." * 3 for n in range(40)])
+    chunk = video.revision.chunks.get()
+    random = np.random.default_rng(7)
+    vectors = {
+        place.first_segment: HalfVector(random.standard_normal(LONG.dimensions))
+        for place in Passage.objects.filter(chunk=chunk)
+    }
+    rows = [
+        VectorRow(
+            chunk.pk, index, f"{index:064}", LONG.shortened(vector, index) if index else vector
+        )
+        for index, vector in vectors.items()
+    ]
+    replace([chunk.pk], LONG, encode(rows, LONG))
+    ServingModel.objects.update(model=LONG.model, dimensions=LONG.dimensions)
+    return vectors
+
+
+def nearest(vector, *, of_few=True):
+    asked = Asked(vector, ServingModel.objects.get())
+    within = replaced(scope(Video.objects.all()), is_few=of_few)
+    return by_vector(asked, within, 3).places[0].first_segment
+
+
+def test_passages_keep_the_first_numbers_of_a_long_vector(passages):
+    rows = Embedding.objects.filter(model=LONG.model, dimensions=LONG.dimensions)
+    lengths = {row.segment_index: len(row.vector) for row in rows}
+
+    assert lengths.pop(0) == 1536
+    assert set(lengths.values()) == {512}
+    assert [nearest(vector) for vector in passages.values()] == list(passages)
+
+
+def test_an_index_of_signs_finds_what_is_then_compared_in_full(passages):
+    call_command("index_embeddings", verbosity=0)
+    with connection.cursor() as cursor:
+        cursor.execute("SET enable_seqscan = off; SET enable_bitmapscan = off")
+    try:
+        with CaptureQueriesContext(connection) as queries:
+            found = [nearest(vector, of_few=False) for vector in passages.values()]
+        asked = next(each["sql"] for each in queries if "binary_quantize" in each["sql"])
+        with connection.cursor() as cursor:
+            cursor.execute(f"EXPLAIN {asked}")
+            plan = "\n".join(row[0] for row in cursor.fetchall())
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute("RESET ALL")
+
+    assert found == list(passages)
+    assert f"Index Scan using {ServingModel.objects.get().index_name}" in plan
+    assert "embedding_bits_512_" in plan
+
+
+def test_a_new_way_of_comparing_leaves_no_old_index(passages):
+    serving = ServingModel.objects.get()
+    digest = serving.index_name.rsplit("_", 1)[1]
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"CREATE INDEX embedding_hnsw_1536_{digest} ON videos_embedding (model) "
+            f"WHERE model = '{LONG.model}'"
+        )
+
+    call_command("index_embeddings", verbosity=0)
+
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT indexname FROM pg_indexes WHERE indexname LIKE %s", [f"embedding%{digest}"]
+        )
+        assert cursor.fetchall() == [(serving.index_name,)]
+
+
+def test_a_whole_vector_is_not_made_of_a_passages(upload, worker, settings):
+    """The passage in the middle is embedded with both others: the text of the whole chunk."""
+    settings.CHRONOS_EMBEDDING_DIMENSIONS = 1024
+    lines = [" ".join(f"{word}{n}" for n in range(25)) for word in ("plant", "stone", "water")]
+    cues = "".join(f"00:0{n}.000 --> 00:0{n + 1}.000\n{line}\n\n" for n, line in enumerate(lines))
+    vtt = f"WEBVTT\n\n{cues}".encode()
+
+    def lengths(name):
+        video = ended(upload(captions=SimpleUploadedFile(name, vtt)))
+        rows = Embedding.objects.filter(chunk__revision=video.revision).order_by("segment_index")
+        return {row.segment_index: len(row.vector) for row in rows}
+
+    first = lengths("a.vtt")
+    Embedding.objects.filter(segment_index=None).update(text_hash="")
+
+    assert first == {0: 512, 1: 512, 2: 512, None: 1024}
+    assert lengths("b.vtt") == first

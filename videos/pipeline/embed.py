@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
 from functools import partial
 
+from django.db.models import F
 from pgvector import HalfVector
 
 from videos.ai import providers
@@ -239,22 +240,35 @@ class _Embedding:
     def _encoded(self, targets: Sequence[Target], vectors: Vectors) -> bytes:
         rows = [
             VectorRow(
-                target.chunk.pk, target.segment_index, target.text_hash, vectors[target.text_hash]
+                target.chunk.pk,
+                target.segment_index,
+                target.text_hash,
+                self.space.shortened(vectors[target.text_hash], target.segment_index),
             )
             for target in targets
         ]
         return encode(rows, self.space)
 
     def _known_vectors(self, targets: Sequence[Target]) -> Vectors:
-        """Return the vectors that texts of this creator have already, by the texts' hashes."""
+        """Return the vectors that texts of this creator have already, by the texts' hashes.
+
+        Passages' may be shortened, and do not do for a chunk of the same text: whole ones go first.
+        """
         rows = Embedding.objects.filter(
             text_hash__in={target.text_hash for target in targets},
             model=self.space.model,
             dimensions=self.space.dimensions,
             chunk__revision__video__creator=self.claim.run.creator_id,
         )
-        known = rows.distinct("text_hash").values_list("text_hash", "vector")
-        return {text_hash: HalfVector(vector) for text_hash, vector in known}
+        in_order = rows.order_by("text_hash", F("segment_index").asc(nulls_first=True))
+        known = dict(in_order.distinct("text_hash").values_list("text_hash", "vector"))
+        found = {text_hash: HalfVector(vector) for text_hash, vector in known.items()}
+        whole = {target.text_hash for target in targets if target.segment_index is None}
+        return {
+            text_hash: vector
+            for text_hash, vector in found.items()
+            if text_hash not in whole or vector.dimensions() == self.space.dimensions
+        }
 
 
 def _says_too_many(error: Rejected) -> bool:

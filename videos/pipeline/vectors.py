@@ -19,6 +19,7 @@ from pgvector import HalfVector
 
 from videos.conf import conf
 from videos.models import Embedding, ServingModel
+from videos.models.search_index import passage_dimensions
 
 _COLUMNS = "chunk_id, segment_index, model, dimensions, vector, text_hash"
 #: Signature, flags and length of the extension (PostgreSQL docs, COPY, "Binary Format").
@@ -38,6 +39,13 @@ class Space:
 
     def __str__(self) -> str:
         return f"{self.model}/{self.dimensions}"
+
+    def shortened(self, vector: HalfVector, segment_index: int | None) -> HalfVector:
+        """Return what is stored of a vector: a chunk's is whole, a passage's what is compared."""
+        kept = passage_dimensions(self.model, self.dimensions)
+        if segment_index is None or kept >= vector.dimensions():
+            return vector
+        return HalfVector(vector.to_numpy()[:kept])
 
 
 @dataclass(frozen=True)

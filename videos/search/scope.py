@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from django.core.exceptions import EmptyResultSet
@@ -11,9 +12,6 @@ from django.db.models import Exists, OuterRef, QuerySet
 
 from videos.models import Segment, Video
 from videos.text.ranking import Place
-
-#: What stands in an IN (…): ids of revisions, or the query for them; and its parameters.
-Scope = tuple[str, tuple[Any, ...]]
 
 #: Of so few videos Postgres can tell that reading all they say is quicker than the index of words.
 _FEW = 200
@@ -30,6 +28,15 @@ _SPOKEN_BY = f"""
     """
 
 
+@dataclass(frozen=True)
+class Scope:
+    """What stands in an IN (…): the ids of few revisions, or the query for many."""
+
+    sql: str
+    params: tuple[Any, ...]
+    is_few: bool
+
+
 def scope(videos: QuerySet[Video]) -> Scope:
     """Return the revisions in force: few by their ids, many by the query for them.
 
@@ -41,8 +48,8 @@ def scope(videos: QuerySet[Video]) -> Scope:
     if not few:
         raise EmptyResultSet
     if len(few) <= _FEW:
-        return ", ".join(["%s"] * len(few)), tuple(few)
-    return in_force.query.sql_with_params()
+        return Scope(", ".join(["%s"] * len(few)), tuple(few), is_few=True)
+    return Scope(*in_force.query.sql_with_params(), is_few=False)
 
 
 def lines_of(places: Iterable[Place], run_on: int = 0) -> list[list[Any]]:

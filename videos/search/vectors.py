@@ -23,10 +23,17 @@ from videos.search.scope import Scope
 from videos.text.counting import estimate_tokens
 from videos.text.ranking import Place
 
+#: A chunk's id, a passage's first segment (None: the whole chunk), and the cosine distance.
+_Row = tuple[UUID, int | None, float]
+
 logger = logging.getLogger(__name__)
 
 #: Nobody waits longer for an answer; the words alone give one at once.
 _QUERY_TIMEOUT_S = 10.0
+#: What the index of signs finds is compared in full: so many times what is wanted.
+_OVERSAMPLED = 4
+#: pgvector's highest `hnsw.ef_search`.
+_MAX_EF_SEARCH = 1_000
 _PASSAGES = f"""
     SELECT passage.id, revision_id, chunk_id, first_segment, last_segment, start, "end"
     FROM {Passage._meta.db_table} passage WHERE chunk_id = ANY(%s)
@@ -39,6 +46,12 @@ class Asked:
 
     vector: HalfVector
     model: ServingModel
+
+    @property
+    def compared(self) -> str:
+        """The numbers of the vector that are compared with those of passages, as text."""
+        numbers = self.vector.to_list()[: self.model.passage_dimensions]
+        return HalfVector(numbers).to_text()
 
 
 @dataclass(frozen=True)
@@ -90,37 +103,74 @@ def by_vector(asked: Asked, scope: Scope, candidates: int) -> Nearest:
     return Nearest(list(found.values()), similarity)
 
 
-def _nearest(asked: Asked, scope: Scope, candidates: int) -> list[tuple[UUID, int | None, float]]:
-    revisions, params = scope
-    model = asked.model
-    distance = f"e.vector::halfvec({int(model.dimensions)}) <=> %s::halfvec"
-    query = f"""
-        SELECT e.chunk_id, e.segment_index, {distance} FROM videos_embedding e
-        JOIN videos_chunk c ON c.id = e.chunk_id
-        WHERE e.model = %s AND e.dimensions = %s AND c.revision_id IN ({revisions})
-        ORDER BY {distance} LIMIT %s
-        """
-    vector = asked.vector.to_text()
-    values = [vector, model.model, model.dimensions, *params, vector, candidates]
+def _nearest(asked: Asked, scope: Scope, candidates: int) -> list[_Row]:
+    """Return the nearest rows: of few videos and without an index all are compared."""
     with transaction.atomic(), connection.cursor() as cursor:
-        # Without it a filtered HNSW scan returns too few rows (pgvector, "Iterative Index Scans").
-        cursor.execute("SET LOCAL hnsw.iterative_scan = strict_order")
-        cursor.execute(query, values)
-        found: list[tuple[UUID, int | None, float]] = cursor.fetchall()
-        if len(found) < candidates and _has_index(cursor, model):
-            # It gives up after `hnsw.max_scan_tuples`, also where none of them was wanted.
-            cursor.execute("SET LOCAL enable_indexscan = off")
-            cursor.execute(query, values)
-            found = cursor.fetchall()
-            cursor.execute("SET LOCAL enable_indexscan = DEFAULT")
-        # They would last as long as a transaction around this one.
-        cursor.execute("SET LOCAL hnsw.iterative_scan = DEFAULT")
-    return found
+        if scope.is_few or not _has_index(cursor, asked.model):
+            return _by_all(cursor, asked, scope, candidates)
+        found = _by_index(cursor, asked, scope, candidates)
+        # It gives up after `hnsw.max_scan_tuples`, also where none of them was wanted.
+        return found if len(found) >= candidates else _by_all(cursor, asked, scope, candidates)
+
+
+def _by_all(cursor: CursorWrapper, asked: Asked, scope: Scope, candidates: int) -> list[_Row]:
+    compared = asked.model.compared
+    cursor.execute(
+        f"""
+        WITH theirs AS MATERIALIZED (
+            SELECT e.chunk_id, e.segment_index, {compared} <=> %s::halfvec AS distance
+            FROM videos_embedding e JOIN videos_chunk c ON c.id = e.chunk_id
+            WHERE e.model = %s AND e.dimensions = %s AND c.revision_id IN ({scope.sql})
+        )
+        SELECT * FROM theirs ORDER BY distance LIMIT %s
+        """,
+        [asked.compared, asked.model.model, asked.model.dimensions, *scope.params, candidates],
+    )
+    rows: list[_Row] = cursor.fetchall()
+    return rows
+
+
+def _by_index(cursor: CursorWrapper, asked: Asked, scope: Scope, candidates: int) -> list[_Row]:
+    """Ask the HNSW index; where it knows the signs of numbers alone, compare more in full."""
+    model = asked.model
+    distance = f"{model.compared} <=> %s::halfvec"
+    order, found = distance, candidates
+    if model.is_indexed_by_bits:
+        bits = f"bit({model.passage_dimensions})"
+        order = (
+            f"(binary_quantize({model.compared})::{bits}) <~> binary_quantize(%s::halfvec)::{bits}"
+        )
+        found *= _OVERSAMPLED
+    # Without it a filtered HNSW scan returns too few rows (pgvector, "Iterative Index Scans").
+    cursor.execute("SET LOCAL hnsw.iterative_scan = strict_order")
+    cursor.execute(f"SET LOCAL hnsw.ef_search = {min(found, _MAX_EF_SEARCH)}")
+    cursor.execute(
+        f"""
+        WITH nearest AS MATERIALIZED (
+            SELECT e.chunk_id, e.segment_index, {distance} AS distance
+            FROM videos_embedding e JOIN videos_chunk c ON c.id = e.chunk_id
+            WHERE e.model = %s AND e.dimensions = %s AND c.revision_id IN ({scope.sql})
+            ORDER BY {order} LIMIT %s
+        )
+        SELECT * FROM nearest ORDER BY distance LIMIT %s
+        """,
+        [
+            *(asked.compared, model.model, model.dimensions, *scope.params),
+            *(asked.compared, found, candidates),
+        ],
+    )
+    rows: list[_Row] = cursor.fetchall()
+    # They would last as long as a transaction around this one.
+    cursor.execute("SET LOCAL hnsw.iterative_scan = DEFAULT; SET LOCAL hnsw.ef_search = DEFAULT")
+    return rows
 
 
 def _has_index(cursor: CursorWrapper, model: ServingModel) -> bool:
-    cursor.execute("SELECT to_regclass(%s) IS NOT NULL", [model.index_name])
-    return bool(cursor.fetchone()[0])
+    cursor.execute(
+        "SELECT 1 FROM pg_index WHERE indexrelid = to_regclass(%s) AND indisvalid",
+        [model.index_name],
+    )
+    return cursor.fetchone() is not None
 
 
 def _passages(chunk_ids: set[UUID]) -> dict[UUID, dict[int | None, Place]]:

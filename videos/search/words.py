@@ -92,18 +92,17 @@ def _found(config: str, its: Sequence[Term], scope: Scope) -> list[tuple[Place, 
     said = [term for term in its if term.passages]
     if not said:
         return []
-    revisions, params = scope
     fits = [each for term in its for each in term.fit]
     names = [f"fit{number}" for number in range(len(its))]
     query = _FOUND.format(
         fits=", ".join(names),
         columns=", ".join(f"{_FIT} AS {name}" for name in names),
         told=" + ".join(f"{name} * %s::float8" for name in names),
-        revisions=revisions,
+        revisions=scope.sql,
     )
     with connection.cursor() as cursor:
         cursor.execute(
-            query, [*fits, config, _leading(said), *params, *(term.weight for term in its)]
+            query, [*fits, config, _leading(said), *scope.params, *(term.weight for term in its)]
         )
         return [(Place(*row[:-1]), row[-1]) for row in cursor.fetchall()]
 

@@ -22,24 +22,41 @@ class Command(ReportingCommand):
         if serving is None:
             raise Failed("No video has been embedded yet, so there is nothing to index.")
         name = serving.index_name
+        indexed = f"({serving.compared}) halfvec_cosine_ops"
+        if serving.is_indexed_by_bits:
+            bits = f"bit({serving.passage_dimensions})"
+            indexed = f"((binary_quantize({serving.compared})::{bits})) bit_hamming_ops"
         with connection.cursor() as cursor:
             _drop_half_built(cursor, name)
             cursor.execute(
                 sql.SQL(
                     "CREATE INDEX CONCURRENTLY IF NOT EXISTS {name} ON {table} USING hnsw "
-                    "((vector::halfvec({dimensions})) halfvec_cosine_ops) "
-                    "WHERE model = {model} AND dimensions = {dimensions}"
+                    "({indexed}) WHERE model = {model} AND dimensions = {dimensions}"
                 ).format(
                     name=sql.Identifier(name),
                     table=sql.Identifier(Embedding._meta.db_table),
+                    indexed=sql.SQL(indexed),
                     dimensions=sql.Literal(serving.dimensions),
                     model=sql.Literal(serving.model),
                 )
             )
+            for other in _others(cursor, name):
+                cursor.execute(sql.SQL("DROP INDEX CONCURRENTLY {}").format(sql.Identifier(other)))
         return {"index": name, "model": serving.model, "dimensions": serving.dimensions}
 
     def show(self, document: Any, **options: Any) -> None:
         self.stdout.write(f"{document['index']} serves {document['model']}")
+
+
+def _others(cursor: CursorWrapper, name: str) -> list[str]:
+    """Return the indexes of the same model that were built for another way of comparing."""
+    digest = name.rsplit("_", 1)[1]
+    cursor.execute(
+        "SELECT indexname FROM pg_indexes WHERE tablename = %s AND indexname <> %s "
+        "AND indexname ~ %s",
+        [Embedding._meta.db_table, name, f"^embedding_(hnsw|bits)_\\d+_{digest}$"],
+    )
+    return [row[0] for row in cursor.fetchall()]
 
 
 def _drop_half_built(cursor: CursorWrapper, name: str) -> None:
