@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import logging
 import math
-from collections import defaultdict
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
-from uuid import UUID
+from typing import Any
 
 from django.db import connection, transaction
 from django.db.backends.utils import CursorWrapper
@@ -23,20 +22,41 @@ from videos.search.scope import Scope
 from videos.text.counting import estimate_tokens
 from videos.text.ranking import Place
 
-#: A chunk's id, a passage's first segment (None: the whole chunk), and the cosine distance.
-_Row = tuple[UUID, int | None, float]
+#: The distance, and the columns of a `Place`: all None for what names no second.
+_Row = tuple[Any, ...]
 
 logger = logging.getLogger(__name__)
 
 #: Nobody waits longer for an answer; the words alone give one at once.
 _QUERY_TIMEOUT_S = 10.0
 #: What the index of signs finds is compared in full: so many times what is wanted.
-_OVERSAMPLED = 4
+_OVERSAMPLED = 2
 #: pgvector's highest `hnsw.ef_search`.
 _MAX_EF_SEARCH = 1_000
-_PASSAGES = f"""
-    SELECT passage.id, revision_id, chunk_id, first_segment, last_segment, start, "end"
-    FROM {Passage._meta.db_table} passage WHERE chunk_id = ANY(%s)
+_OF_ALL = """
+    SELECT e.chunk_id, e.segment_index, c.first_segment, c.last_segment, {distance} AS distance
+    FROM videos_embedding e JOIN videos_chunk c ON c.id = e.chunk_id
+    WHERE e.model = %s AND e.dimensions = %s AND c.revision_id IN ({revisions})
+    """
+#: By the index of each chunk's vectors: whatever Postgres expects, all of a site's are more.
+_OF_FEW = """
+    SELECT e.chunk_id, e.segment_index, c.first_segment, c.last_segment, e.distance
+    FROM videos_chunk c CROSS JOIN LATERAL (
+        SELECT chunk_id, segment_index, {distance} AS distance FROM videos_embedding
+        WHERE chunk_id = c.id AND model = %s AND dimensions = %s OFFSET 0
+    ) AS e
+    WHERE c.revision_id IN ({revisions})
+    """
+#: A chunk of one passage may have one vector for both; of other chunks, theirs names no second.
+_PLACES = f"""
+    WITH nearest AS MATERIALIZED ({{near}})
+    SELECT distance, passage.id, revision_id, passage.chunk_id, passage.first_segment,
+        passage.last_segment, passage.start, passage."end"
+    FROM nearest LEFT JOIN {Passage._meta.db_table} AS passage
+        ON passage.chunk_id = nearest.chunk_id
+        AND passage.first_segment = coalesce(nearest.segment_index, nearest.first_segment)
+        AND (nearest.segment_index IS NOT NULL OR passage.last_segment = nearest.last_segment)
+    ORDER BY distance
     """
 
 
@@ -86,45 +106,39 @@ def embedded(query: str, *, is_needed: bool) -> Asked | None:
 
 def by_vector(asked: Asked, scope: Scope, candidates: int) -> Nearest:
     """Return the nearest passages."""
-    rows = _nearest(asked, scope, candidates)
-    by_chunk = _passages({chunk_id for chunk_id, _, _ in rows})
     found: dict[int, Place] = {}
     similarity = 0.0
-    for chunk_id, segment_index, distance in rows:
-        inside = by_chunk[chunk_id]
-        if segment_index is None:
-            # A chunk of several passages has a vector of its own, which names no second.
-            segment_index = next(iter(inside)) if len(inside) == 1 else None
-        passage = inside.get(segment_index)
-        if passage is not None:
-            found.setdefault(passage.id, passage)
+    for distance, *place in _nearest(asked, scope, candidates):
+        if place[0] is not None:
+            found.setdefault(place[0], Place(*place))
             # The vector of a text without any known word may be zero: near to nothing.
             similarity = max(similarity, 0.0 if math.isnan(distance) else 1 - distance)
     return Nearest(list(found.values()), similarity)
 
 
 def _nearest(asked: Asked, scope: Scope, candidates: int) -> list[_Row]:
-    """Return the nearest rows: of few videos and without an index all are compared."""
+    """Return the nearest vectors' distances and passages; without an index all are compared."""
     with transaction.atomic(), connection.cursor() as cursor:
-        if scope.is_few or not _has_index(cursor, asked.model):
-            return _by_all(cursor, asked, scope, candidates)
+        if scope.is_few:
+            return _compared(cursor, _OF_FEW, asked, scope, candidates)
+        if not _has_index(cursor, asked.model):
+            return _compared(cursor, _OF_ALL, asked, scope, candidates)
         found = _by_index(cursor, asked, scope, candidates)
-        # It gives up after `hnsw.max_scan_tuples`, also where none of them was wanted.
-        return found if len(found) >= candidates else _by_all(cursor, asked, scope, candidates)
+        if len(found) < candidates:
+            # It gives up after `hnsw.max_scan_tuples`, also where none of them was wanted.
+            return _compared(cursor, _OF_ALL, asked, scope, candidates)
+        return found
 
 
-def _by_all(cursor: CursorWrapper, asked: Asked, scope: Scope, candidates: int) -> list[_Row]:
-    compared = asked.model.compared
+def _compared(
+    cursor: CursorWrapper, vectors: str, asked: Asked, scope: Scope, candidates: int
+) -> list[_Row]:
+    """Compare all vectors of the scope."""
+    model = asked.model
+    near = vectors.format(distance=f"{model.compared} <=> %s::halfvec", revisions=scope.sql)
     cursor.execute(
-        f"""
-        WITH theirs AS MATERIALIZED (
-            SELECT e.chunk_id, e.segment_index, {compared} <=> %s::halfvec AS distance
-            FROM videos_embedding e JOIN videos_chunk c ON c.id = e.chunk_id
-            WHERE e.model = %s AND e.dimensions = %s AND c.revision_id IN ({scope.sql})
-        )
-        SELECT * FROM theirs ORDER BY distance LIMIT %s
-        """,
-        [asked.compared, asked.model.model, asked.model.dimensions, *scope.params, candidates],
+        _PLACES.format(near=f"SELECT * FROM ({near} OFFSET 0) AS each ORDER BY distance LIMIT %s"),
+        [asked.compared, model.model, model.dimensions, *scope.params, candidates],
     )
     rows: list[_Row] = cursor.fetchall()
     return rows
@@ -133,27 +147,20 @@ def _by_all(cursor: CursorWrapper, asked: Asked, scope: Scope, candidates: int) 
 def _by_index(cursor: CursorWrapper, asked: Asked, scope: Scope, candidates: int) -> list[_Row]:
     """Ask the HNSW index; where it knows the signs of numbers alone, compare more in full."""
     model = asked.model
-    distance = f"{model.compared} <=> %s::halfvec"
-    order, found = distance, candidates
+    order, found = f"{model.compared} <=> %s::halfvec", candidates
     if model.is_indexed_by_bits:
         bits = f"bit({model.passage_dimensions})"
         order = (
             f"(binary_quantize({model.compared})::{bits}) <~> binary_quantize(%s::halfvec)::{bits}"
         )
         found *= _OVERSAMPLED
+    near = _OF_ALL.format(distance=f"{model.compared} <=> %s::halfvec", revisions=scope.sql)
+    near = f"SELECT * FROM ({near} ORDER BY {order} LIMIT %s) AS each ORDER BY distance LIMIT %s"
     # Without it a filtered HNSW scan returns too few rows (pgvector, "Iterative Index Scans").
     cursor.execute("SET LOCAL hnsw.iterative_scan = strict_order")
     cursor.execute(f"SET LOCAL hnsw.ef_search = {min(found, _MAX_EF_SEARCH)}")
     cursor.execute(
-        f"""
-        WITH nearest AS MATERIALIZED (
-            SELECT e.chunk_id, e.segment_index, {distance} AS distance
-            FROM videos_embedding e JOIN videos_chunk c ON c.id = e.chunk_id
-            WHERE e.model = %s AND e.dimensions = %s AND c.revision_id IN ({scope.sql})
-            ORDER BY {order} LIMIT %s
-        )
-        SELECT * FROM nearest ORDER BY distance LIMIT %s
-        """,
+        _PLACES.format(near=near),
         [
             *(asked.compared, model.model, model.dimensions, *scope.params),
             *(asked.compared, found, candidates),
@@ -171,14 +178,3 @@ def _has_index(cursor: CursorWrapper, model: ServingModel) -> bool:
         [model.index_name],
     )
     return cursor.fetchone() is not None
-
-
-def _passages(chunk_ids: set[UUID]) -> dict[UUID, dict[int | None, Place]]:
-    """Return the passages of chunks, by their first segments."""
-    found: dict[UUID, dict[int | None, Place]] = defaultdict(dict)
-    with connection.cursor() as cursor:
-        cursor.execute(_PASSAGES, [list(chunk_ids)])
-        for row in cursor.fetchall():
-            passage = Place(*row)
-            found[passage.chunk_id][passage.first_segment] = passage
-    return found
