@@ -66,6 +66,7 @@ class Environment(BaseSettings):
     chronos_chat_base_url: str | None = None
     chronos_chat_api_key: SecretStr | None = None
     chronos_chat_model: str = ""
+    chronos_metrics_token: SecretStr | None = None
     chronos_rerank_base_url: str | None = None
     chronos_rerank_api_key: SecretStr | None = None
     chronos_rerank_model: str = ""

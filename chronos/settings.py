@@ -154,6 +154,8 @@ SESSION_COOKIE_HTTPONLY = True
 X_FRAME_OPTIONS = "DENY"
 if not LOCAL:
     SECURE_SSL_REDIRECT = True
+    # Whoever looks after the process asks it directly, by HTTP.
+    SECURE_REDIRECT_EXEMPT = ["^healthz$", "^readyz$", "^metrics$"]
     SECURE_HSTS_SECONDS = 31_536_000
     if environment.django_trust_forwarded_proto:
         SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
@@ -210,6 +212,7 @@ CHRONOS_CHAT_QUESTIONS_PER_HOUR = environment.chronos_chat_questions_per_hour
 CHRONOS_RERANK_BASE_URL = environment.chronos_rerank_base_url
 CHRONOS_RERANK_API_KEY = environment.secret("chronos_rerank_api_key")
 CHRONOS_RERANK_MODEL = environment.chronos_rerank_model
+CHRONOS_METRICS_TOKEN = environment.secret("chronos_metrics_token") or ""
 CHRONOS_SITE_URL = environment.chronos_site_url
 CHRONOS_FFMPEG = environment.chronos_ffmpeg
 CHRONOS_LISTENING = environment.chronos_listening

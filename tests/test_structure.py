@@ -30,7 +30,13 @@ ROOMS = {
     "pipeline": {"videos.pipeline"},
     "surfaces": {
         *("videos.actors", "videos.admin", "videos.apps", "videos.brokers", "videos.checks"),
-        *("videos.management", "videos.middleware", "videos.receivers", "videos.stages"),
+        *(
+            "videos.management",
+            "videos.middleware",
+            "videos.monitoring",
+            "videos.receivers",
+            "videos.stages",
+        ),
         *("videos.api", "videos.pages", "videos.templatetags", "videos.urls"),
     },
 }
@@ -152,7 +158,7 @@ def test_videos_can_be_installed_with_all_that_it_needs():
     declared = {re.split(r"[^\w-]", need)[0].lower() for need in project["project"]["dependencies"]}
     given = metadata.packages_distributions()
     needed = {
-        given[name.split(".")[0]][0].lower()
+        given[name.split(".")[0]][0].lower().replace("_", "-")
         for _, path in modules()
         for name in imported_by(path)
         if name.split(".")[0] in given

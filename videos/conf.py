@@ -70,6 +70,8 @@ class Conf:
     upload_retention_s: float = 7 * 86_400.0
     #: Whether webhooks may be told by http, on this machine and in private networks.
     webhook_private_addresses: bool = False
+    #: What Prometheus sends to read `/metrics`; without one, who asks from a private address may.
+    metrics_token: str = field(default="", repr=False)
     #: How links in emails begin, such as "https://videos.example"; without it, none are sent.
     site_url: str = ""
     #: Prices beside the built-in ones: {model: {"minute": USD, "million_tokens": USD}}.

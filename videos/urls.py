@@ -10,6 +10,7 @@ app_name = "videos"
 urlpatterns = [
     path("", views.library, name="library"),
     path("api/v1/", include("videos.api.urls")),
+    path("", include("videos.monitoring.urls")),
     path("search/", finding.find, name="find"),
     path("ask/", asking.ask, name="ask"),
     path("suggest/", finding.suggest, name="suggest"),

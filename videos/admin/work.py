@@ -11,7 +11,11 @@ from django.contrib.auth import get_user_model
 from django.db.models import Q, QuerySet
 from django.db.models.functions import Now
 from django.http import HttpRequest
+from django.urls import URLPattern, path
+from django.utils import timezone
+from django.utils.timezone import localtime
 
+from videos.admin import control_room
 from videos.admin.histories import HistoryAdmin, known_values
 from videos.conf import conf
 from videos.durable.paid import prices
@@ -72,8 +76,21 @@ class StepInline(_ReadOnly, admin.TabularInline):  # type: ignore[type-arg]
 
     model = Step
     extra = 0
-    fields = ("stage", "key", "state", "attempts", "started_at", "finished_at", "error")
+    fields = ("stage", "key", "state", "attempts", "failures", "began", "took", "error")
     readonly_fields = fields
+
+    @admin.display(description="began")
+    def began(self, step: Step) -> str:
+        """Return when, to the millisecond."""
+        return f"{localtime(step.started_at):%Y-%m-%d %H:%M:%S.%f}"[:-3] if step.started_at else "–"
+
+    @admin.display(description="took")
+    def took(self, step: Step) -> str:
+        """Return for how long it has worked, its pauses between attempts included."""
+        if step.started_at is None:
+            return "–"
+        took = (step.finished_at or timezone.now()) - step.started_at
+        return f"{took.total_seconds():.3f} s"
 
 
 @admin.register(Run)
@@ -116,6 +133,13 @@ class RunAdmin(_ReadOnly, HistoryAdmin):
             },
         ),
     )
+
+    change_form_template = "admin/videos/run/change_form.html"
+
+    def get_urls(self) -> list[URLPattern]:
+        """Add the control room."""
+        view = self.admin_site.admin_view(control_room.overview)
+        return [path("overview/", view, name="videos_run_overview"), *super().get_urls()]
 
     def search_words(self, words: str) -> Q:
         """Look among the failed runs, and those of videos with such a title."""

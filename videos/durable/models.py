@@ -253,6 +253,12 @@ class Run(models.Model):
                 condition=~Q(error_code=""),
                 name="run_error_code",
             ),
+            # What ended lately, and how.
+            models.Index(
+                fields=["-finished_at"],
+                condition=Q(finished_at__isnull=False),
+                name="run_finished",
+            ),
             models.Index(
                 fields=["message_lost_at"],
                 condition=Q(state="queued"),

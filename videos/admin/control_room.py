@@ -1,0 +1,225 @@
+"""Is it well? What needs a person first, then what happens, in numbers; fresh without reloading."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any
+from urllib.parse import urlencode
+
+from django.core.cache import cache
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.timezone import localtime
+
+from videos.conf import conf
+from videos.durable.gauges import WINDOW, Active, Gauges
+from videos.models import Run, ServingModel
+from videos.usage import summary
+
+#: A run that waits for longer for want of a thread is told of.
+_LONG_WAIT_S = 600.0
+_MAX_ERROR_CHARACTERS = 300
+_SPENT_FOR_S = 60
+#: What may be waited for as long as it takes: a person's own limits.
+_CAPACITY = (Run.Waiting.CAPACITY.value, Run.Waiting.WORKER.value)
+
+#: Units of a curve's drawing.
+CURVE_WIDTH, CURVE_HEIGHT = 600, 60
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """Something that needs a person: what, whose fault or what is known, and where to act."""
+
+    what: str
+    detail: str
+    address: str
+    act: str
+
+
+@dataclass(frozen=True)
+class QueueRow:
+    """A queue in numbers."""
+
+    name: str
+    waiting: int
+    queued: int
+    running: int
+    retrying: int
+    oldest_s: float
+    is_served: bool
+
+
+@dataclass(frozen=True)
+class Curve:
+    """How many a minute, as the points of a line; `most` is its top."""
+
+    name: str
+    total: int
+    most: int
+    points: str
+
+
+def overview(request: HttpRequest) -> HttpResponse:
+    """Show the control room; with `part`, only what is to be replaced on a page that is open."""
+    if not request.user.has_perm("videos.view_run"):
+        raise PermissionDenied
+    return TemplateResponse(request, "admin/videos/control_room.html", context())
+
+
+def context() -> dict[str, Any]:
+    """Return what the control room shows."""
+    gauges = Gauges()
+    return {
+        "at": gauges.at,
+        "troubles": list(_troubles(gauges)),
+        "queues": _queues(gauges),
+        "waiting": _waiting(gauges),
+        "workers": gauges.workers,
+        "threads": gauges.threads,
+        "curves": [_curve(name, curve) for name, curve in sorted(gauges.finished.items())],
+        "curve_size": (CURVE_WIDTH, CURVE_HEIGHT),
+        "calls": gauges.calls,
+        "breakers": gauges.breakers,
+        "spent": cache.get_or_set("chronos:spent", _spent, _SPENT_FOR_S),
+        "minutes": int(WINDOW.total_seconds()) // 60,
+    }
+
+
+def _troubles(gauges: Gauges) -> Iterator[Trouble]:
+    runs = reverse("admin:videos_run_changelist")
+    workers = reverse("admin:videos_worker_changelist")
+    live = [state for state in gauges.workers if state.is_live]
+    if not live:
+        yield Trouble(
+            "No worker is alive.", "Nothing is processed until one is started.", workers, "Workers"
+        )
+    for state in gauges.workers:
+        worker = state.worker
+        if not state.is_live:
+            yield Trouble(
+                f"The worker {worker} is silent since {_clock(worker.last_seen)}.",
+                "Its runs go to others by themselves; see why it ended.",
+                workers,
+                "Workers",
+            )
+        elif worker.stuck_threads:
+            yield Trouble(
+                f"{worker.stuck_threads} thread(s) of the worker {worker} are stuck.",
+                "They are in runs that were given up. Restart the worker when it suits.",
+                workers,
+                "Workers",
+            )
+    if live:
+        for queue, count in gauges.unserved.items():
+            yield Trouble(
+                f"No live worker serves the queue {queue}.",
+                f"{count} run(s) wait there.",
+                f"{runs}?{urlencode({'queue': queue, 'state__exact': Run.State.WAITING})}",
+                "Runs",
+            )
+    for breaker in gauges.breakers:
+        until = f" It is tried again at {_clock(breaker.open_until)}." if breaker.open_until else ""
+        yield Trouble(
+            f"The {breaker.service} service failed {breaker.failures} time(s) in a row.",
+            f"{breaker.last_error[:_MAX_ERROR_CHARACTERS]}{until}",
+            reverse("admin:videos_breaker_changelist"),
+            "Breakers",
+        )
+    failed = reverse("admin:videos_video_changelist")
+    for cause in gauges.failures:
+        query = {"error_code": cause.error_code, "status__exact": "failed"}
+        yield Trouble(
+            f"{cause.count} run(s) failed in the last hour: {cause.error_code}.",
+            cause.error[:_MAX_ERROR_CHARACTERS],
+            f"{failed}?{urlencode(query)}",
+            "See and retry",
+        )
+    if gauges.set_aside:
+        yield Trouble(
+            f"{gauges.set_aside} event(s) or run(s) were set aside.",
+            "No worker could handle them; they are tried again ever more rarely.",
+            reverse("admin:videos_setaside_changelist"),
+            "Set aside",
+        )
+    for row in gauges.active:
+        waits_s = gauges.oldest_s([row])
+        if row.reason in _CAPACITY and waits_s > _LONG_WAIT_S and live:
+            yield Trouble(
+                f"A run on the queue {row.queue} waits for {waits_s / 60:.0f} minutes.",
+                f"{row.count} wait there for a thread. Start more workers.",
+                f"{runs}?{urlencode({'queue': row.queue, 'state__exact': Run.State.WAITING})}",
+                "Runs",
+            )
+    yield from _of_models()
+
+
+def _of_models() -> Iterator[Trouble]:
+    settings, serving = conf(), ServingModel.objects.first()
+    configured = (settings.embedding_model, settings.embedding_dimensions)
+    if serving is not None and (serving.model, serving.dimensions) != configured:
+        yield Trouble(
+            f"{serving.model} serves searches, and {settings.embedding_model} is configured.",
+            "Until all videos have its vectors, those that wait for them are found by words.",
+            reverse("admin:videos_video_changelist"),
+            "Reprocess all",
+        )
+
+
+def _queues(gauges: Gauges) -> list[QueueRow]:
+    return [
+        QueueRow(
+            name=queue,
+            waiting=gauges.depth(queue, Run.State.WAITING),
+            queued=gauges.depth(queue, Run.State.QUEUED),
+            running=gauges.depth(queue, Run.State.RUNNING),
+            retrying=gauges.depth(queue, Run.State.RETRYING),
+            oldest_s=gauges.oldest_s(row for row in gauges.active if row.queue == queue),
+            is_served=gauges.capacity.is_served(queue),
+        )
+        for queue in gauges.queues
+    ]
+
+
+def _waiting(gauges: Gauges) -> list[tuple[str, int, float]]:
+    """Return the reasons for which runs wait, how many do, and for how long the oldest."""
+    by_reason: dict[str, list[Active]] = {}
+    for row in gauges.active:
+        if row.reason:
+            by_reason.setdefault(row.reason, []).append(row)
+    return [
+        (reason, sum(row.count for row in rows), gauges.oldest_s(rows))
+        for reason, rows in sorted(by_reason.items())
+    ]
+
+
+def _curve(name: str, counts: Sequence[int]) -> Curve:
+    most = max(max(counts), 1)
+    step = CURVE_WIDTH / max(len(counts) - 1, 1)
+    points = " ".join(
+        f"{at * step:.0f},{CURVE_HEIGHT - CURVE_HEIGHT * count / most:.0f}"
+        for at, count in enumerate(counts)
+    )
+    return Curve(name, sum(counts), most, points)
+
+
+def _spent() -> dict[str, Any]:
+    """Return what this month's calls cost, and who had most of them; asked once a minute."""
+    today = timezone.now().date()
+    rows = summary(since=date(today.year, today.month, 1))
+    dearest = sorted(rows, key=lambda row: -row["cost_usd"])[:5]
+    return {
+        "month_usd": sum(row["cost_usd"] for row in rows),
+        "hours": sum(row["audio_seconds"] for row in rows) / 3600,
+        "unknown": sum(row["unknown_calls"] for row in rows),
+        "creators": [(row["creator"] or "searches", row["cost_usd"]) for row in dearest],
+    }
+
+
+def _clock(moment: datetime) -> str:
+    return f"{localtime(moment):%H:%M:%S}"

@@ -1,0 +1,149 @@
+"""Why a run does not go on: the reason, with its evidence, and until when."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from django.db.models import Q
+from django.db.models.functions import Now
+
+from videos.conf import conf
+from videos.durable.admission import BULK
+from videos.durable.capacity import live_workers
+from videos.durable.models import Run, Step
+from videos.durable.paid.models import Breaker
+
+_SHOWN_HOLDERS = 20
+_MAX_AHEAD = 1_000
+_RATE_WINDOW = timedelta(seconds=60)
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """A sentence, when the run goes on by itself (None: when there is room), and who is before."""
+
+    sentence: str
+    until: datetime | None = None
+    #: Runs that have what this one waits for; the first twenty.
+    holders: Sequence[Run] = field(default_factory=list)
+
+
+def explain(run: Run) -> Explanation | None:
+    """Say why a run waits; None for one that works, or is over. At most four queries."""
+    if run.state == Run.State.QUEUED:
+        return Explanation("It was handed to the workers: one of them takes it in a moment.")
+    if run.state == Run.State.RETRYING:
+        return _of_retry(run)
+    if run.state != Run.State.WAITING:
+        return None
+    why = {
+        Run.Waiting.CONCURRENCY: _of_concurrency,
+        Run.Waiting.RATE: _of_rate,
+        Run.Waiting.WORKER: _of_worker,
+        Run.Waiting.SERVICE: _of_service,
+        Run.Waiting.BUDGET: _of_budget,
+        Run.Waiting.DISK: _of_disk,
+        Run.Waiting.PAUSED: _of_pause,
+    }.get(Run.Waiting(run.waiting_reason or Run.Waiting.CAPACITY), _of_capacity)
+    return why(run)
+
+
+def _of_retry(run: Run) -> Explanation:
+    step = Step.objects.filter(run=run, state=Step.State.RETRYING).order_by("-id").first()
+    tried = f"{step.key} failed {step.failures} time(s): {step.error}" if step else run.error
+    return Explanation(f"It is tried again. {tried}".strip(), run.next_attempt_at)
+
+
+def _of_concurrency(run: Run) -> Explanation:
+    if run.queue == BULK:
+        holders = Run.objects.filter(queue=BULK, holds_slot=True)
+        limit, of = conf().bulk_concurrency, "runs of the queue bulk (CHRONOS_BULK_CONCURRENCY)"
+    else:
+        holders = Run.objects.filter(creator=run.creator_id, holds_slot=True).exclude(queue=BULK)
+        limit, of = (
+            conf().creator_concurrency,
+            f"runs of {run.creator} (CHRONOS_CREATOR_CONCURRENCY)",
+        )
+    return Explanation(
+        f"At most {limit} {of} go on at once, and as many do. {_ahead(run)}",
+        holders=_some(holders.filter(holds_slot=True)),
+    )
+
+
+def _of_rate(run: Run) -> Explanation:
+    recent = Run.objects.filter(creator=run.creator_id, released_at__gt=Now() - _RATE_WINDOW)
+    return Explanation(
+        f"At most {conf().creator_starts_per_minute} runs of {run.creator} start in any minute "
+        f"(CHRONOS_CREATOR_STARTS_PER_MINUTE). {_ahead(run)}",
+        run.next_attempt_at,
+        _some(recent.exclude(queue=BULK)),
+    )
+
+
+def _of_worker(run: Run) -> Explanation:
+    served = sorted({queue for worker in live_workers() for queue in worker.queues})
+    return Explanation(
+        f"No live worker serves the queue {run.queue}; served are "
+        f"{', '.join(served) or 'none'}. Start a worker for it."
+    )
+
+
+def _of_service(run: Run) -> Explanation:
+    breaker = Breaker.objects.filter(service=run.waits_behind).first()
+    if breaker is None or not breaker.failures:
+        return Explanation("A service asked to be called later.", run.next_attempt_at)
+    return Explanation(
+        f"The {breaker.service} service failed {breaker.failures} time(s) in a row; it is tried "
+        f"again by itself. Last: {breaker.last_error}",
+        breaker.open_until or run.next_attempt_at,
+    )
+
+
+def _of_budget(run: Run) -> Explanation:
+    return Explanation(
+        "The calls of the last minute use up what the service's limit allows "
+        "(CHRONOS_TRANSCRIPTION_… and CHRONOS_EMBEDDING_…_PER_MINUTE, CHRONOS_LIMITS).",
+        run.next_attempt_at,
+    )
+
+
+def _of_disk(run: Run) -> Explanation:
+    return Explanation(
+        "The disk of a worker was full: make room in its temporary folder.", run.next_attempt_at
+    )
+
+
+def _of_pause(run: Run) -> Explanation:
+    return Explanation("The function asked to go on later.", run.next_attempt_at)
+
+
+def _of_capacity(run: Run) -> Explanation:
+    if run.next_attempt_at is not None and run.attempt == 0 and run.released_at is None:
+        return Explanation(f"It is to start later. {_ahead(run)}", run.next_attempt_at)
+    workers = [each for each in live_workers() if not each.queues or run.queue in each.queues]
+    threads = sum(worker.threads for worker in workers)
+    busy = Run.objects.filter(state=Run.State.RUNNING, worker__in=workers)
+    if not threads:
+        return Explanation("No worker is alive. Start one: `manage.py rundramatiq`.")
+    return Explanation(
+        f"The {threads} thread(s) of the {len(workers)} worker(s) that serve the queue "
+        f"{run.queue} are taken. {_ahead(run)}",
+        holders=_some(busy),
+    )
+
+
+def _ahead(run: Run) -> str:
+    """Say how many waiting runs of the queue were there before, or go first."""
+    before = Run.objects.filter(state=Run.State.WAITING, queue=run.queue).filter(
+        Q(priority__gt=run.priority) | Q(priority=run.priority, created_at__lt=run.created_at)
+    )
+    count = before[: _MAX_AHEAD + 1].count()
+    shown = f"more than {_MAX_AHEAD}" if count > _MAX_AHEAD else str(count)
+    return f"Of the queue's waiting runs, {shown} were there before it; creators take turns."
+
+
+def _some(runs: object) -> Sequence[Run]:
+    found: Sequence[Run] = runs.select_related("video").order_by("released_at")[:_SHOWN_HOLDERS]  # type: ignore[attr-defined]
+    return list(found)
