@@ -132,7 +132,7 @@ def test_job_fields_cannot_be_written(operator, creator):
     assert (video.title, video.status, video.creator) == ("New title", "completed", creator)
 
 
-@pytest.mark.parametrize("name", ["run", "event", "call", "worker"])
+@pytest.mark.parametrize("name", ["run", "call", "worker"])
 def test_job_rows_can_only_be_read(operator, creator, name):
     completed_video(creator)
 

@@ -249,6 +249,22 @@ def test_what_is_known_of_a_video(creator):
     assert manage("sweep", "--json") == {"redispatched": 0, "requeued": 0, "released": 0}
 
 
+def test_runs_tells_what_an_event_started_or_why_nothing(creator):
+    run = completed_video(creator).runs.get()
+    event = Event.objects.create(name="nobody/cares", data={}, dispatched_at=timezone.now())
+
+    nothing = manage("runs", "--event", event.pk, "--json")
+    assert nothing["runs"] == []
+    assert "No function is started" in nothing["event"]["why_nothing"]
+    assert "No runs. No function" in manage("runs", "--event", event.pk)
+
+    Run.objects.filter(pk=run.pk).update(event=event)
+    started = manage("runs", "--event", event.pk, "--json")
+    assert [each["id"] for each in started["runs"]] == [str(run.pk)]
+    assert started["event"]["why_nothing"] == ""
+    manage("runs", "--event", run.pk, code=2)
+
+
 def test_deleting_leaves_the_ledger(upload, worker):
     video = ended(upload())
     storage, name = video.file.storage, video.file.name

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 from uuid import UUID
 
 import dramatiq
 from django.contrib import admin
 from django.contrib.auth import get_user_model
+from django.core.exceptions import PermissionDenied
 from django.db.models import Q, QuerySet
 from django.db.models.functions import Now
-from django.http import HttpRequest
-from django.urls import URLPattern, path
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path, reverse
 from django.utils import timezone
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import mark_safe
 from django.utils.timezone import localtime
 
-from videos.admin import control_room
+from videos.admin import control_room, sending
 from videos.admin.histories import HistoryAdmin, known_values
 from videos.conf import conf
+from videos.durable.explanation import why_nothing
 from videos.durable.paid import prices
 from videos.durable.registry import registry
 from videos.exceptions import ChronosError
@@ -37,6 +44,7 @@ from videos.models import (
 
 #: Failed runs, videos or creators of which a search shows the rows.
 _FOUND = 1_000
+_SHOWN_RUNS = 100
 
 
 def error_codes() -> set[str]:
@@ -172,10 +180,59 @@ class EventAdmin(_ReadOnly, HistoryAdmin):
     list_display = ("created_at", "name", "video_id", "key", "dispatched_at")
     list_filter = (known_values("name", lambda: registry.types), "created_at")
     search_fields = ("key",)
+    fields = ("created_at", "name", "key", "sent_data", "dispatched_at", "started")
+    readonly_fields = fields
+    change_form_template = "admin/videos/event/change_form.html"
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Let who may add events send them."""
+        return admin.ModelAdmin.has_add_permission(self, request)
+
+    def add_view(
+        self, request: HttpRequest, form_url: str = "", extra_context: Any = None
+    ) -> HttpResponse:
+        """Ask which event, then for its data; `event` names one whose data is to begin with."""
+        if not self.has_add_permission(request):
+            raise PermissionDenied
+        before = self.get_object(request, request.GET.get("event", ""))
+        name = request.GET.get("name") or (before.name if before else "")
+        form = None
+        if name in sending.sendable():
+            initial = before.data if before else {}
+            form = sending.SendForm(name, request.POST or None, initial)
+            if form.is_valid() and (event := form.send()) is not None:
+                self.log_addition(request, event, f"Sent {name} by hand.")
+                self.message_user(request, f"The event {name} was sent.")
+                return redirect(reverse("admin:videos_event_change", args=[event.pk]))
+        context = {
+            **self.admin_site.each_context(request),
+            "title": f"Send {name}" if form else "Send an event",
+            "opts": self.opts,
+            "form": form,
+            "names": sending.sendable(),
+        }
+        return TemplateResponse(request, "admin/videos/event/send.html", context)
+
+    @admin.display(description="data")
+    def sent_data(self, event: Event) -> str:
+        """Return what it says, as JSON."""
+        return format_html("<pre>{}</pre>", json.dumps(event.data, indent=2, ensure_ascii=False))
+
+    @admin.display(description="started")
+    def started(self, event: Event) -> str:
+        """List what it started, or say why nothing."""
+        runs = event.runs.select_related("video").order_by("created_at")[:_SHOWN_RUNS]
+        links = (
+            (reverse("admin:videos_run_change", args=[run.pk]), run, run.video or "")
+            for run in runs
+        )
+        return format_html_join(mark_safe("<br>"), '<a href="{}">{}</a> {}', links) or why_nothing(
+            event
+        )
 
     def search_words(self, words: str) -> Q:
-        """Look for a key by its beginning."""
-        return Q(key__startswith=words)
+        """Look for a key by its beginning, or an event that has such a name."""
+        return Q(key__startswith=words) | Q(name=words)
 
 
 @admin.register(Call)

@@ -12,8 +12,9 @@ from django.db.models.functions import Now
 from videos.conf import conf
 from videos.durable.admission import BULK
 from videos.durable.capacity import live_workers
-from videos.durable.models import Run, Step
+from videos.durable.models import Event, Run, SetAside, Step
 from videos.durable.paid.models import Breaker
+from videos.durable.registry import registry
 
 _SHOWN_HOLDERS = 20
 _MAX_AHEAD = 1_000
@@ -48,6 +49,24 @@ def explain(run: Run) -> Explanation | None:
         Run.Waiting.PAUSED: _of_pause,
     }.get(Run.Waiting(run.waiting_reason or Run.Waiting.CAPACITY), _of_capacity)
     return why(run)
+
+
+def why_nothing(event: Event) -> str:
+    """Say why an event has started no runs; "" for one that has."""
+    if event.runs.exists():
+        return ""
+    if event.dispatched_at is None:
+        return "It was not dispatched yet: a worker's sweep does it within seconds."
+    functions = [function.name for function in registry.started_by(event.name)]
+    if not functions:
+        return "No function is started by events of this name."
+    failed = SetAside.objects.filter(kind=SetAside.Kind.EVENT, item_id=event.pk).first()
+    if failed is not None:
+        return f"{failed.function or 'It'} could not be started, and is tried again: {failed.error}"
+    return (
+        f"{', '.join(functions)} found nothing to do: what it asks for was under way or done, what "
+        "it is about is gone, or its runs are no longer kept."
+    )
 
 
 def _of_retry(run: Run) -> Explanation:

@@ -3,32 +3,46 @@
 from __future__ import annotations
 
 from typing import Any
+from uuid import UUID
 
 from django.core.management.base import CommandParser
+from django.db.models import QuerySet
 
 from videos.documents import run_document
-from videos.management.reporting import ReportingCommand, count, find_videos
-from videos.models import Run
+from videos.durable.explanation import why_nothing
+from videos.management.reporting import ReportingCommand, WrongUsage, count, find_videos
+from videos.models import Event, Run
 
 
 class Command(ReportingCommand):
     """Prints the newest runs with their steps."""
 
     help = "Show runs with their steps, newest first."
-    examples = ("", "0193a5c2-… --json")
+    examples = ("", "0193a5c2-… --json", "--event 0193a5c2-…")
 
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)
         parser.add_argument("video", nargs="?", metavar="VIDEO")
+        parser.add_argument("--event", type=UUID, help="What this event started, or why nothing.")
         parser.add_argument("--limit", type=count, default=20, help="Newest first; 0: all.")
 
     def perform(self, **options: Any) -> Any:
         newest = Run.objects.prefetch_related("steps").order_by("-created_at", "-pk")
         if options["video"]:
             newest = newest.filter(video__in=find_videos([options["video"]]))
-        return {"runs": [run_document(run) for run in newest[: options["limit"] or None]]}
+        if options["event"] is None:
+            return {"runs": _documents(newest, options["limit"])}
+        event = Event.objects.filter(pk=options["event"]).first()
+        if event is None:
+            raise WrongUsage(f"There is no event {options['event']}.")
+        return {
+            "event": {"id": str(event.pk), "name": event.name, "why_nothing": why_nothing(event)},
+            "runs": _documents(newest.filter(event=event), options["limit"]),
+        }
 
     def show(self, document: Any, **options: Any) -> None:
+        if why := document.get("event", {}).get("why_nothing"):
+            self.stdout.write(f"No runs. {why}")
         for run in document["runs"]:
             waiting = run["waiting_for"]
             note = f"waits for {waiting['reason']}" if waiting else run["error"] or ""
@@ -38,3 +52,7 @@ class Command(ReportingCommand):
                     f"    {step['stage']:<11} {step['key']:<24} {step['state']:<9} "
                     f"attempts: {step['attempts']}  {step['error'] or ''}".rstrip()
                 )
+
+
+def _documents(runs: QuerySet[Run], limit: int) -> list[dict[str, Any]]:
+    return [run_document(run) for run in runs[: limit or None]]
