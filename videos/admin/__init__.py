@@ -2,6 +2,7 @@
 
 from videos.admin.glossaries import GlossaryAdmin
 from videos.admin.integrations import ApiKeyAdmin, WebhookAdmin, WebhookDeliveryAdmin
+from videos.admin.pausing import PauseAdmin
 from videos.admin.videos import VideoAdmin
 from videos.admin.work import (
     BreakerAdmin,
@@ -20,6 +21,7 @@ __all__ = [
     "CallAdmin",
     "EventAdmin",
     "GlossaryAdmin",
+    "PauseAdmin",
     "ProbedModelAdmin",
     "RunAdmin",
     "SetAsideAdmin",

@@ -156,6 +156,14 @@ def _troubles(gauges: Gauges) -> Iterator[Trouble]:
                 f"{runs}?{urlencode({'queue': row.queue, 'state__exact': Run.State.WAITING})}",
                 "Runs",
             )
+    for pause in gauges.pauses:
+        ends = f" until {_clock(pause.until)}" if pause.until else ""
+        yield Trouble(
+            f"Paused{ends}: {pause}.",
+            f"By {pause.by or 'somebody'} since {_clock(pause.since)}. {pause.why}".strip(),
+            reverse("admin:videos_pause_changelist"),
+            "Resume",
+        )
     yield from _of_models()
 
 

@@ -26,8 +26,8 @@ from django.db.models import Count, F, Min, OuterRef, Q, QuerySet, Subquery, Win
 from django.db.models.functions import Now, RowNumber
 
 from videos.conf import conf
+from videos.durable import pauses, transactions
 from videos.durable import runs as lifecycle
-from videos.durable import transactions
 from videos.durable.capacity import Capacity
 from videos.durable.messages import enqueue
 from videos.durable.models import Run
@@ -55,12 +55,17 @@ def admit() -> int:
     with transaction.atomic():
         transactions.hold(transactions.ADMISSION)
         capacity = Capacity()
-        admitted = _admit_default(capacity) + _admit_bulk(capacity)
+        paused = pauses.condition()
+        free = waiting().exclude(paused) if paused else waiting()
+        admitted = _admit_default(free, capacity) + _admit_bulk(free, capacity)
         if admitted:
             after_commit(_enqueue, admitted)
-    if waiting().exclude(queue=BULK).exists():
+    if paused:
         with transaction.atomic():
-            _write_reasons(_CreatorLimits(), capacity)
+            _give_reason(waiting().filter(paused), Run.Waiting.PAUSED)
+    if free.exclude(queue=BULK).exists():
+        with transaction.atomic():
+            _write_reasons(free, _CreatorLimits(), capacity)
     return len(admitted)
 
 
@@ -151,8 +156,8 @@ class _CreatorLimits:
             self.starts[run.creator_id] += 1
 
 
-def _admit_default(capacity: Capacity) -> list[UUID]:
-    due = capacity.served(waiting().exclude(queue=BULK))
+def _admit_default(free: QuerySet[Run], capacity: Capacity) -> list[UUID]:
+    due = capacity.served(free.exclude(queue=BULK))
     queues = due.order_by("queue").values_list("queue", flat=True).distinct()
     room = {queue: capacity.room(queue) for queue in queues if capacity.room(queue) > 0}
     if not room:
@@ -167,9 +172,9 @@ def _admit_default(capacity: Capacity) -> list[UUID]:
     return _admit(chosen)
 
 
-def _admit_bulk(capacity: Capacity) -> list[UUID]:
+def _admit_bulk(free: QuerySet[Run], capacity: Capacity) -> list[UUID]:
     """Admit bulk runs to threads that nothing else wants now."""
-    due = waiting().filter(queue=BULK)
+    due = free.filter(queue=BULK)
     if not due.exists():
         return []
     held = Run.objects.filter(holds_slot=True, queue=BULK).count()
@@ -230,7 +235,7 @@ def _admit(chosen: Sequence[UUID]) -> list[UUID]:
     return [run_id for run_id in chosen if run_id in ids]
 
 
-def _write_reasons(limits: _CreatorLimits, capacity: Capacity) -> None:
+def _write_reasons(free: QuerySet[Run], limits: _CreatorLimits, capacity: Capacity) -> None:
     """Write why runs wait, where it is news: a creator's limit on all that the creator has.
 
     A limit of starts says when it ends, and the runs are not looked at until then. Where workers
@@ -238,7 +243,7 @@ def _write_reasons(limits: _CreatorLimits, capacity: Capacity) -> None:
     """
     full = limits.creators_at(Run.Waiting.CONCURRENCY)
     late = limits.creators_at(Run.Waiting.RATE)
-    due = waiting().filter(priority__lt=URGENT).exclude(queue=BULK)
+    due = free.filter(priority__lt=URGENT).exclude(queue=BULK)
     if capacity.has_workers:
         _give_reason(capacity.unserved(due), Run.Waiting.WORKER)
         due = capacity.served(due)

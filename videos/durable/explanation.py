@@ -8,8 +8,10 @@ from datetime import datetime, timedelta
 
 from django.db.models import Q
 from django.db.models.functions import Now
+from django.utils.timezone import localtime
 
 from videos.conf import conf
+from videos.durable import pauses
 from videos.durable.admission import BULK
 from videos.durable.capacity import live_workers
 from videos.durable.models import Event, Run, SetAside, Step
@@ -135,7 +137,16 @@ def _of_disk(run: Run) -> Explanation:
 
 
 def _of_pause(run: Run) -> Explanation:
-    return Explanation("The function asked to go on later.", run.next_attempt_at)
+    pause = pauses.of(run)
+    if pause is None:
+        return Explanation("The function asked to go on later.", run.next_attempt_at)
+    by = f" by {pause.by}" if pause.by else ""
+    why = f": {pause.why}" if pause.why else ""
+    return Explanation(
+        f"Starts of {pause} are paused{by} since {localtime(pause.since):%Y-%m-%d %H:%M}{why}. "
+        f"Resume them by `manage.py resume`, or in the admin.",
+        pause.until,
+    )
 
 
 def _of_capacity(run: Run) -> Explanation:

@@ -18,8 +18,9 @@ from django.db import connection
 from django.db.models import Count, Exists, Min, OuterRef, Q
 from django.utils import timezone
 
+from videos.durable import pauses
 from videos.durable.capacity import Capacity, live_workers
-from videos.durable.models import ACTIVE_STATES, Run, SetAside, Worker
+from videos.durable.models import ACTIVE_STATES, Pause, Run, SetAside, Worker
 from videos.durable.paid.models import Breaker, Call
 
 #: What the rates are counted over, and the steps of their curves.
@@ -157,6 +158,11 @@ class Gauges:
     def breakers(self) -> list[Breaker]:
         """Services that failed last time."""
         return list(Breaker.objects.filter(failures__gt=0).order_by("service"))
+
+    @cached_property
+    def pauses(self) -> list[Pause]:
+        """What operators hold back."""
+        return list(pauses.in_force().select_related("creator").order_by("since"))
 
     @cached_property
     def set_aside(self) -> int:

@@ -288,6 +288,47 @@ class Run(models.Model):
         }
 
 
+class Pause(models.Model):
+    """What an operator holds back: no run of it starts until the pause ends, or is taken away."""
+
+    class Kind(models.TextChoices):
+        """Of which runs."""
+
+        ALL = "all"
+        QUEUE = "queue"
+        FUNCTION = "function"
+        CREATOR = "creator"
+
+    kind = models.CharField(max_length=8, choices=Kind)
+    #: The queue or the function; empty for the others.
+    name = StoredCharField(max_length=100, blank=True)
+    creator = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.CASCADE, related_name="+"
+    )
+    why = StoredCharField(max_length=300, blank=True)
+    #: Who paused it, by name: kept when the account is gone.
+    by = StoredCharField(max_length=255, blank=True)
+    since = models.DateTimeField(db_default=Now(), editable=False)
+    until = models.DateTimeField(null=True, blank=True, help_text="Empty: until it is resumed.")
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["kind", "name", "creator"], name="pause_once", nulls_distinct=False
+            ),
+            models.CheckConstraint(
+                condition=Q(kind="all", name="", creator__isnull=True)
+                | Q(kind__in=["queue", "function"], creator__isnull=True) & ~Q(name="")
+                | Q(kind="creator", name="", creator__isnull=False),
+                name="pause_of_one",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        of = self.name or (str(self.creator) if self.creator_id else "")
+        return f"{self.kind} {of}".strip()
+
+
 ACTIVE_STATES = (
     Run.State.WAITING,
     Run.State.QUEUED,

@@ -1,6 +1,6 @@
 """The tables of Chronos, by noun; those of the engine are defined in `videos.durable`."""
 
-from videos.durable.models import ACTIVE_STATES, Event, Run, SetAside, Step, Worker
+from videos.durable.models import ACTIVE_STATES, Event, Pause, Run, SetAside, Step, Worker
 from videos.durable.paid.models import Breaker, Call, MonthlyUsage
 from videos.models.api import ApiKey, IdempotentRequest, Webhook, WebhookDelivery
 from videos.models.chapters import Chapter
@@ -45,6 +45,7 @@ __all__ = [
     "LexemeChange",
     "MonthlyUsage",
     "Passage",
+    "Pause",
     "ProbedModel",
     "Revision",
     "Run",

@@ -1,0 +1,66 @@
+"""Pauses in the admin: adding one holds runs back, deleting it lets them go."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import dramatiq
+from django import forms
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest
+
+from videos.durable import admission
+from videos.durable.registry import registry
+from videos.models import Pause
+
+
+class PauseForm(forms.ModelForm):  # type: ignore[type-arg]
+    """Asks for the queue, the function or the creator, as the kind wants it."""
+
+    class Meta:
+        model = Pause
+        fields = ("kind", "name", "creator", "why", "until")
+
+    def clean(self) -> dict[str, Any]:
+        """Hold the name and the creator to the kind."""
+        said = super().clean() or {}
+        kind, name, creator = said.get("kind"), said.get("name"), said.get("creator")
+        names: dict[str, set[str]] = {
+            Pause.Kind.QUEUE: dramatiq.get_broker().get_declared_queues(),
+            Pause.Kind.FUNCTION: set(registry.functions),
+        }
+        known = names.get(kind or "")
+        if known is not None and name not in known:
+            self.add_error("name", f"One of: {', '.join(sorted(known))}.")
+        if known is None and name:
+            self.add_error("name", "Only a queue or a function has a name.")
+        if (kind == Pause.Kind.CREATOR) != (creator is not None):
+            self.add_error("creator", "A creator, where a creator is to be paused.")
+        return said
+
+
+@admin.register(Pause)
+class PauseAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+    """What is paused, by whom, why and until when."""
+
+    form = PauseForm
+    list_display = ("__str__", "by", "why", "since", "until")
+    list_select_related = ("creator",)
+    raw_id_fields = ("creator",)
+
+    def save_model(self, request: HttpRequest, obj: Pause, form: Any, change: bool) -> None:
+        """Note who paused it, and write the reason on what waits."""
+        obj.by = request.user.get_username()
+        super().save_model(request, obj, form, change)
+        admission.admit()
+
+    def delete_model(self, request: HttpRequest, obj: Pause) -> None:
+        """Let what waited start."""
+        super().delete_model(request, obj)
+        admission.admit()
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Pause]) -> None:
+        """Let what waited start."""
+        super().delete_queryset(request, queryset)
+        admission.admit()

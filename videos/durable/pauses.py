@@ -1,0 +1,70 @@
+"""What operators hold back: starts of all runs, or of a queue's, a function's, a creator's.
+
+What runs already goes on to its end. Waiting runs keep their place, and cost nothing.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from django.db.models import Q, QuerySet
+from django.db.models.functions import Now
+
+from videos.durable.models import Pause, Run
+
+
+def in_force() -> QuerySet[Pause]:
+    """Return the pauses that have not ended by themselves."""
+    return Pause.objects.filter(Q(until__isnull=True) | Q(until__gt=Now()))
+
+
+def condition() -> Q | None:
+    """Return what tells the runs that are held back; None while nothing is paused."""
+    pauses = list(in_force())
+    if not pauses:
+        return None
+    held = Q(pk__in=[])
+    for pause in pauses:
+        held |= _of(pause)
+    return held
+
+
+def of(run: Run) -> Pause | None:
+    """Return the pause that holds a run back, the one that lasts longest first; None: none does."""
+    found = [pause for pause in in_force() if _holds(pause, run)]
+    return max(found, key=lambda pause: (pause.until is None, pause.until), default=None)
+
+
+def begin(
+    kind: Pause.Kind,
+    name: str = "",
+    *,
+    creator: Any = None,
+    by: str = "",
+    why: str = "",
+    until: datetime | None = None,
+) -> Pause:
+    """Hold runs back; what is paused already gets the new reason and end."""
+    pause, _ = Pause.objects.update_or_create(
+        kind=kind, name=name, creator=creator, defaults={"by": by, "why": why, "until": until}
+    )
+    return pause
+
+
+def _of(pause: Pause) -> Q:
+    return {
+        Pause.Kind.ALL: ~Q(pk__in=[]),
+        Pause.Kind.QUEUE: Q(queue=pause.name),
+        Pause.Kind.FUNCTION: Q(function=pause.name),
+        Pause.Kind.CREATOR: Q(creator=pause.creator_id),
+    }[Pause.Kind(pause.kind)]
+
+
+def _holds(pause: Pause, run: Run) -> bool:
+    return {
+        Pause.Kind.ALL: True,
+        Pause.Kind.QUEUE: run.queue == pause.name,
+        Pause.Kind.FUNCTION: run.function == pause.name,
+        Pause.Kind.CREATOR: run.creator_id == pause.creator_id,
+    }[Pause.Kind(pause.kind)]

@@ -1,0 +1,63 @@
+"""Of which runs `pause` and `resume` speak."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import dramatiq
+from django.core.management.base import CommandParser
+from django.db.models import Q
+
+from videos.durable.registry import registry
+from videos.management.reporting import WrongUsage, find_creator
+from videos.models import Pause
+
+Kind = Pause.Kind
+
+
+def add_targets(parser: CommandParser) -> None:
+    """Add the options that name runs; at least one is wanted."""
+    parser.add_argument("--all", action="store_true", help="All runs.")
+    parser.add_argument("--queue", action="append", default=[], metavar="Q")
+    parser.add_argument("--function", action="append", default=[], metavar="F")
+    parser.add_argument("--creator", action="append", default=[], metavar="C")
+
+
+def targets(options: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the kinds, names and creators that are named.
+
+    Raises:
+        WrongUsage: if nothing is named, or a queue or function that there is not.
+        Failed: for a creator who does not exist.
+    """
+    known = {"queue": dramatiq.get_broker().get_declared_queues(), "function": registry.functions}
+    found: list[dict[str, Any]] = [{"kind": Kind.ALL}] if options["all"] else []
+    for kind, names in known.items():
+        for name in options[kind]:
+            if name not in names:
+                raise WrongUsage(f"There is no {kind} {name!r}. Known: {', '.join(sorted(names))}.")
+            found.append({"kind": Kind(kind), "name": name})
+    found += [{"kind": Kind.CREATOR, "creator": find_creator(name)} for name in options["creator"]]
+    if not found:
+        raise WrongUsage("Name what: --all, --queue, --function or --creator.")
+    return found
+
+
+def condition(found: list[dict[str, Any]]) -> Q:
+    """Return what tells the pauses of targets."""
+    wanted = Q()
+    for target in found:
+        wanted |= Q(**target)
+    return wanted
+
+
+def document(pause: Pause) -> dict[str, Any]:
+    """Return a pause as JSON has it."""
+    return {
+        "kind": pause.kind,
+        "name": str(pause.creator) if pause.creator_id else pause.name or None,
+        "by": pause.by or None,
+        "why": pause.why or None,
+        "since": pause.since.isoformat(),
+        "until": pause.until.isoformat() if pause.until else None,
+    }
