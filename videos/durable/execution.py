@@ -21,7 +21,7 @@ from videos.durable.claims import Claim, claimed, lock_run
 from videos.durable.messages import enqueue
 from videos.durable.models import Run, SetAside, Step
 from videos.durable.registry import Stage, registry
-from videos.durable.retries import Fail, Wait, waits
+from videos.durable.retries import Decision, Fail, Wait, waits
 from videos.durable.transactions import DATABASE_ERRORS, is_lost
 from videos.durable.workers import current_worker_id
 from videos.exceptions import ChronosError, ClaimLost, HandedOver, RunCancelled, Yielded
@@ -146,14 +146,28 @@ def _settle(claim: Claim, stage: Stage, failures: Sequence[tuple[Step | None, Ex
     with claim.guard() as run:
         decided = [(steps.fail(step, error, stage.retries), error) for step, error in failures]
         following, error = max(decided, key=lambda each: each[0].delay_s)
+        code, message = _for_people(error)
         if isinstance(following, Wait):
             runs.wait(run, following, str(error))
-            return
-        code, message = _for_people(error)
-        if isinstance(following, Fail):
+        elif isinstance(following, Fail):
             runs.fail(run, code, message)
         else:
             runs.retry(run, following.delay_s, message, code)
+    _tell(claim, following, code, message)
+
+
+def _tell(claim: Claim, following: Decision, code: str, message: str) -> None:
+    """Write into the worker's log what became of a run, in one line."""
+    what = f"Run {claim.run.pk} of video {claim.run.video_id}"
+    said = " ".join(message.split())
+    if isinstance(following, Fail):
+        logger.warning("%s failed in %s: %s: %s", what, claim.stage, code, said)
+    elif isinstance(following, Wait):
+        logger.info(
+            "%s waits for %s, %.0f s or longer: %s", what, following.reason, following.delay_s, said
+        )
+    else:
+        logger.info("%s tries %s again in %.0f s: %s", what, claim.stage, following.delay_s, said)
 
 
 def _stage_step(claim: Claim) -> Step:
