@@ -18,6 +18,7 @@ from videos.durable import admission
 from videos.durable.sweep import sweep
 from videos.management.commands import status
 from videos.models import Call, Embedding, Event, Run, ServingModel, Video
+from videos.pipeline import retention
 from videos.search import search
 from videos.search.scope import scope
 from videos.search.words import by_words
@@ -30,6 +31,7 @@ COPIES = {
     "videos_run": {
         "id": "gen_random_uuid()",
         "created_at": "now() - n * interval '1 minute'",
+        "finished_at": "now() - n * interval '1 minute'",
         "video_id": "NULL",
         "event_id": "NULL",
         "state": "CASE WHEN n % 500 = 0 THEN 'failed' ELSE 'completed' END",
@@ -149,6 +151,22 @@ def test_no_list_reads_a_whole_history(operator, name, query):
 
     with Explained() as explained:
         assert operator.get(url).status_code == 200
+
+    assert explained.whole == []
+
+
+@pytest.mark.parametrize("page", ["admin:videos_run_overview", "videos:metrics"])
+def test_the_control_room_reads_no_history(operator, page):
+    with Explained() as explained:
+        assert operator.get(reverse(page)).status_code == 200
+
+    assert len(explained.plans) > 5
+    assert explained.whole == []
+
+
+def test_a_sweep_finds_what_is_old_without_reading_what_is_kept(operator):
+    with Explained() as explained:
+        assert not retention.due().exists()
 
     assert explained.whole == []
 

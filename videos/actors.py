@@ -13,6 +13,7 @@ from videos.pipeline import (  # noqa: F401  others' runs and chores
     lexemes,
     passages,
     proxy,
+    retention,
     webhooks,
 )
 

@@ -68,6 +68,10 @@ class Conf:
     creator_quota_bytes: int = 0
     #: Seconds without a new piece after which a half-done upload is forgotten.
     upload_retention_s: float = 7 * 86_400.0
+    #: Days that completed runs, their steps and events are kept, and calls (of which the sums of
+    #: months stay); 0 means for ever.
+    keep_runs_days: int = 90
+    keep_calls_days: int = 400
     #: Whether webhooks may be told by http, on this machine and in private networks.
     webhook_private_addresses: bool = False
     #: What Prometheus sends to read `/metrics`; without one, who asks from a private address may.

@@ -161,19 +161,44 @@ def _keep(rows: list[dict[str, Any]], since: date | None, until: date | None) ->
         if not (is_whole and many and _midnight(end) <= over):
             continue
         # A creator who was deleted just now: the next who asks keeps the month without.
-        with suppress(IntegrityError), transaction.atomic():
-            # Of two that ask at once, the second finds the month kept.
-            transactions.hold(transactions.USAGE)
-            if not MonthlyUsage.objects.filter(month=month).exists():
-                MonthlyUsage.objects.bulk_create(
-                    MonthlyUsage(
-                        creator_id=row["creator_id"],
-                        creator_name=row["creator_name"],
-                        month=month,
-                        **{name: row[name] for name in _COUNTED},
-                    )
-                    for row in theirs
+        with suppress(IntegrityError):
+            _store(month, theirs)
+
+
+def _store(month: date, rows: Iterable[dict[str, Any]]) -> None:
+    with transaction.atomic():
+        # Of two that ask at once, the second finds the month kept.
+        transactions.hold(transactions.USAGE)
+        if not MonthlyUsage.objects.filter(month=month).exists():
+            MonthlyUsage.objects.bulk_create(
+                MonthlyUsage(
+                    creator_id=row["creator_id"],
+                    creator_name=row["creator_name"],
+                    month=month,
+                    **{name: row[name] for name in _COUNTED},
                 )
+                for row in rows
+            )
+
+
+def keep_month(month: date) -> None:
+    """Keep the sums of a month, whose calls may then go; it has to be over, and settled."""
+    _store(month, _summed(calls_of(month)))
+
+
+def calls_of(month: date) -> QuerySet[Call]:
+    """Return the calls of a month, named by its first day."""
+    return Call.objects.filter(_between(month, _next_month(month)))
+
+
+def month_of(moment: datetime) -> date:
+    """Return the first day of a moment's month, UTC."""
+    return moment.astimezone(UTC).date().replace(day=1)
+
+
+def end_of(month: date) -> datetime:
+    """Return the moment at which the next month begins, UTC."""
+    return _midnight(_next_month(month))
 
 
 def _midnight(day: date) -> datetime:

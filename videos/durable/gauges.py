@@ -28,7 +28,10 @@ WINDOW = timedelta(hours=1)
 BUCKET_S = 60
 _FINISHED = f"""
     SELECT state, extract(epoch FROM now() - finished_at)::int / {BUCKET_S} AS ago, count(*)
-    FROM {Run._meta.db_table} WHERE finished_at > now() - %s::interval GROUP BY state, ago
+    FROM {Run._meta.db_table}
+    WHERE state IN ('completed', 'failed', 'cancelled', 'replaced')
+        AND finished_at > now() - %s::interval
+    GROUP BY state, ago
     """
 _FAILURES = f"""
     SELECT error_code, count(*), max(finished_at),

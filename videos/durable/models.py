@@ -253,9 +253,9 @@ class Run(models.Model):
                 condition=~Q(error_code=""),
                 name="run_error_code",
             ),
-            # What ended lately, and how.
+            # What ended lately, and what is over for long.
             models.Index(
-                fields=["-finished_at"],
+                fields=["state", "-finished_at"],
                 condition=Q(finished_at__isnull=False),
                 name="run_finished",
             ),
@@ -275,6 +275,11 @@ class Run(models.Model):
 
     def __str__(self) -> str:
         return f"{self.function} {self.state}"
+
+    @property
+    def is_active(self) -> bool:
+        """Whether it is not over."""
+        return self.state in ACTIVE_STATES
 
     @property
     def waiting_for(self) -> dict[str, str | None] | None:
