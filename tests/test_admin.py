@@ -1,6 +1,8 @@
 """The admin's pages: what they show, what they do, and what they cost in queries."""
 
 import pytest
+from django.contrib.admin.models import LogEntry
+from django.contrib.auth.models import Permission
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
@@ -180,3 +182,80 @@ def test_a_run_is_not_deleted_by_itself(operator, creator):
 
     assert answer.status_code == 403
     assert Run.objects.exists()
+
+
+# --- Steering ---------------------------------------------------------------------------
+
+
+def steer(operator, video, action, **more):
+    return operator.post(
+        reverse("admin:videos_video_changelist"),
+        {"action": action, "_selected_action": video.pk, **more},
+    )
+
+
+def told(video):
+    entries = LogEntry.objects.filter(object_id=video.pk).order_by("pk")
+    return [(entry.user.get_username(), entry.change_message) for entry in entries]
+
+
+def test_who_did_what_is_in_a_videos_history(operator, creator):
+    video = completed_video(creator)
+
+    steer(operator, video, "cancel")
+    assert told(video) == [], "nothing was cancelled"
+    steer(operator, video, "reprocess", stage="embed")
+    steer(operator, video, "prefer")
+    steer(operator, video, "cancel")
+
+    assert told(video) == [
+        ("admin", "Reprocessed from embed."),
+        ("admin", "Moved to the front."),
+        ("admin", "Cancelled."),
+    ]
+    history = operator.get(reverse("admin:videos_video_history", args=[video.pk]))
+    assert "Reprocessed from embed." in history.content.decode()
+
+
+def test_what_is_reprocessed_in_bulk_lets_uploads_go_first(operator, creator):
+    one, other, alone = (completed_video(creator) for _ in range(3))
+
+    steer(operator, alone, "reprocess", stage="embed")
+    operator.post(
+        reverse("admin:videos_video_changelist"),
+        {"action": "reprocess", "_selected_action": [one.pk, other.pk], "stage": "embed"},
+    )
+
+    active = Run.objects.exclude(state="completed")
+    assert dict(active.values_list("video", "priority")) == {one.pk: -1, other.pk: -1, alone.pk: 0}
+
+
+@pytest.mark.parametrize("name", ["video", "run"])
+def test_a_page_has_the_buttons_that_apply(operator, creator, name):
+    video = completed_video(creator)
+
+    def page():
+        pk = video.pk if name == "video" else video.runs.order_by("-created_at").first().pk
+        return operator.get(reverse(f"admin:videos_{name}_change", args=[pk])).content.decode()
+
+    assert 'value="reprocess">Reprocess' in page()
+    assert 'value="cancel"' not in page()
+
+    video.reprocess("embed")
+
+    assert 'value="cancel">Cancel' in page()
+    assert 'value="reprocess"' not in page()
+
+
+def test_who_only_looks_has_no_buttons(client, creator):
+    video = completed_video(creator)
+    creator.is_staff = True
+    creator.save()
+    creator.user_permissions.add(
+        *Permission.objects.filter(codename__in=["view_video", "view_run"])
+    )
+    client.force_login(creator)
+
+    for name, pk in (("video", video.pk), ("run", video.runs.get().pk)):
+        page = client.get(reverse(f"admin:videos_{name}_change", args=[pk])).content.decode()
+        assert 'class="steering"' not in page

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
 from django.contrib import admin, messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
+from django.contrib.admin.models import CHANGE, LogEntry
 from django.contrib.auth import get_user_model
 from django.core.exceptions import PermissionDenied
 from django.db.models import Count, Q, QuerySet, Sum
@@ -254,7 +256,8 @@ class VideoAdmin(HistoryAdmin):
     def _reprocess_all(
         self, request: HttpRequest, videos: QuerySet[Video], stage: str | None
     ) -> None:
-        count, started = videos.count(), 0
+        count = videos.count()
+        begun: list[Video] = []
         # What is begun changes what the filter finds.
         ids = list(_eligible(videos, stage or "").values_list("pk", flat=True))
         with admission.admitting_once():
@@ -262,23 +265,31 @@ class VideoAdmin(HistoryAdmin):
                 for video in Video.objects.filter(pk__in=ids[at : at + _LOADED_AT_ONCE]):
                     try:
                         video.reprocess(stage)
-                        started += 1
                     except ValueError as error:
                         self.message_user(request, str(error), messages.WARNING)
+                    else:
+                        begun.append(video)
+            if len(ids) > 1:
+                admission.defer(ids)
+        started = len(begun)
+        _log(request, begun, f"Reprocessed from {stage}." if stage else "Resumed.")
         self.message_user(request, f"{started} of {count} videos are being reprocessed.")
 
     @admin.action(description="Cancel processing", permissions=["change"])
     def cancel(self, request: HttpRequest, videos: QuerySet[Video]) -> HttpResponse:
         """Stop the selected videos' runs."""
         with admission.admitting_once():
-            stopped = sum(video.cancel() for video in videos)
-        self.message_user(request, f"{stopped} runs are being cancelled.")
+            stopped = [video for video in videos if video.cancel()]
+        _log(request, stopped, "Cancelled.")
+        self.message_user(request, f"{len(stopped)} runs are being cancelled.")
         return redirect(reverse("admin:videos_video_changelist"))
 
     @admin.action(description="Process before all others", permissions=["change"])
     def prefer(self, request: HttpRequest, videos: QuerySet[Video]) -> None:
         """Let the selected videos' runs start next, within their creators' limits."""
-        preferred = admission.prefer(video.pk for video in videos)
+        chosen = list(videos)
+        preferred = admission.prefer(video.pk for video in chosen)
+        _log(request, chosen, "Moved to the front.")
         self.message_user(request, f"{preferred} waiting runs moved to the front.")
 
 
@@ -288,6 +299,12 @@ _CHOICES = {
     "chunk": "chunking: chunk, embed",
     "embed": "embedding alone",
 }
+
+
+def _log(request: HttpRequest, videos: Sequence[Video], message: str) -> None:
+    """Write into each video's history who did what."""
+    assert request.user.pk is not None, "the admin knows who asks"
+    LogEntry.objects.log_actions(request.user.pk, videos, CHANGE, message)
 
 
 def _eligible(videos: QuerySet[Video], stage: str) -> QuerySet[Video]:

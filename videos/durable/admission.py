@@ -40,6 +40,8 @@ _deferred = threading.local()
 _NEVER = datetime.min.replace(tzinfo=UTC)
 #: Priority of runs that an operator lets go first; others have 0.
 _PREFERRED = 1
+#: Of runs that were started many at once; uploads go before them.
+_DEFERRED = -1
 #: Of small work for which a person waits: it goes first, and no limit of a creator counts it.
 URGENT = 2
 
@@ -113,6 +115,13 @@ def prefer(video_ids: Iterable[UUID]) -> int:
     # A run that is admitted meanwhile needs no preference, and is not counted.
     runs = Run.objects.filter(video__in=list(video_ids), state=Run.State.WAITING)
     return runs.update(priority=_PREFERRED)
+
+
+def defer(video_ids: Iterable[UUID]) -> None:
+    """Let the waiting runs of these videos go after all others: nobody waits for them."""
+    # What was admitted meanwhile goes on; nobody is before it any more.
+    runs = Run.objects.filter(video__in=list(video_ids), state=Run.State.WAITING, priority=0)
+    runs.update(priority=_DEFERRED)
 
 
 class _CreatorLimits:
