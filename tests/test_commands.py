@@ -249,6 +249,21 @@ def test_what_is_known_of_a_video(creator):
     assert manage("sweep", "--json") == {"redispatched": 0, "requeued": 0, "released": 0}
 
 
+def test_a_reader_that_has_enough_is_no_error():
+    process = subprocess.Popen(
+        [sys.executable, "manage.py", "runs", "--json"],
+        cwd=PROJECT,
+        env=worker_environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    process.stdout.close()
+
+    assert process.stderr.read() == b""
+    assert process.wait(60) == 0
+    process.stderr.close()
+
+
 def test_runs_tells_what_an_event_started_or_why_nothing(creator):
     run = completed_video(creator).runs.get()
     event = Event.objects.create(name="nobody/cares", data={}, dispatched_at=timezone.now())

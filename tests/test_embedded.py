@@ -14,6 +14,8 @@ import redis
 from tests.conftest import PROJECT, eventually
 from tests.environment import clean
 
+pytestmark = pytest.mark.processes
+
 
 def environment(data):
     return clean(dict(os.environ)) | {
@@ -81,6 +83,9 @@ def test_services_start_answer_and_stop(data):
     assert client.config_get("appendonly") == {"appendonly": "yes"}
     client.close()
     assert services(data, "status") == started
+    password = started["postgres"]["url"].split(":")[2].split("@")[0]
+    assert password not in run(data, "services", "status")
+    assert password in run(data, "services", "status", "--show-secrets")
     assert services(data, "stop")["postgres"] == {"url": None, "running": False}
     eventually(lambda: not processes_of(data))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from abc import abstractmethod
 from collections.abc import Iterable
@@ -102,10 +103,15 @@ class ReportingCommand(BaseCommand):
                 }
                 self._print_json({"error": error})
             raise
-        if options["as_json"]:
-            self._print_json(document)
-        elif document is not None:
-            self.show(document, **options)
+        try:
+            if options["as_json"]:
+                self._print_json(document)
+            elif document is not None:
+                self.show(document, **options)
+            self.stdout.flush()
+        except BrokenPipeError:
+            # Who read it has enough, as `head` has; Python would complain once more at its end.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         self.conclude(document, **options)
 
     def _perform_with_database(self, **options: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from django.core.management.base import CommandParser
@@ -25,6 +26,9 @@ class Command(ReportingCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)
         parser.add_argument("action", choices=["start", "stop", "status"])
+        parser.add_argument(
+            "--show-secrets", action="store_true", help="Print passwords, as --json does."
+        )
 
     def perform(self, **options: Any) -> Any:
         environment = read_environment()
@@ -56,9 +60,14 @@ class Command(ReportingCommand):
             if service["running"] is None:
                 state = "configured by URL"
             else:
-                state = f"running at {service['url']}" if service["running"] else "stopped"
+                url = service["url"] if options["show_secrets"] else _masked(service["url"] or "")
+                state = f"running at {url}" if service["running"] else "stopped"
             self.stdout.write(f"{name:<9} {state}")
         self.stdout.write(f"data      {data_folder()}")
+
+
+def _masked(url: str) -> str:
+    return re.sub(r"(?<=://)([^:@/]*):[^@]*(?=@)", r"\1:…", url)
 
 
 def _configured(environment: Environment, name: str) -> str | None:
