@@ -5,7 +5,7 @@ BIN := .venv/bin
 # Each process that tests has Postgres, Redis and a data folder of its own.
 PARALLEL := --numprocesses=auto --dist=worksteal
 
-.PHONY: run install install-dev check test test-browser test-full test-next chaos format lock
+.PHONY: run install install-dev check test test-processes test-browser test-full test-next chaos format lock
 
 run: install
 	@exec $(BIN)/python manage.py up $(if $(ONCE),--once) $(if $(PORT),--port $(PORT))
@@ -35,7 +35,11 @@ check: install-dev
 	CHRONOS_ENV_FILE=/dev/null $(BIN)/python scripts/check_deployment.py
 
 test: install-dev
-	$(BIN)/pytest -m "not slow" $(PARALLEL)
+	$(BIN)/pytest -m "not slow and not processes" $(PARALLEL)
+
+# What starts services and workers as programs of their own: commands, brokers, the embedded services.
+test-processes: install-dev
+	$(BIN)/pytest -m processes $(PARALLEL)
 
 # The pages, driven in Debian's Chromium.
 test-browser: install-dev

@@ -12,7 +12,7 @@ import pytest
 from tests.conftest import PROJECT, worker_environment
 from videos.models import Call, Run, Segment, Video
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.processes]
 
 FILES = [path for path in (PROJECT / "tests" / "extension").glob("*.py") if path.stem != "__init__"]
 

@@ -16,6 +16,7 @@ SERVER = "/usr/lib/rabbitmq/bin/rabbitmq-server"
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),
+    pytest.mark.processes,
     pytest.mark.skipif(not os.access(SERVER, os.X_OK), reason="no rabbitmq-server here"),
 ]
 

@@ -302,6 +302,7 @@ def test_sockets_lie_where_no_path_needs_an_escape(short_path, odd):
     assert socket_folder(short_path / "plain name") == short_path / "plain name" / "run"
 
 
+@pytest.mark.processes
 def test_the_services_start_in_a_folder_of_any_name(tmp_path):
     folder = tmp_path / "a, b'c\"d ü %41"
     environment = clean(dict(os.environ)) | {

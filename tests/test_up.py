@@ -7,8 +7,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.conftest import PROJECT
 from tests.environment import clean
+
+pytestmark = pytest.mark.processes
 
 
 def names(environ: Path, folder: str) -> bool:
