@@ -7,10 +7,14 @@ from django.db import IntegrityError, transaction
 from django.urls import reverse
 from django.utils import timezone
 
+from tests.conftest import ended, eventually
 from tests.test_commands import manage
 from videos.durable import admission, pauses
 from videos.durable.explanation import explain
-from videos.models import Pause, Run, Worker
+from videos.durable.paid import breaker
+from videos.exceptions import ServicePaused
+from videos.models import Pause, Run, Video, Worker
+from videos.search import search
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -107,10 +111,42 @@ def test_what_holds_longest_is_named_first(creator):
     assert pauses.of(run).kind == "creator"
 
 
+def test_calls_of_a_paused_service_wait_and_go_on_at_once(upload, worker, openai):
+    pauses.begin(Kind.SERVICE, "embedding", why="too dear today")
+    video = upload()
+
+    run = eventually(Run.objects.filter(state="waiting", waiting_reason="paused").first)
+
+    assert openai.embedded() == []
+    assert video.runs.get() == run, "what is before the call was done"
+    said = explain(run).sentence
+    assert said.startswith("Calls of the embedding service are paused since")
+    assert "too dear today" in said
+    assert search("one two", Video.objects.all()) == []
+
+    pauses.end(Pause.objects.all())
+
+    assert ended(video).status == "completed"
+    assert openai.embedded()
+
+
+def test_a_service_that_is_paused_until_then_is_called_then():
+    pauses.begin(Kind.SERVICE, "chat", until=timezone.now() + timedelta(seconds=5))
+
+    with pytest.raises(ServicePaused) as refused:
+        breaker.acquire_call("chat")
+    assert 0 < refused.value.retry_after_s <= 5
+    assert not breaker.acquire_call("embedding")
+
+    Pause.objects.update(until=timezone.now() - timedelta(seconds=1))
+    assert not breaker.acquire_call("chat")
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
         {"kind": "all", "name": "bulk"},
+        {"kind": "service"},
         {"kind": "queue"},
         {"kind": "creator"},
         {"kind": "creator", "name": "ada"},
@@ -143,10 +179,10 @@ def test_commands_pause_and_resume(creator):
 
 
 def test_resume_all_ends_every_pause():
-    manage("pause", "--all", "--queue", "bulk", "--function", "process_video")
-    assert Pause.objects.count() == 3
+    manage("pause", "--all", "--queue", "bulk", "--function", "process_video", "--service", "chat")
+    assert Pause.objects.count() == 4
 
-    assert len(manage("resume", "--all", "--json")["resumed"]) == 3
+    assert len(manage("resume", "--all", "--json")["resumed"]) == 4
     assert manage("resume", "--all") == "Nothing was paused.\n"
 
 
@@ -156,6 +192,7 @@ def test_resume_all_ends_every_pause():
         [],
         ["--queue", "no such"],
         ["--function", "no such"],
+        ["--service", "no such"],
         ["--all", "--until", "tomorrow"],
         ["--all", "--until", "2020-13-45"],
         ["--all", "--until", "2020-01-01T00:00"],

@@ -178,6 +178,12 @@ class CircuitOpen(ServiceFault):
         self.service = service
 
 
+class ServicePaused(CircuitOpen):
+    """Raised instead of a call to a service whose calls an operator holds back."""
+
+    waits_for = "paused"
+
+
 class BudgetSpent(ServiceFault):
     """Raised instead of a call for which this minute's budget has no room."""
 

@@ -10,7 +10,8 @@ from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
-from videos.durable import admission
+from videos.ai.providers import services
+from videos.durable import admission, pauses
 from videos.durable.registry import registry
 from videos.models import Pause
 
@@ -29,12 +30,13 @@ class PauseForm(forms.ModelForm):  # type: ignore[type-arg]
         names: dict[str, set[str]] = {
             Pause.Kind.QUEUE: dramatiq.get_broker().get_declared_queues(),
             Pause.Kind.FUNCTION: set(registry.functions),
+            Pause.Kind.SERVICE: services(),
         }
         known = names.get(kind or "")
         if known is not None and name not in known:
             self.add_error("name", f"One of: {', '.join(sorted(known))}.")
         if known is None and name:
-            self.add_error("name", "Only a queue or a function has a name.")
+            self.add_error("name", "Only a queue, a function or a service has a name.")
         if (kind == Pause.Kind.CREATOR) != (creator is not None):
             self.add_error("creator", "A creator, where a creator is to be paused.")
         return said
@@ -57,10 +59,10 @@ class PauseAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
     def delete_model(self, request: HttpRequest, obj: Pause) -> None:
         """Let what waited start."""
-        super().delete_model(request, obj)
+        pauses.end(Pause.objects.filter(pk=obj.pk))
         admission.admit()
 
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Pause]) -> None:
         """Let what waited start."""
-        super().delete_queryset(request, queryset)
+        pauses.end(queryset)
         admission.admit()

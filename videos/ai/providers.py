@@ -14,11 +14,13 @@ from uuid import UUID
 
 from django.utils.module_loading import import_string
 
+from videos.ai import chat, rerank
 from videos.ai.capabilities import Capability
 from videos.ai.embedding import Embedded, EmbeddingLimits
 from videos.ai.transcription import Recognized, Request
 from videos.conf import conf
 from videos.durable.paid import prices
+from videos.durable.paid.models import Call
 from videos.durable.paid.prices import Price
 
 
@@ -112,6 +114,11 @@ def embedder() -> Embedder:
     """Return a new embedder, as the settings name it; close it."""
     made: Embedder = import_string(conf().embedder)()
     return made
+
+
+def services() -> set[str]:
+    """Return what the ledger calls the services that are called; paid steps may name others."""
+    return {*Call.Service.values, chat.SERVICE, rerank.SERVICE, *conf().limits}
 
 
 def _prices() -> dict[str, Price]:

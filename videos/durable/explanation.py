@@ -142,8 +142,9 @@ def _of_pause(run: Run) -> Explanation:
         return Explanation("The function asked to go on later.", run.next_attempt_at)
     by = f" by {pause.by}" if pause.by else ""
     why = f": {pause.why}" if pause.why else ""
+    what = f"Calls of the {pause.name} service" if run.waits_behind else f"Starts of {pause}"
     return Explanation(
-        f"Starts of {pause} are paused{by} since {localtime(pause.since):%Y-%m-%d %H:%M}{why}. "
+        f"{what} are paused{by} since {localtime(pause.since):%Y-%m-%d %H:%M}{why}. "
         f"Resume them by `manage.py resume`, or in the admin.",
         pause.until,
     )

@@ -294,7 +294,7 @@ class Run(models.Model):
 
 
 class Pause(models.Model):
-    """What an operator holds back: no run of it starts until the pause ends, or is taken away."""
+    """What an operator holds back until the pause ends, or is taken away: starts, or calls."""
 
     class Kind(models.TextChoices):
         """Of which runs."""
@@ -303,9 +303,11 @@ class Pause(models.Model):
         QUEUE = "queue"
         FUNCTION = "function"
         CREATOR = "creator"
+        #: Not starts: the calls of a service, for which runs then wait where they are.
+        SERVICE = "service"
 
     kind = models.CharField(max_length=8, choices=Kind)
-    #: The queue or the function; empty for the others.
+    #: The queue, the function or the service; empty for the others.
     name = StoredCharField(max_length=100, blank=True)
     creator = models.ForeignKey(
         settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.CASCADE, related_name="+"
@@ -323,7 +325,7 @@ class Pause(models.Model):
             ),
             models.CheckConstraint(
                 condition=Q(kind="all", name="", creator__isnull=True)
-                | Q(kind__in=["queue", "function"], creator__isnull=True) & ~Q(name="")
+                | Q(kind__in=["queue", "function", "service"], creator__isnull=True) & ~Q(name="")
                 | Q(kind="creator", name="", creator__isnull=False),
                 name="pause_of_one",
             ),

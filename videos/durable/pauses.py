@@ -1,6 +1,7 @@
 """What operators hold back: starts of all runs, or of a queue's, a function's, a creator's.
 
-What runs already goes on to its end. Waiting runs keep their place, and cost nothing.
+What runs already goes on to its end. Waiting runs keep their place, and cost nothing. Calls of a
+paused service wait where they are (`paid.breaker`).
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from typing import Any
 from django.db.models import Q, QuerySet
 from django.db.models.functions import Now
 
+from videos.durable import runs
 from videos.durable.models import Pause, Run
 
 
@@ -21,7 +23,7 @@ def in_force() -> QuerySet[Pause]:
 
 def condition() -> Q | None:
     """Return what tells the runs that are held back; None while nothing is paused."""
-    pauses = list(in_force())
+    pauses = list(in_force().exclude(kind=Pause.Kind.SERVICE))
     if not pauses:
         return None
     held = Q(pk__in=[])
@@ -52,6 +54,13 @@ def begin(
     return pause
 
 
+def end(pauses: QuerySet[Pause]) -> None:
+    """Take pauses away; calls that waited for one are made at once, starts by `admission.admit`."""
+    services = list(pauses.filter(kind=Pause.Kind.SERVICE).values_list("name", flat=True))
+    pauses.delete()
+    runs.wake(Run.objects.filter(waits_behind__in=services, waiting_reason=Run.Waiting.PAUSED))
+
+
 def _of(pause: Pause) -> Q:
     return {
         Pause.Kind.ALL: ~Q(pk__in=[]),
@@ -67,4 +76,5 @@ def _holds(pause: Pause, run: Run) -> bool:
         Pause.Kind.QUEUE: run.queue == pause.name,
         Pause.Kind.FUNCTION: run.function == pause.name,
         Pause.Kind.CREATOR: run.creator_id == pause.creator_id,
+        Pause.Kind.SERVICE: run.waits_behind == pause.name,
     }[Pause.Kind(pause.kind)]

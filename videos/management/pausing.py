@@ -8,6 +8,7 @@ import dramatiq
 from django.core.management.base import CommandParser
 from django.db.models import Q
 
+from videos.ai.providers import services
 from videos.durable.registry import registry
 from videos.management.reporting import WrongUsage, find_creator
 from videos.models import Pause
@@ -20,6 +21,7 @@ def add_targets(parser: CommandParser) -> None:
     parser.add_argument("--all", action="store_true", help="All runs.")
     parser.add_argument("--queue", action="append", default=[], metavar="Q")
     parser.add_argument("--function", action="append", default=[], metavar="F")
+    parser.add_argument("--service", action="append", default=[], metavar="S")
     parser.add_argument("--creator", action="append", default=[], metavar="C")
 
 
@@ -30,7 +32,11 @@ def targets(options: dict[str, Any]) -> list[dict[str, Any]]:
         WrongUsage: if nothing is named, or a queue or function that there is not.
         Failed: for a creator who does not exist.
     """
-    known = {"queue": dramatiq.get_broker().get_declared_queues(), "function": registry.functions}
+    known = {
+        "queue": dramatiq.get_broker().get_declared_queues(),
+        "function": registry.functions,
+        "service": services(),
+    }
     found: list[dict[str, Any]] = [{"kind": Kind.ALL}] if options["all"] else []
     for kind, names in known.items():
         for name in options[kind]:
@@ -39,11 +45,11 @@ def targets(options: dict[str, Any]) -> list[dict[str, Any]]:
             found.append({"kind": Kind(kind), "name": name})
     found += [{"kind": Kind.CREATOR, "creator": find_creator(name)} for name in options["creator"]]
     if not found:
-        raise WrongUsage("Name what: --all, --queue, --function or --creator.")
+        raise WrongUsage("Name what: --all, --queue, --function, --service or --creator.")
     return found
 
 
-def condition(found: list[dict[str, Any]]) -> Q:
+def any_of(found: list[dict[str, Any]]) -> Q:
     """Return what tells the pauses of targets."""
     wanted = Q()
     for target in found:

@@ -9,15 +9,15 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TypeVar
 
-from django.db import transaction
-from django.db.models import DurationField, ExpressionWrapper, F, Q
+from django.db import connection, transaction
+from django.db.models import Q
 from django.db.models.functions import Now
 
 from videos.conf import conf
 from videos.durable import runs
-from videos.durable.models import Run
+from videos.durable.models import Pause, Run
 from videos.durable.paid.models import Breaker
-from videos.exceptions import ChronosError, CircuitOpen, ServiceUnavailable
+from videos.exceptions import ChronosError, CircuitOpen, ServicePaused, ServiceUnavailable
 from videos.text.storable import error_message
 
 Failure = TypeVar("Failure", bound=BaseException)
@@ -26,6 +26,17 @@ Failure = TypeVar("Failure", bound=BaseException)
 _PROBE = timedelta(seconds=15)
 #: Seconds until a run looks again while another's call tries.
 _PROBE_LOOK_S = 2.0
+#: The same while a service is paused; who resumes it has them look at once.
+_PAUSE_LOOK_S = 30.0
+#: What holds calls of a service back, and for how many seconds more; by one query.
+_HELD = f"""
+    SELECT 'paused', extract(epoch FROM until - now())::float8
+    FROM {Pause._meta.db_table}
+    WHERE kind = 'service' AND name = %s AND (until IS NULL OR until > now())
+    UNION ALL
+    SELECT 'open', extract(epoch FROM open_until - now())::float8
+    FROM {Breaker._meta.db_table} WHERE service = %s AND open_until IS NOT NULL
+    """
 
 
 def acquire_call(service: str) -> bool:
@@ -33,13 +44,21 @@ def acquire_call(service: str) -> bool:
 
     Raises:
         CircuitOpen: if the service has failed too often in a row.
+        ServicePaused: if an operator holds its calls back.
     """
-    left = ExpressionWrapper(F("open_until") - Now(), DurationField())
-    open_breakers = Breaker.objects.filter(service=service, open_until__isnull=False)
-    breaker = open_breakers.annotate(left=left).first()
-    if breaker is None:
+    with connection.cursor() as cursor:
+        cursor.execute(_HELD, [service, service])
+        held: dict[str, float | None] = dict(cursor.fetchall())
+    if "paused" in held:
+        raise ServicePaused(
+            f"Calls of the {service} service are paused.",
+            retry_after_s=min(held["paused"] or _PAUSE_LOOK_S, _PAUSE_LOOK_S),
+            service=service,
+        )
+    left_s = held.get("open")
+    breaker = Breaker.objects.filter(service=service).first() if left_s is not None else None
+    if left_s is None or breaker is None:
         return False
-    left_s = breaker.left.total_seconds()
     if left_s <= 0:
         if _take_probe(service):
             return True

@@ -6,7 +6,7 @@ from typing import Any
 
 from django.core.management.base import CommandParser
 
-from videos.durable import admission
+from videos.durable import admission, pauses
 from videos.management import pausing
 from videos.management.reporting import ReportingCommand
 from videos.models import Pause
@@ -23,12 +23,12 @@ class Command(ReportingCommand):
         pausing.add_targets(parser)
 
     def perform(self, **options: Any) -> Any:
-        found = pausing.targets(options)
-        pauses = Pause.objects.select_related("creator")
-        if not options["all"]:
-            pauses = pauses.filter(pausing.condition(found))
-        ended = [pausing.document(pause) for pause in pauses]
-        pauses.filter(pk__in=[pause.pk for pause in pauses]).delete()
+        targets = pausing.targets(options)
+        found = (
+            Pause.objects.all() if options["all"] else Pause.objects.filter(pausing.any_of(targets))
+        )
+        ended = [pausing.document(pause) for pause in found.select_related("creator")]
+        pauses.end(found)
         return {"resumed": ended, "started": admission.admit()}
 
     def show(self, document: Any, **options: Any) -> None:
