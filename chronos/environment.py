@@ -66,6 +66,7 @@ class Environment(BaseSettings):
     chronos_chat_base_url: str | None = None
     chronos_chat_api_key: SecretStr | None = None
     chronos_chat_model: str = ""
+    chronos_log_format: Literal["line", "json"] = "line"
     chronos_keep_runs_days: int = Field(default=90, ge=0)
     chronos_keep_calls_days: int = Field(default=400, ge=0)
     chronos_metrics_token: SecretStr | None = None

@@ -1,5 +1,7 @@
 """Durable functions of other apps: steps done once, failures handled."""
 
+import logging
+
 import pytest
 
 from tests.conftest import eventually
@@ -40,7 +42,8 @@ def test_a_worker_killed_between_two_steps_does_not_repeat_the_first(worker_proc
     assert Run.objects.get(pk=run.pk).attempt == 2
 
 
-def test_a_failing_step_is_retried_alone_and_then_the_run_fails(worker, diary):
+def test_a_failing_step_is_retried_alone_and_then_the_run_fails(worker, diary, caplog):
+    caplog.set_level(logging.INFO, "videos")
     run = greet(diary, fail=True)
 
     eventually(lambda: Run.objects.get(pk=run.pk).state == "failed")
@@ -49,6 +52,12 @@ def test_a_failing_step_is_retried_alone_and_then_the_run_fails(worker, diary):
     assert run.error_code == "internal"
     assert "no stamps" in run.error
     assert Step.objects.get(run=run, key="send").attempts == 2
+    eventually(lambda: any(" failed in " in line for line in caplog.messages))
+    told = [record for record in caplog.records if hasattr(record, "run_id")]
+    assert [record.levelname for record in told] == ["INFO", "WARNING"]
+    assert " tries run again in " in told[0].message
+    assert " failed in run: internal: " in told[1].message
+    assert {(record.run_id, record.error_code) for record in told} == {(str(run.pk), "internal")}
 
 
 def test_a_failure_handler_runs_durably_and_knows_the_reason(worker, diary):

@@ -160,14 +160,21 @@ def _tell(claim: Claim, following: Decision, code: str, message: str) -> None:
     """Write into the worker's log what became of a run, in one line."""
     what = f"Run {claim.run.pk} of video {claim.run.video_id}"
     said = " ".join(message.split())
+    level = logging.INFO
     if isinstance(following, Fail):
-        logger.warning("%s failed in %s: %s: %s", what, claim.stage, code, said)
+        level, became = logging.WARNING, f"failed in {claim.stage}: {code}"
     elif isinstance(following, Wait):
-        logger.info(
-            "%s waits for %s, %.0f s or longer: %s", what, following.reason, following.delay_s, said
-        )
+        became = f"waits for {following.reason}, {following.delay_s:.0f} s or longer"
     else:
-        logger.info("%s tries %s again in %.0f s: %s", what, claim.stage, following.delay_s, said)
+        became = f"tries {claim.stage} again in {following.delay_s:.0f} s"
+    ids = {
+        "run_id": str(claim.run.pk),
+        "video_id": str(claim.run.video_id or ""),
+        "creator_id": str(claim.run.creator_id or ""),
+        "event_id": str(claim.run.event_id or ""),
+        "error_code": code,
+    }
+    logger.log(level, "%s %s: %s", what, became, said, extra=ids)
 
 
 def _stage_step(claim: Claim) -> Step:
