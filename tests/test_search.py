@@ -59,6 +59,18 @@ def test_only_what_a_speaker_says_is_found(creator):
     assert search("interest grows", Video.objects.all(), speaker="Ben") == []
 
 
+def test_what_others_say_beside_a_speaker_is_not_theirs(creator):
+    """A passage has lines of several speakers."""
+    lines = ["Welcome, all of you.", "Do you weigh it?", "Always.", *["And so on it goes."] * 9]
+    video = spoken_video(creator, [*lines, "I weigh it on a scale."])
+    theirs = Segment.objects.filter(transcript__video=video, index__in=[0, 2, 12])
+    theirs.update(speaker="Ada")
+
+    hits = search("weigh", Video.objects.all(), mode="text", speaker="Ada")
+
+    assert [hit.segment.index for hit in hits] == [12]
+
+
 def test_a_hit_names_the_second_of_a_word_that_was_misspelled(creator):
     spoken_video(creator, TALK)
     Segment.objects.filter(index=2).update(

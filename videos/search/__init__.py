@@ -70,12 +70,18 @@ def search(
     ranks = [place.id for place in near.places]
     places = {place.id: place for place in near.places} | said.passages
     scores = ranking.fused(said.shares, ranks)
+    sought = Sought(said.looked_for)
     if speaker:
-        places = spoken_by(speaker, places)
-        scores = {key: score for key, score in scores.items() if key in places}
+        theirs = spoken_by(speaker, places.values())
+        # Of words that were found there, it has to be the speaker who says one.
+        scores = {
+            key: score
+            for key, score in scores.items()
+            if key in theirs and (key not in said.shares or sought.letters(theirs[key]))
+        }
     is_reranked = mode == "hybrid" and rerank.is_available()
     best = ranking.best(scores, places, max(limit, RERANKED) if is_reranked else limit)
-    found = hits(best, said.shares, ranks, Sought(said.looked_for), speaker)
+    found = hits(best, said.shares, ranks, sought, speaker)
     return reranked(query, found)[:limit] if is_reranked and found else found
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,7 +24,8 @@ LINES_OF_PLACES = """
         ON segment.transcript_id = revision.transcript_id AND segment.index = wanted.line
     """
 _SPOKEN_BY = f"""
-    SELECT DISTINCT wanted.id FROM {LINES_OF_PLACES} WHERE upper(segment.speaker) = upper(%s)
+    SELECT wanted.id, segment.text FROM {LINES_OF_PLACES}
+    WHERE upper(segment.speaker) = upper(%s)
     """
 
 
@@ -70,8 +71,11 @@ def with_speaker(videos: QuerySet[Video], speaker: str) -> QuerySet[Video]:
     return videos.filter(Exists(theirs))
 
 
-def spoken_by(speaker: str, places: Mapping[int, Place]) -> dict[int, Place]:
-    """Leave the passages in which a line of the speaker's is."""
+def spoken_by(speaker: str, places: Iterable[Place]) -> dict[int, str]:
+    """Return what the speaker says in passages, by their ids; those without it are left out."""
+    said: dict[int, str] = {}
     with connection.cursor() as cursor:
-        cursor.execute(_SPOKEN_BY, [*lines_of(places.values()), speaker])
-        return {key: places[key] for (key,) in cursor.fetchall()}
+        cursor.execute(_SPOKEN_BY, [*lines_of(places), speaker])
+        for key, text in cursor.fetchall():
+            said[key] = f"{said[key]} {text}" if key in said else text
+    return said

@@ -72,6 +72,8 @@ class Command(ReportingCommand):
             self.stdout.write(f"{clock(hit['start']):>7}  {hit['title']}: {hit['snippet']}")
             if why := hit.get("why"):
                 rank = why["vector_rank"] or "none of the nearest"
-                self.stdout.write(f"{'':>9}words said: {why['words']:.0%}; vector: {rank}")
+                order = ", in this order" if why["words"] > 1 else ""
+                said = f"{min(why['words'], 1):.0%}{order}"
+                self.stdout.write(f"{'':>9}words said: {said}; vector: {rank}")
         if not document["results"]:
             self.stdout.write("Nothing was found.")
