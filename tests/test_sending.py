@@ -60,6 +60,12 @@ def test_an_event_is_sent_by_a_form_of_its_own_fields(admin_client, admin_user):
     assert f"?event={event.pk}" in page
 
 
+def test_what_is_a_list_begins_as_an_empty_one(admin_client):
+    page = text(admin_client.get(reverse(ADD), {"name": BATCH}))
+
+    assert re.search(r"<textarea[^>]*>\s*\[\]</textarea>", page)
+
+
 def test_data_that_does_not_fit_is_refused_by_its_field(admin_client):
     address = f"{reverse(ADD)}?name={BATCH}"
 

@@ -65,7 +65,11 @@ def _field(described: Mapping[str, Any], *, is_required: bool) -> forms.Field:
     kind = kinds.pop() if len(kinds) == 1 else None
     help_text = described.get("description", "")
     if kind in ("array", "object"):
-        return forms.JSONField(required=is_required, help_text=help_text or f"JSON, an {kind}.")
+        return forms.JSONField(
+            required=is_required,
+            help_text=help_text or f"JSON, an {kind}.",
+            initial=list if kind == "array" else dict,
+        )
     if "enum" in described:
         choices = [("", "---------"), *((value, value) for value in described["enum"])]
         return forms.ChoiceField(choices=choices, required=is_required, help_text=help_text)

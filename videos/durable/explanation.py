@@ -145,7 +145,7 @@ def _of_pause(run: Run) -> Explanation:
     what = f"Calls of the {pause.name} service" if run.waits_behind else f"Starts of {pause}"
     return Explanation(
         f"{what} are paused{by} since {localtime(pause.since):%Y-%m-%d %H:%M}{why}. "
-        f"Resume them by `manage.py resume`, or in the admin.",
+        "Resume them by manage.py resume, or in the admin.",
         pause.until,
     )
 

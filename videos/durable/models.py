@@ -332,8 +332,9 @@ class Pause(models.Model):
         ]
 
     def __str__(self) -> str:
-        of = self.name or (str(self.creator) if self.creator_id else "")
-        return f"{self.kind} {of}".strip()
+        if self.kind == self.Kind.ALL:
+            return "all runs"
+        return f"{self.kind} {self.creator if self.creator_id else self.name}"
 
 
 ACTIVE_STATES = (
