@@ -30,7 +30,13 @@ FIRST = {
         ],
         Retry,
     ),
-    **dict.fromkeys(["RateLimited", "CircuitOpen", "BudgetSpent", "DiskFull", "SameContent"], Wait),
+    **dict.fromkeys(
+        [
+            *("RateLimited", "CircuitOpen", "ServicePaused", "BudgetSpent", "DiskFull"),
+            "SameContent",
+        ],
+        Wait,
+    ),
 }
 ERRORS = [
     entry
