@@ -51,8 +51,8 @@ test-full: install-dev
 # The app `videos` on a newer Django and Python than those that are pinned: what touches either.
 NEXT_PYTHON ?= $(shell python3.12 -c 'import ensurepip, venv' 2>/dev/null && echo python3.12)
 NEXT_DJANGO ?= 6.1
-NEXT_TESTS := access admin admission capacity checks commands deletion engine events function_faults \
-	functions histories pipelines public_names runs search set_aside structure usage vectors
+NEXT_TESTS := access admin admission checks commands control_room deletion engine events functions \
+	monitoring pauses pipelines public_names retention runs search sending structure usage vectors
 
 test-next:
 ifeq ($(NEXT_PYTHON),)
