@@ -43,6 +43,7 @@ class Environment(BaseSettings):
     chronos_creator_concurrency: int = Field(default=10, ge=0)
     chronos_creator_starts_per_minute: int = Field(default=10, ge=0)
     chronos_bulk_concurrency: int = Field(default=4, ge=1)
+    chronos_drain_s: float = Field(default=30.0, ge=0, le=900)
     chronos_parts_in_flight: int = Field(default=16, ge=1, le=256)
     chronos_upload_codec: Literal["flac", "opus"] = "flac"
     chronos_embedding_max_inputs: int = Field(default=2_048, ge=1, le=2_048)

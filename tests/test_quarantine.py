@@ -14,6 +14,7 @@ from videos import events
 from videos.durable import quarantine, runs, sweep, workers
 from videos.durable.workers import WorkerHeartbeat
 from videos.local import workdirs
+from videos.middleware import Intake
 from videos.models import Run, Worker
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -59,7 +60,9 @@ def test_a_worker_that_is_asked_to_end_hands_its_run_over(upload, worker_process
 def test_a_dead_consumer_ends_the_process(worker, monkeypatch):
     asked = []
     monkeypatch.setattr(workers, "end_process", lambda: asked.append(True))
-    heartbeat = WorkerHeartbeat(worker, ["default"], owns_process=True)
+    heartbeat = WorkerHeartbeat(
+        worker, Intake(worker.broker, worker), ["default"], owns_process=True
+    )
     heartbeat.beat()
     assert not asked
 

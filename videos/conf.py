@@ -90,6 +90,8 @@ class Conf:
     #: Seconds that a claim lasts without a heartbeat, and between two heartbeats.
     lease_s: float = 8.0
     heartbeat_s: float = 2.0
+    #: Seconds that a worker which was asked to end waits for its calls in flight.
+    drain_s: float = 30.0
     #: Seconds between two looks of a worker for work that got stuck.
     sweep_s: float = 1.0
     #: Seconds until a failed step is tried again; doubled each time up to the cap.

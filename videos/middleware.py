@@ -12,6 +12,7 @@ from dramatiq import Broker, MessageProxy, Middleware, Worker
 from dramatiq.errors import ActorNotFound
 
 from videos.brokers import WakingRedisBroker
+from videos.conf import conf
 
 if TYPE_CHECKING:
     from videos.durable.workers import WorkerThreads
@@ -44,27 +45,25 @@ class Durability(Middleware):
         from videos.durable.workers import WorkerThreads
 
         queues = sorted(worker.consumer_whitelist or broker.get_declared_queues())
-        self._threads = WorkerThreads(worker, queues, owns_process=self._owns_process)
+        intake = Intake(broker, worker)
+        self._threads = WorkerThreads(worker, intake, queues, owns_process=self._owns_process)
         self._threads.start()
 
     def before_worker_shutdown(self, broker: Broker, worker: Worker) -> None:
         """Hand the runs of this process over to others, at their next look at their claim.
 
-        Its consumers fetch nothing more: idle threads would take what was just handed over.
+        Calls in flight are waited for (CHRONOS_DRAIN_S): they are paid. Its consumers fetch nothing
+        more: idle threads would take what was just handed over.
         """
         from videos.durable import claims, quarantine, workers
 
         if self._owns_process:
-            workers.end_within(workers.END_WITHIN_S, os.EX_TEMPFAIL)
+            workers.insist_on_end(os.EX_TEMPFAIL)
         if self._threads is not None:
             self._threads.stop_watching()
-        if isinstance(broker, WakingRedisBroker):
-            broker.hold()
-        else:
-            for consumer in worker.consumers.values():
-                consumer.pause()
+        Intake(broker, worker).hold()
         quarantine.stop()
-        claims.hand_over()
+        claims.hand_over(conf().drain_s)
 
     def after_worker_shutdown(self, broker: Broker, worker: Worker) -> None:
         """Stop the heartbeat and sign the worker off, once the last stage has ended."""
@@ -96,6 +95,30 @@ class Durability(Middleware):
         else:
             reason = "The message was too old or was refused by the broker."
         message_died(run_id, message.message_id, reason)
+
+
+class Intake:
+    """Where a worker's messages come from, whatever its broker is."""
+
+    def __init__(self, broker: Broker, worker: Worker) -> None:
+        self._broker = broker
+        self._worker = worker
+
+    def hold(self) -> None:
+        """Take no more of them."""
+        if isinstance(self._broker, WakingRedisBroker):
+            self._broker.hold()
+            return
+        for consumer in self._worker.consumers.values():
+            consumer.pause()
+
+    def resume(self) -> None:
+        """Take them again."""
+        if isinstance(self._broker, WakingRedisBroker):
+            self._broker.resume()
+            return
+        for consumer in self._worker.consumers.values():
+            consumer.resume()
 
 
 def _run_id(message: Any) -> UUID | None:

@@ -12,8 +12,8 @@ from videos.admin.work import (
     RunAdmin,
     SetAsideAdmin,
     StorageDeletionAdmin,
-    WorkerAdmin,
 )
+from videos.admin.workers import WorkerAdmin
 
 __all__ = [
     "ApiKeyAdmin",

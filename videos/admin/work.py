@@ -39,7 +39,6 @@ from videos.models import (
     Step,
     StorageDeletion,
     Video,
-    Worker,
 )
 
 #: Failed runs, videos or creators of which a search shows the rows.
@@ -66,7 +65,7 @@ def models_in_use() -> set[str]:
     return {*configured, *prices.known_prices(), *probed, *serving}
 
 
-class _ReadOnly:
+class ReadOnly:
     """Job rows are written by workers alone; deleting a video deletes its own."""
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
@@ -79,7 +78,7 @@ class _ReadOnly:
         return False
 
 
-class StepInline(_ReadOnly, admin.TabularInline):  # type: ignore[type-arg]
+class StepInline(ReadOnly, admin.TabularInline):  # type: ignore[type-arg]
     """The steps of a run, in the order in which they began."""
 
     model = Step
@@ -102,7 +101,7 @@ class StepInline(_ReadOnly, admin.TabularInline):  # type: ignore[type-arg]
 
 
 @admin.register(Run)
-class RunAdmin(_ReadOnly, HistoryAdmin):
+class RunAdmin(ReadOnly, HistoryAdmin):
     """What was executed, step by step."""
 
     id_fields = ("pk", "video_id")
@@ -172,7 +171,7 @@ class RunAdmin(_ReadOnly, HistoryAdmin):
 
 
 @admin.register(Event)
-class EventAdmin(_ReadOnly, HistoryAdmin):
+class EventAdmin(ReadOnly, HistoryAdmin):
     """The facts and requests that came in."""
 
     id_fields = ("pk", "video_id")
@@ -236,7 +235,7 @@ class EventAdmin(_ReadOnly, HistoryAdmin):
 
 
 @admin.register(Call)
-class CallAdmin(_ReadOnly, HistoryAdmin):
+class CallAdmin(ReadOnly, HistoryAdmin):
     """The ledger."""
 
     id_fields = ("pk", "video_id")
@@ -268,19 +267,8 @@ class CallAdmin(_ReadOnly, HistoryAdmin):
         return Q(creator__in=list(named.values_list("pk", flat=True)[:_FOUND]))
 
 
-@admin.register(Worker)
-class WorkerAdmin(_ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]
-    """The worker processes that live now."""
-
-    list_display = ("host", "pid", "queues", "threads", "stuck_threads", "started_at", "last_seen")
-
-    def get_queryset(self, request: HttpRequest) -> QuerySet[Worker]:
-        """Show the newest first."""
-        return super().get_queryset(request).order_by("-started_at")
-
-
 @admin.register(SetAside)
-class SetAsideAdmin(_ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]
+class SetAsideAdmin(ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]
     """What raised when it was to be started or swept: its error, and when it is tried again."""
 
     list_display = ("since", "kind", "item_id", "function", "attempts", "next_attempt_at", "error")
@@ -300,7 +288,7 @@ class SetAsideAdmin(_ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]
 
 
 @admin.register(StorageDeletion)
-class StorageDeletionAdmin(_ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]
+class StorageDeletionAdmin(ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]
     """Files that the storage is still to delete, and why it has not yet."""
 
     list_display = ("path", "attempts", "next_attempt_at", "error")
@@ -308,7 +296,7 @@ class StorageDeletionAdmin(_ReadOnly, admin.ModelAdmin):  # type: ignore[type-ar
 
 
 @admin.register(Breaker)
-class BreakerAdmin(_ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]
+class BreakerAdmin(ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]
     """Which services answer, and until when no call is sent to one that does not."""
 
     list_display = ("service", "state", "failures", "open_until", "last_error")

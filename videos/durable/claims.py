@@ -34,8 +34,9 @@ Result = TypeVar("Result")
 #: The claims of this process, which the heartbeat renews.
 _live: set[Claim] = set()
 _live_lock = threading.Lock()
-#: Set while this process's worker ends: what it claims by then goes to another at once.
-_handing_over = threading.Event()
+#: While this process's worker ends: the seconds that its claims, and those to come, have for the
+#: calls that they have in flight. None: it does not end.
+_grace_s: float | None = None
 
 
 class Claim:
@@ -46,13 +47,17 @@ class Claim:
         self.stage = stage
         self.token = run.token
         self.deadline_s = deadline_s
-        #: What ended the claim, and the time of `time.monotonic` at which it did.
+        #: What ended the claim, and the time of `time.monotonic` from which nobody waits for it.
         self.ended_by: BaseException | None = None
         self.ended_at = 0.0
 
-    def check(self) -> None:
-        """Raise what ended the claim, if anything did: lost, handed over, cancelled, timed out."""
-        if self.ended_by is not None:
+    def check(self, *, in_flight: bool = False) -> None:
+        """Raise what ended the claim, if anything did: lost, handed over, cancelled, timed out.
+
+        With a call `in_flight`, which will be paid, a hand-over waits for as long as it may.
+        """
+        may_wait = in_flight and isinstance(self.ended_by, HandedOver)
+        if self.ended_by is not None and not (may_wait and time.monotonic() < self.ended_at):
             raise self.ended_by
 
     def await_call(
@@ -60,22 +65,29 @@ class Claim:
     ) -> Result:
         """Return what the call returns, unless the claim ends before it does.
 
+        A hand-over waits for it, as `check` says.
+
         Raises:
             TimeoutError: if it does not return within so many seconds; its thread goes on.
         """
         until = time.monotonic() + within_s
         future = start_call(call, *args, **kwargs)
         while not wait_for_any([future], timeout=CHECK_S).done:
-            self.check()
+            self.check(in_flight=True)
             if time.monotonic() > until:
                 raise TimeoutError
         return future.result()
 
-    def abort(self, reason: BaseException) -> None:
-        """End the claim at its next `check`; the first reason counts."""
+    def abort(self, reason: BaseException, grace_s: float = 0.0) -> None:
+        """End the claim at its next `check`; the first reason counts, and the shortest grace.
+
+        `grace_s` are the seconds that a call in flight is waited for.
+        """
+        ended_at = time.monotonic() + grace_s
         if self.ended_by is None:
             self.ended_by = reason
-            self.ended_at = time.monotonic()
+            self.ended_at = ended_at
+        self.ended_at = min(self.ended_at, ended_at)
 
     @contextmanager
     def guard(self, *, cancelling: bool = False, skip: bool = False) -> Iterator[Run]:
@@ -164,8 +176,8 @@ def claimed(
         claim.abort(RunCancelled())
     with _live_lock:
         _live.add(claim)
-        if _handing_over.is_set():
-            claim.abort(HandedOver())
+        if _grace_s is not None:
+            claim.abort(HandedOver(), _grace_s)
     try:
         yield claim
     finally:
@@ -179,14 +191,19 @@ def live_claims() -> list[Claim]:
         return list(_live)
 
 
-def hand_over() -> None:
-    """Give the claims of this process, and those to come, to others at their next `check`."""
+def hand_over(grace_s: float) -> None:
+    """Give the claims of this process, and those to come, to others at their next `check`.
+
+    Their calls in flight are waited for, so many seconds at most.
+    """
+    global _grace_s
     with _live_lock:
-        _handing_over.set()
+        _grace_s = grace_s
         for claim in _live:
-            claim.abort(HandedOver())
+            claim.abort(HandedOver(), grace_s)
 
 
 def keep() -> None:
     """Keep claims again: the worker has ended, what this process claims now is its own."""
-    _handing_over.clear()
+    global _grace_s
+    _grace_s = None

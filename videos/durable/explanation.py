@@ -156,8 +156,13 @@ def _of_capacity(run: Run) -> Explanation:
     workers = [each for each in live_workers() if not each.queues or run.queue in each.queues]
     threads = sum(worker.threads for worker in workers)
     busy = Run.objects.filter(state=Run.State.RUNNING, worker__in=workers)
-    if not threads:
+    if not workers:
         return Explanation("No worker is alive. Start one: `manage.py rundramatiq`.")
+    if not threads:
+        return Explanation(
+            f"The {len(workers)} worker(s) that serve the queue {run.queue} take nothing: they are "
+            "paused, about to end, or stuck. Resume or start one."
+        )
     return Explanation(
         f"The {threads} thread(s) of the {len(workers)} worker(s) that serve the queue "
         f"{run.queue} are taken. {_ahead(run)}",

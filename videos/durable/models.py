@@ -97,6 +97,8 @@ class Worker(models.Model):
     #: Threads that can take a run; those that are stuck in one are not among them.
     threads = models.PositiveIntegerField()
     stuck_threads = models.PositiveIntegerField(default=0, db_default=0)
+    #: Somebody asked it to take nothing more, and to end after the calls that it has in flight.
+    drain_requested = models.BooleanField(default=False, db_default=False)
     started_at = models.DateTimeField(db_default=Now(), editable=False)
     last_seen = models.DateTimeField()
 
@@ -303,11 +305,13 @@ class Pause(models.Model):
         QUEUE = "queue"
         FUNCTION = "function"
         CREATOR = "creator"
+        #: What a worker takes; others go on.
+        WORKER = "worker"
         #: Not starts: the calls of a service, for which runs then wait where they are.
         SERVICE = "service"
 
     kind = models.CharField(max_length=8, choices=Kind)
-    #: The queue, the function or the service; empty for the others.
+    #: The queue, the function, the service, or the worker's id; empty for the others.
     name = StoredCharField(max_length=100, blank=True)
     creator = models.ForeignKey(
         settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.CASCADE, related_name="+"
@@ -325,7 +329,8 @@ class Pause(models.Model):
             ),
             models.CheckConstraint(
                 condition=Q(kind="all", name="", creator__isnull=True)
-                | Q(kind__in=["queue", "function", "service"], creator__isnull=True) & ~Q(name="")
+                | Q(kind__in=["queue", "function", "service", "worker"], creator__isnull=True)
+                & ~Q(name="")
                 | Q(kind="creator", name="", creator__isnull=False),
                 name="pause_of_one",
             ),

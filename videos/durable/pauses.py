@@ -1,19 +1,23 @@
 """What operators hold back: starts of all runs, or of a queue's, a function's, a creator's.
 
 What runs already goes on to its end. Waiting runs keep their place, and cost nothing. Calls of a
-paused service wait where they are (`paid.breaker`).
+paused service wait where they are (`paid.breaker`); a paused worker takes nothing more, and others
+take it.
 """
 
 from __future__ import annotations
 
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
-from django.db.models import Q, QuerySet
-from django.db.models.functions import Now
+from django.db.models import CharField, OuterRef, Q, QuerySet, Value
+from django.db.models.functions import Cast, Now
 
 from videos.durable import runs
 from videos.durable.models import Pause, Run
+
+_NOT_OF_STARTS = (Pause.Kind.SERVICE, Pause.Kind.WORKER)
 
 
 def in_force() -> QuerySet[Pause]:
@@ -23,13 +27,19 @@ def in_force() -> QuerySet[Pause]:
 
 def condition() -> Q | None:
     """Return what tells the runs that are held back; None while nothing is paused."""
-    pauses = list(in_force().exclude(kind=Pause.Kind.SERVICE))
+    pauses = list(in_force().exclude(kind__in=_NOT_OF_STARTS))
     if not pauses:
         return None
     held = Q(pk__in=[])
     for pause in pauses:
         held |= _of(pause)
     return held
+
+
+def of_worker(worker_id: UUID | OuterRef) -> QuerySet[Pause]:
+    """Return the pause of a worker, or of an outer query's, if there is one."""
+    given = Value(worker_id) if isinstance(worker_id, UUID) else worker_id
+    return in_force().filter(kind=Pause.Kind.WORKER, name=Cast(given, CharField()))
 
 
 def of(run: Run) -> Pause | None:
@@ -76,5 +86,6 @@ def _holds(pause: Pause, run: Run) -> bool:
         Pause.Kind.QUEUE: run.queue == pause.name,
         Pause.Kind.FUNCTION: run.function == pause.name,
         Pause.Kind.CREATOR: run.creator_id == pause.creator_id,
+        Pause.Kind.WORKER: False,
         Pause.Kind.SERVICE: run.waits_behind == pause.name,
     }[Pause.Kind(pause.kind)]

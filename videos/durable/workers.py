@@ -9,16 +9,17 @@ import socket
 import threading
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 from uuid import UUID
 
 from django.db import close_old_connections, connection
+from django.db.models import Exists
 from django.db.models.functions import Now
 from django.db.utils import Error as DatabaseError
 from uuid6 import uuid7
 
 from videos.conf import conf
-from videos.durable import claims, heartbeat, runs, sweep
+from videos.durable import claims, heartbeat, pauses, quarantine, runs, sweep
 from videos.durable.messages import enqueue
 from videos.durable.models import Worker
 from videos.durable.transactions import is_lost
@@ -30,10 +31,12 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-#: Seconds within which a worker that was asked to end has ended.
-END_WITHIN_S = 9.0
+#: Seconds within which a worker that was asked to end has ended, beside CHRONOS_DRAIN_S.
+_END_WITHIN_S = 9.0
 _HAND_OVER_WITHIN_S = 5.0
 _EXIT_DEAD_THREAD = 70
+#: What is asked of a worker whose row another's sweep took away: (drain, pause).
+_AS_IS = (False, False)
 
 _current: WorkerThreads | None = None
 
@@ -86,13 +89,27 @@ class Heartbeat(Repeating):
         heartbeat.renew(claims.live_claims())
 
 
+class Intake(Protocol):
+    """Where a worker's messages come from."""
+
+    def hold(self) -> None:
+        """Take no more of them."""
+
+    def resume(self) -> None:
+        """Take them again."""
+
+
 class WorkerHeartbeat(Heartbeat):
     """Renews the leases and the worker's row, and looks after the worker's threads."""
 
-    def __init__(self, worker: dramatiq.Worker, queues: list[str], *, owns_process: bool) -> None:
+    def __init__(
+        self, worker: dramatiq.Worker, intake: Intake, queues: list[str], *, owns_process: bool
+    ) -> None:
         super().__init__()
         self.worker_id = uuid7()
         self._worker = worker
+        self._intake = intake
+        self._is_holding = False
         self._queues = queues
         self._owns_process = owns_process
         #: Off while the worker stops its threads itself.
@@ -118,8 +135,12 @@ class WorkerHeartbeat(Heartbeat):
             if self._owns_process:
                 end_process()
                 self.watches = False
+        if self.watches:
+            self._obey()
         beaten = Worker.objects.filter(pk=self.worker_id).update(
-            last_seen=Now(), threads=max(free, 0), stuck_threads=stuck
+            last_seen=Now(),
+            threads=0 if self._is_holding else max(free, 0),
+            stuck_threads=stuck,
         )
         if not beaten:
             # The first beat, or another worker's sweep took us for dead after a long pause.
@@ -132,6 +153,24 @@ class WorkerHeartbeat(Heartbeat):
                 last_seen=Now(),
             )
 
+    def _obey(self) -> None:
+        """Take nothing more while the worker is paused or drained; end once it is drained."""
+        row = Worker.objects.filter(pk=self.worker_id)
+        asked = row.values("drain_requested", paused=Exists(pauses.of_worker(self.worker_id)))
+        drains, paused = next(((each["drain_requested"], each["paused"]) for each in asked), _AS_IS)
+        if (drains or paused) != self._is_holding:
+            self._is_holding = drains or paused
+            (self._intake.hold if self._is_holding else self._intake.resume)()
+        if not drains:
+            return
+        # The longest call may still come to its end; what is between two steps is handed over.
+        claims.hand_over(conf().service_deadline_s)
+        quarantine.stop()
+        if self._owns_process and not claims.live_claims():
+            logger.warning("The worker is drained: ending the process.")
+            end_process()
+            self.watches = False
+
 
 def _dead_threads(worker: dramatiq.Worker) -> str:
     consumers = [name for name, thread in worker.consumers.items() if not thread.is_alive()]
@@ -142,16 +181,17 @@ def _dead_threads(worker: dramatiq.Worker) -> str:
 
 def end_process() -> None:
     """Ask Dramatiq to end this process well, and insist after a while."""
-    end_within(END_WITHIN_S, _EXIT_DEAD_THREAD)
+    insist_on_end(_EXIT_DEAD_THREAD)
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-def end_within(seconds: float, code: int) -> None:
-    """End the process after so many seconds, if it still lives; its runs go to others at once.
+def insist_on_end(code: int) -> None:
+    """End the process by force once it had time to end well; its runs go to others at once.
 
     What does not look at its claim, such as a long call of a function of another app, cannot be
     ended in any other way.
     """
+    seconds = conf().drain_s + _END_WITHIN_S
 
     def insist() -> None:
         logger.warning("The worker did not end within %s s: its runs go to others.", seconds)
@@ -184,8 +224,10 @@ class WorkerThreads:
     The heartbeat has a thread of its own, so that a slow sweep never costs a lease.
     """
 
-    def __init__(self, worker: dramatiq.Worker, queues: list[str], *, owns_process: bool) -> None:
-        self._heartbeat = WorkerHeartbeat(worker, queues, owns_process=owns_process)
+    def __init__(
+        self, worker: dramatiq.Worker, intake: Intake, queues: list[str], *, owns_process: bool
+    ) -> None:
+        self._heartbeat = WorkerHeartbeat(worker, intake, queues, owns_process=owns_process)
         self._sweep = Repeating("chronos-sweep", _sweep, conf().sweep_s)
 
     @property
@@ -211,6 +253,7 @@ class WorkerThreads:
         self._heartbeat.stop()
         try:
             Worker.objects.filter(pk=self.worker_id).delete()
+            pauses.of_worker(self.worker_id).delete()
         except DatabaseError as error:
             logger.warning("The worker could not deregister, its row will expire: %s", error)
         finally:

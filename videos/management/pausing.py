@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import dramatiq
@@ -9,9 +10,10 @@ from django.core.management.base import CommandParser
 from django.db.models import Q
 
 from videos.ai.providers import services
+from videos.durable.capacity import live_workers
 from videos.durable.registry import registry
 from videos.management.reporting import WrongUsage, find_creator
-from videos.models import Pause
+from videos.models import Pause, Worker
 
 Kind = Pause.Kind
 
@@ -23,6 +25,35 @@ def add_targets(parser: CommandParser) -> None:
     parser.add_argument("--function", action="append", default=[], metavar="F")
     parser.add_argument("--service", action="append", default=[], metavar="S")
     parser.add_argument("--creator", action="append", default=[], metavar="C")
+    add_workers(parser)
+
+
+def add_workers(parser: CommandParser) -> None:
+    """Add the option that names workers."""
+    parser.add_argument(
+        "--worker",
+        action="append",
+        default=[],
+        metavar="ID",
+        help="Its id, as `status --json` has it, or its process id, where only one has it.",
+    )
+
+
+def find_workers(names: Iterable[str]) -> list[Worker]:
+    """Return the live workers of these ids or process ids.
+
+    Raises:
+        WrongUsage: for one that does not live, or of which several do.
+    """
+    live = list(live_workers().order_by("started_at"))
+    found = []
+    for name in names:
+        named = [worker for worker in live if name in (str(worker.pk), str(worker.pid))]
+        if len(named) != 1:
+            known = ", ".join(f"{worker.pk} ({worker})" for worker in live)
+            raise WrongUsage(f"Not one live worker is {name!r}. Known: {known or 'none'}.")
+        found += named
+    return found
 
 
 def targets(options: dict[str, Any]) -> list[dict[str, Any]]:
@@ -44,8 +75,11 @@ def targets(options: dict[str, Any]) -> list[dict[str, Any]]:
                 raise WrongUsage(f"There is no {kind} {name!r}. Known: {', '.join(sorted(names))}.")
             found.append({"kind": Kind(kind), "name": name})
     found += [{"kind": Kind.CREATOR, "creator": find_creator(name)} for name in options["creator"]]
+    found += [
+        {"kind": Kind.WORKER, "name": str(worker.pk)} for worker in find_workers(options["worker"])
+    ]
     if not found:
-        raise WrongUsage("Name what: --all, --queue, --function, --service or --creator.")
+        raise WrongUsage("Name what: --all, --queue, --function, --service, --creator, --worker.")
     return found
 
 

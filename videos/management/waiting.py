@@ -15,6 +15,7 @@ from uuid import UUID
 from django.db import close_old_connections
 from tqdm import tqdm
 
+from videos.conf import conf
 from videos.durable.capacity import live_slots
 from videos.local import sandbox
 from videos.management.reporting import Failed
@@ -22,6 +23,7 @@ from videos.models import Run, Video
 
 _LOOK_S = 0.2
 _WORKER_LOOK_S = 1.0
+#: Seconds that a child has to end, beside those for its calls in flight.
 _STOP_WITHIN_S = 15
 _ENDED = {Video.Status.COMPLETED, Video.Status.FAILED, Video.Status.CANCELLED}
 
@@ -32,7 +34,7 @@ def start_worker(processes: int, threads: int, log: IO[Any] | int) -> subprocess
         [
             *(sys.executable, "-m", "django", "rundramatiq", "--skip-logging"),
             *("--processes", str(processes), "--threads", str(threads)),
-            *("--worker-shutdown-timeout", "8000"),
+            *("--worker-shutdown-timeout", str(round(1000 * (conf().drain_s + 8)))),
         ],
         log,
     )
@@ -54,7 +56,7 @@ def stop(process: subprocess.Popen[bytes]) -> None:
     """Ask a child to end, and insist after a while."""
     process.terminate()
     try:
-        process.wait(_STOP_WITHIN_S)
+        process.wait(conf().drain_s + _STOP_WITHIN_S)
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, 9)
         process.wait()

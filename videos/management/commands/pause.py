@@ -18,7 +18,7 @@ from videos.management.reporting import ReportingCommand, WrongUsage
 class Command(ReportingCommand):
     """Holds back runs that have not started; what runs goes on to its end."""
 
-    help = "Pause all runs, or those of a queue, a function or a creator; see `resume`."
+    help = "Pause all runs, those of a queue, function or creator, a service's calls, or a worker."
     examples = (
         "--all --why deployment",
         "--creator ada --until 2026-12-01T08:00",

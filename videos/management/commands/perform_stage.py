@@ -11,6 +11,7 @@ from uuid import UUID
 from django.core.management.base import BaseCommand, CommandParser
 from dramatiq.middleware import SkipMessage
 
+from videos.conf import conf
 from videos.durable import claims, execution, heartbeat, quarantine
 from videos.durable.workers import Heartbeat
 
@@ -47,4 +48,4 @@ class _Heartbeat(Heartbeat):
 
 
 def _hand_over(*_: object) -> None:
-    claims.hand_over()
+    claims.hand_over(conf().drain_s)

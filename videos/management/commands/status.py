@@ -68,11 +68,13 @@ class Command(ReportingCommand):
             "deletions": StorageDeletion.objects.count(),
             "workers": [
                 {
+                    "id": str(worker.pk),
                     "pid": worker.pid,
                     "host": worker.host,
                     "queues": worker.queues,
                     "threads": worker.threads,
                     "stuck_threads": worker.stuck_threads,
+                    "draining": worker.drain_requested,
                     "last_seen": worker.last_seen.isoformat(),
                 }
                 for worker in live_workers().order_by("started_at")

@@ -23,7 +23,7 @@ from videos.audio.stitching import stitch
 from videos.conf import conf
 from videos.durable import runs, steps
 from videos.durable.claims import CHECK_S, Claim
-from videos.exceptions import ChronosError, MissingFile, SameContent
+from videos.exceptions import ChronosError, HandedOver, MissingFile, SameContent
 from videos.local import workdirs
 from videos.models import AudioPart, Step, Transcript, Video
 from videos.pipeline import segments, statuses, storage
@@ -136,9 +136,9 @@ class _Transcription:
         )
         try:
             self._recognize_while_cutting(producer, recognition)
-        except ChronosError:
-            # Whatever is wrong with the media or the disk, calls that are out are paid.
-            recognition.finish_under_way(self._wait)
+        except (ChronosError, HandedOver):
+            # Whatever is wrong with the media, the disk or the worker: what is out is paid.
+            recognition.finish_under_way(self._wait_for_answers)
             raise
         except soundfile.SoundFileError:
             self._distrust_stored_audio()
@@ -157,15 +157,22 @@ class _Transcription:
             self._wait()
             self._take_parts(producer, recognition)
             recognition.take_answers()
-        recognition.finish_under_way(self._wait)
+        recognition.finish_under_way(self._wait_for_answers)
 
     def _wake(self) -> None:
         self._messages.put(None)
 
     def _wait(self) -> None:
+        self._await_message()
+        self._claim.check()
+
+    def _wait_for_answers(self) -> None:
+        self._await_message()
+        self._claim.check(in_flight=True)
+
+    def _await_message(self) -> None:
         with suppress(queue.Empty):
             self._messages.get(timeout=CHECK_S)
-        self._claim.check()
 
     def _take_parts(self, producer: AudioProducer, recognition: Recognition) -> None:
         cut: list[CutPart] = []

@@ -1,0 +1,101 @@
+"""Workers that are to take nothing more, for a while or to their end; nothing is paid twice."""
+
+import signal
+
+import pytest
+from django.urls import reverse
+
+from tests.conftest import ended, eventually
+from tests.test_commands import manage
+from videos.durable import pauses
+from videos.durable.capacity import live_slots
+from videos.models import Call, Pause, Run, Worker
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def only_worker():
+    eventually(Worker.objects.exists)
+    return Worker.objects.get()
+
+
+@pytest.mark.processes
+def test_a_worker_that_ends_waits_for_its_calls_in_flight(
+    upload, worker_process, openai, monkeypatch
+):
+    monkeypatch.setenv("CHRONOS_DRAIN_S", "20")
+    openai.gate.clear()
+    video = upload()
+    process = worker_process()
+    eventually(openai.transcribed)
+
+    process.send_signal(signal.SIGTERM)
+    seen = only_worker().last_seen
+    eventually(lambda: only_worker().last_seen > seen)
+    openai.gate.set()
+    process.wait(timeout=20)
+
+    call = Call.objects.get(service=Call.Service.TRANSCRIPTION)
+    assert (call.state, call.used) == ("answered", True)
+    worker_process()
+    assert ended(video).status == "completed"
+    assert len(openai.transcribed()) == 1
+
+
+@pytest.mark.processes
+def test_a_drained_worker_ends_well_after_its_calls(upload, worker_process, openai):
+    openai.gate.clear()
+    video = upload()
+    process = worker_process()
+    eventually(openai.transcribed)
+
+    (asked,) = manage("drain", "--all", "--json")["workers"]
+    assert not asked["ended"]
+    # Longer than CHRONOS_DRAIN_S of the tests: a drain has the time of the longest call.
+    eventually(lambda: not live_slots())
+    assert process.poll() is None
+    openai.gate.set()
+    manage("drain", "--all", "--wait", "20")
+
+    assert process.wait(timeout=20) == 0
+    assert Call.objects.get(service=Call.Service.TRANSCRIPTION).used
+    worker_process()
+    assert ended(video).status == "completed"
+    assert len(openai.transcribed()) == 1
+
+
+def test_a_paused_worker_takes_nothing_until_it_is_resumed(upload, worker):
+    row = only_worker()
+    manage("pause", "--worker", row.pid, "--why", "look at it")
+    eventually(lambda: live_slots() == 0)
+    video = upload()
+
+    assert not Run.objects.filter(state="running").exists()
+    (resumed,) = manage("resume", "--worker", row.pk, "--json")["resumed"]
+
+    assert resumed["why"] == "look at it"
+    assert ended(video).status == "completed"
+
+
+def test_a_worker_that_does_not_live_is_named_in_vain():
+    manage("pause", "--worker", "1", code=2)
+    manage("drain", "--worker", "1", code=2)
+    manage("drain", code=2)
+    assert manage("drain", "--all", "--json") == {"workers": []}
+
+
+@pytest.mark.parametrize("action", ["pause", "resume", "drain"])
+def test_workers_are_steered_from_the_admin(admin_client, worker, action):
+    row = only_worker()
+    if action == "resume":
+        pauses.begin(Pause.Kind.WORKER, str(row.pk))
+
+    address = reverse("admin:videos_worker_changelist")
+    said = admin_client.post(
+        address, {"action": action, "_selected_action": [str(row.pk)]}, follow=True
+    )
+
+    assert b"1 worker(s)" in said.content
+    row.refresh_from_db()
+    assert row.drain_requested == (action == "drain")
+    assert pauses.of_worker(row.pk).exists() == (action == "pause")
