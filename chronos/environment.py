@@ -28,6 +28,7 @@ class Environment(BaseSettings):
 
     openai_api_key: SecretStr | None = None
     openai_base_url: str | None = None
+    openai_admin_key: SecretStr | None = None
     transcription_base_url: str | None = None
     transcription_api_key: SecretStr | None = None
     transcription_model: str = "whisper-1"
@@ -53,7 +54,7 @@ class Environment(BaseSettings):
     chronos_embedding_tokens_per_minute: int = Field(default=0, ge=0)
     chronos_max_upload_bytes: int = Field(default=20 * 1024**3, ge=1)
     chronos_max_duration_s: int = Field(default=12 * 3600, ge=1)
-    chronos_prices: dict[str, dict[str, float]] = {}
+    chronos_prices: dict[str, dict[str, float | str] | list[dict[str, float | str]]] = {}
     chronos_limits: dict[str, dict[str, int]] = {}
     chronos_similarity_floors: dict[str, float] = {"chronos-local-embed": 0.45}
     chronos_transcriber: str = "videos.ai.transcription.OpenAITranscriber"

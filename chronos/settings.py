@@ -225,6 +225,7 @@ CHRONOS_CHAT_QUESTIONS_PER_HOUR = environment.chronos_chat_questions_per_hour
 CHRONOS_RERANK_BASE_URL = environment.chronos_rerank_base_url
 CHRONOS_RERANK_API_KEY = environment.secret("chronos_rerank_api_key")
 CHRONOS_RERANK_MODEL = environment.chronos_rerank_model
+CHRONOS_ADMIN_API_KEY = environment.secret("openai_admin_key")
 CHRONOS_DRAIN_S = environment.chronos_drain_s
 CHRONOS_KEEP_RUNS_DAYS = environment.chronos_keep_runs_days
 CHRONOS_KEEP_CALLS_DAYS = environment.chronos_keep_calls_days

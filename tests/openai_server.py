@@ -16,6 +16,7 @@ from email.parser import BytesParser
 from functools import lru_cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import numpy as np
 import soundfile
@@ -72,6 +73,7 @@ class OpenAIServer:
     """Real HTTP on a loopback port; transcripts and vectors depend on the input alone."""
 
     key = "sk-tests-0123456789"
+    admin_key = "sk-admin-tests-0123456789"
     #: What each model may be asked for; the last three are of servers that no table lists.
     formats = {
         "whisper-1": ("json", "verbose_json"),
@@ -95,6 +97,10 @@ class OpenAIServer:
         self.refuses_more_than: tuple[int, int] | None = None
         #: Hears words in samples of a rate, in place of `hear`, which makes up segments.
         self.listen: Callable[[Any, int], list[Timed]] | None = None
+        #: What its API of usage says of each of so many pages: {kind: {model: {"calls", "seconds",
+        #: "tokens"}}}.
+        self.counted: dict[str, dict[str, dict[str, int]]] = {}
+        self.counted_pages = 1
         self.gate = threading.Event()
         self.gate.set()
         self._lock = threading.Lock()
@@ -114,6 +120,7 @@ class OpenAIServer:
     def reset(self) -> None:
         self.calls, self.faults, self.hear, self.listen = [], [], hear_numbers, None
         self.confidence, self.refuses_more_than = dict(SURE), None
+        self.counted, self.counted_pages = {}, 1
         self.gate.set()
 
     def transcribed(self) -> list[Recorded]:
@@ -130,6 +137,38 @@ class OpenAIServer:
                     return fault
         return None
 
+    def usage(self, path: str, key: str) -> tuple[int, dict[str, Any]]:
+        """Answer as `GET /organization/usage/…` does."""
+        if key != f"Bearer {self.admin_key}":
+            return 401, {"error": {"message": f"Incorrect API key provided: {key}"}}
+        address = urlsplit(path)
+        asked = parse_qs(address.query)
+        kind = address.path.rsplit("/", 1)[-1]
+        assert asked["group_by[]"] == ["model"], asked
+        page = int(asked.get("page", ["1"])[0])
+        results = [
+            {
+                "object": f"organization.usage.{kind}.result",
+                "model": model,
+                "num_model_requests": row["calls"],
+                **(
+                    {"seconds": row["seconds"]}
+                    if kind == "audio_transcriptions"
+                    else {"input_tokens": row["tokens"]}
+                ),
+            }
+            for model, row in self.counted.get(kind, {}).items()
+        ]
+        has_more = page < self.counted_pages
+        start = int(asked["start_time"][0])
+        bucket = {"object": "bucket", "start_time": start, "end_time": start + 86_400}
+        return 200, {
+            "object": "page",
+            "data": [bucket | {"results": results}],
+            "has_more": has_more,
+            "next_page": str(page + 1) if has_more else None,
+        }
+
     def _handler(self) -> type[BaseHTTPRequestHandler]:
         owner = self
 
@@ -138,6 +177,15 @@ class OpenAIServer:
 
             def log_message(self, *_: Any) -> None:
                 pass
+
+            def do_GET(self) -> None:
+                status, answer = owner.usage(self.path, self.headers["Authorization"])
+                data = json.dumps(answer).encode()
+                self.send_response(status)
+                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Length", str(len(data)))
+                self.end_headers()
+                self.wfile.write(data)
 
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))

@@ -169,7 +169,9 @@ def test_two_that_write_down_reasons_wait_for_no_one(creator):
     )
 
 
-def test_a_worker_that_ends_waits_for_no_row(upload, monkeypatch):
+def test_a_worker_that_ends_waits_for_no_row(upload, monkeypatch, settings):
+    settings.CHRONOS_DRAIN_S = 0
+    monkeypatch.setattr(workers, "_END_WITHIN_S", 0.1)
     upload()
     Run.objects.update(state="queued")
     run = Run.objects.get()
@@ -191,7 +193,7 @@ def test_a_worker_that_ends_waits_for_no_row(upload, monkeypatch):
         holder.start()
         locked.wait(10)
         begun = time.monotonic()
-        workers.end_within(0.1, 75)
+        workers.insist_on_end(75)
         eventually(lambda: exits)
         waited = time.monotonic() - begun
         let_go.set()

@@ -14,6 +14,7 @@ from django.utils.module_loading import import_string
 from videos.ai import capabilities
 from videos.audio import ffmpeg
 from videos.conf import conf
+from videos.durable.paid import prices
 from videos.local import confinement
 from videos.middleware import Durability
 from videos.models import Embedding, ServingModel
@@ -111,22 +112,37 @@ def check_providers(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[C
 @register()
 def check_tables(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[CheckMessage]:
     """Limits and prices are numbers by names that are known: a misspelt one would mean none."""
-    tables: list[tuple[str, dict[str, Any], tuple[str, str]]] = [
+    tables: list[tuple[str, dict[str, Any], tuple[str, ...]]] = [
         ("CHRONOS_LIMITS", dict(conf().limits), ("requests_per_minute", "tokens_per_minute")),
-        ("CHRONOS_PRICES", dict(conf().prices), ("minute", "million_tokens")),
+        ("CHRONOS_PRICES", dict(conf().prices), prices.UNITS),
     ]
     return [
         Error(
             f"{setting}[{name!r}] is {entry!r}.",
-            hint=f"It holds numbers of 0 or more by {' and '.join(known)}.",
+            hint=f"It holds numbers of 0 or more by {', '.join(known)}; a price may also be a list "
+            'of such, each "from" a day.',
             id="videos.E007",
         )
         for setting, table, known in tables
-        for name, entry in table.items()
-        if not isinstance(entry, dict)
-        or not set(entry) <= set(known)
-        or not all(isinstance(value, (int, float)) and value >= 0 for value in entry.values())
+        for name, given in table.items()
+        for entry in (given if isinstance(given, list) and known is prices.UNITS else [given])
+        if not _is_row(entry, known)
     ]
+
+
+def _is_row(entry: Any, known: tuple[str, ...]) -> bool:
+    if not isinstance(entry, dict):
+        return False
+    numbers = dict(entry)
+    if known is prices.UNITS:
+        numbers.pop("from", None)
+        try:
+            prices.begins(entry)
+        except (ValueError, TypeError):
+            return False
+    return set(numbers) <= set(known) and all(
+        isinstance(value, (int, float)) and value >= 0 for value in numbers.values()
+    )
 
 
 @register()

@@ -41,6 +41,8 @@ class Conf:
     rerank_base_url: str | None = None
     rerank_api_key: str | None = field(default=None, repr=False)
     rerank_model: str = ""
+    #: A key of OpenAI's administration, by which `reconcile` asks what the services have counted.
+    admin_api_key: str | None = field(default=None, repr=False)
     #: Dotted paths of the classes that call the services (`videos.ai.providers`).
     transcriber: str = "videos.ai.transcription.OpenAITranscriber"
     embedder: str = "videos.ai.embedding.OpenAIEmbedder"
@@ -78,8 +80,9 @@ class Conf:
     metrics_token: str = field(default="", repr=False)
     #: How links in emails begin, such as "https://videos.example"; without it, none are sent.
     site_url: str = ""
-    #: Prices beside the built-in ones: {model: {"minute": USD, "million_tokens": USD}}.
-    prices: dict[str, dict[str, float]] = field(default_factory=dict)
+    #: Prices beside the built-in ones: {model: {"minute": USD, "million_tokens": USD,
+    #: "call": USD}}, or a list of such, each "from" a day, such as "2027-01-01".
+    prices: dict[str, Any] = field(default_factory=dict)
     #: Whether workers listen beside the service, where faster-whisper is installed: words without
     #: times are aligned with the audio, and doubtful text is compared with where there is a voice.
     listening: bool = True

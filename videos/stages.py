@@ -101,7 +101,7 @@ def stage(
         )
         events.add_video_type(event, events.VideoData)
         starts = partial(functions.start_from, name)
-        registry.add_function(Function(actor, event, StagesFrom(name), start=starts))
+        registry.add_function(Function(actor, event, StagesFrom(name), start=starts, pays=True))
         declare_actor(actor, name)
         return callee
 

@@ -115,11 +115,12 @@ def _calls(since: date | None, until: date | None, without: Iterable[date]) -> Q
     wanted = Q(pk__in=[])
     for start, end in [*stretches, (begin, until)]:
         if start is None or end is None or start < end:
-            wanted |= _between(start, end)
+            wanted |= between(start, end)
     return Call.objects.filter(wanted)
 
 
-def _between(start: date | None, end: date | None) -> Q:
+def between(start: date | None, end: date | None) -> Q:
+    """Return what tells the calls sent from a day on, and before another (UTC)."""
     limits = Q()
     if start is not None:
         limits &= Q(sent_at__gte=_midnight(start))
@@ -188,7 +189,7 @@ def keep_month(month: date) -> None:
 
 def calls_of(month: date) -> QuerySet[Call]:
     """Return the calls of a month, named by its first day."""
-    return Call.objects.filter(_between(month, _next_month(month)))
+    return Call.objects.filter(between(month, _next_month(month)))
 
 
 def month_of(moment: datetime) -> date:

@@ -1,5 +1,6 @@
 """The admin: where operators see what happens, and steer it."""
 
+from videos.admin.budgets import BudgetAdmin
 from videos.admin.glossaries import GlossaryAdmin
 from videos.admin.integrations import ApiKeyAdmin, WebhookAdmin, WebhookDeliveryAdmin
 from videos.admin.pausing import PauseAdmin
@@ -18,6 +19,7 @@ from videos.admin.workers import WorkerAdmin
 __all__ = [
     "ApiKeyAdmin",
     "BreakerAdmin",
+    "BudgetAdmin",
     "CallAdmin",
     "EventAdmin",
     "GlossaryAdmin",

@@ -86,6 +86,7 @@ def context() -> dict[str, Any]:
         "curve_size": (CURVE_WIDTH, CURVE_HEIGHT),
         "calls": gauges.calls,
         "breakers": gauges.breakers,
+        "budgets": gauges.budgets,
         "spent": cache.get_or_set("chronos:spent", _spent, _SPENT_FOR_S),
         "minutes": int(WINDOW.total_seconds()) // 60,
     }
@@ -131,6 +132,15 @@ def _troubles(gauges: Gauges) -> Iterator[Trouble]:
             reverse("admin:videos_breaker_changelist"),
             "Breakers",
         )
+    for spent in gauges.budgets:
+        if spent.is_near:
+            yield Trouble(
+                f"The {spent.budget} is {'spent' if spent.is_over else 'near its end'}.",
+                f"${spent.usd:.2f} of ${spent.budget.month_usd} this month."
+                + (" Runs that pay do not start before the next." if spent.is_over else ""),
+                reverse("admin:videos_budget_changelist"),
+                "Budgets",
+            )
     failed = reverse("admin:videos_video_changelist")
     for cause in gauges.failures:
         query = {"error_code": cause.error_code, "status__exact": "failed"}

@@ -53,13 +53,16 @@ _MAX_AMOUNT = 1e9
 _MAX_BODY_BYTES = 128 * 1024**2
 
 
-def client(base_url: str | None, api_key: str | None) -> openai.OpenAI:
+def client(
+    base_url: str | None, api_key: str | None, admin_api_key: str | None = None
+) -> openai.OpenAI:
     """Return a client of one service; close it to end the calls that are under way."""
     return openai.OpenAI(
         # Named, because the SDK would look into the environment by itself.
         base_url=base_url or _OPENAI_URL,
         # Servers of one's own often want no key, the SDK always wants a string.
         api_key=api_key or "none",
+        admin_api_key=admin_api_key or "none",
         max_retries=0,
         timeout=timeout(conf().service_timeout_s),
     )

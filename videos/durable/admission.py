@@ -31,6 +31,7 @@ from videos.durable import runs as lifecycle
 from videos.durable.capacity import Capacity
 from videos.durable.messages import enqueue
 from videos.durable.models import Run
+from videos.durable.paid import budgets
 from videos.durable.transactions import after_commit
 from videos.exceptions import Yielded
 
@@ -57,14 +58,25 @@ def admit() -> int:
     with transaction.atomic():
         transactions.hold(transactions.ADMISSION)
         capacity = Capacity()
-        paused = pauses.condition()
-        free = waiting().exclude(paused) if paused else waiting()
+        held = [
+            (reason, condition)
+            for reason, condition in [
+                (Run.Waiting.PAUSED, pauses.condition()),
+                (Run.Waiting.BUDGET, budgets.condition()),
+            ]
+            if condition is not None
+        ]
+        free = waiting()
+        held_back = []
+        for reason, condition in held:
+            held_back.append((free.filter(condition), reason))
+            free = free.exclude(condition)
         admitted = _admit_default(free, capacity) + _admit_bulk(free, capacity)
         if admitted:
             after_commit(_enqueue, admitted)
-    if paused:
+    for those, reason in held_back:
         with transaction.atomic():
-            _give_reason(waiting().filter(paused), Run.Waiting.PAUSED)
+            _give_reason(those, reason)
     if free.exclude(queue=BULK).exists():
         with transaction.atomic():
             _write_reasons(free, _CreatorLimits(), capacity)

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 
 from django.db.models import Q
 from django.db.models.functions import Now
+from django.utils import timezone
 from django.utils.timezone import localtime
 
 from videos.conf import conf
@@ -15,6 +16,7 @@ from videos.durable import pauses
 from videos.durable.admission import BULK
 from videos.durable.capacity import live_workers
 from videos.durable.models import Event, Run, SetAside, Step
+from videos.durable.paid import budgets
 from videos.durable.paid.models import Breaker
 from videos.durable.registry import registry
 
@@ -123,6 +125,13 @@ def _of_service(run: Run) -> Explanation:
 
 
 def _of_budget(run: Run) -> Explanation:
+    spent = budgets.of(run.creator_id)
+    if not run.holds_slot and spent is not None:
+        return Explanation(
+            f"The {spent.budget} for this month is ${spent.budget.month_usd}, and ${spent.usd:.2f} "
+            "are spent. Raise it (manage.py budget, or in the admin), or wait for the next month.",
+            budgets.month_ends(timezone.now()),
+        )
     return Explanation(
         "The calls of the last minute use up what the service's limit allows "
         "(CHRONOS_TRANSCRIPTION_… and CHRONOS_EMBEDDING_…_PER_MINUTE, CHRONOS_LIMITS).",

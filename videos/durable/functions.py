@@ -39,6 +39,7 @@ def function(
     retries: int = DEFAULT_RETRIES,
     queue: str = "default",
     deadline_s: float = 3600,
+    pays: bool = False,
     on_failure: Callable[[RunContext, Any], object] | None = None,
 ) -> Callable[[Callee], Callee]:
     """Make `def f(run, data)` a durable function, started by `event`.
@@ -49,6 +50,8 @@ def function(
         retries: how often a failed step is tried again.
         queue: the Dramatiq queue of its messages.
         deadline_s: seconds after which a run is ended as `timed_out`.
+        pays: whether it makes paid calls, so that no run of it starts once a month's budget is
+            spent.
         on_failure: called as `on_failure(run, data)`, in a durable run of its own, when a run
             has failed for good; `run.error` and `run.error_code` say why.
 
@@ -71,7 +74,7 @@ def function(
                 check_callee(call, "run", "data")
                 stage = Stage(entry, partial(_call, call, data), retries, deadline_s)
                 functions.append(
-                    Function(entry, starts, {WHOLE: stage}, queue, failure_handler=after)
+                    Function(entry, starts, {WHOLE: stage}, queue, failure_handler=after, pays=pays)
                 )
                 check_function(functions[-1])
         for registered in functions:

@@ -21,6 +21,7 @@ from django.utils import timezone
 from videos.durable import pauses
 from videos.durable.capacity import Capacity, live_workers
 from videos.durable.models import ACTIVE_STATES, Pause, Run, SetAside, Worker
+from videos.durable.paid import budgets
 from videos.durable.paid.models import Breaker, Call
 
 #: What the rates are counted over, and the steps of their curves.
@@ -161,6 +162,11 @@ class Gauges:
     def breakers(self) -> list[Breaker]:
         """Services that failed last time."""
         return list(Breaker.objects.filter(failures__gt=0).order_by("service"))
+
+    @cached_property
+    def budgets(self) -> list[budgets.Spent]:
+        """What was spent this month of each budget."""
+        return budgets.all_spent()
 
     @cached_property
     def pauses(self) -> list[Pause]:

@@ -68,6 +68,8 @@ class Function:
     start: Callable[[Event, Function], list[Run]] | None = None
     #: Name of the function whose run is started when a run of this one fails for good.
     failure_handler: str | None = None
+    #: Whether its runs make paid calls, so that they do not start once a month's budget is spent.
+    pays: bool = False
 
     def stages_from(self, stage: str) -> list[str]:
         """Return the names of the stage and of those after it."""
@@ -144,6 +146,10 @@ class Registry:
         """Return a stage of a function, or None where no installed app has it."""
         found = self.functions.get(function)
         return found.stages.get(stage) if found else None
+
+    def that_pay(self) -> list[str]:
+        """Return the names of the functions whose runs make paid calls."""
+        return [name for name, function in self.functions.items() if function.pays]
 
     def started_by(self, event: str) -> Iterator[Function]:
         """Yield the functions that an event of this name starts."""

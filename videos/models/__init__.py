@@ -1,7 +1,7 @@
 """The tables of Chronos, by noun; those of the engine are defined in `videos.durable`."""
 
 from videos.durable.models import ACTIVE_STATES, Event, Pause, Run, SetAside, Step, Worker
-from videos.durable.paid.models import Breaker, Call, MonthlyUsage
+from videos.durable.paid.models import Breaker, Budget, Call, MonthlyUsage
 from videos.models.api import ApiKey, IdempotentRequest, Webhook, WebhookDelivery
 from videos.models.chapters import Chapter
 from videos.models.emails import EmailItem, EmailWish
@@ -31,6 +31,7 @@ __all__ = [
     "ApiKey",
     "AudioPart",
     "Breaker",
+    "Budget",
     "Call",
     "Chapter",
     "Chunk",

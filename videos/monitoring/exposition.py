@@ -13,6 +13,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from videos.durable.gauges import Gauges
+from videos.durable.paid.budgets import Spent
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 
@@ -59,6 +60,18 @@ class _Collector(Collector):
             "Runs that failed in the last hour, by cause.",
             ["error_code"],
             [((cause.error_code,), cause.count) for cause in gauges.failures],
+        )
+        yield _family(
+            "chronos_budget_usd",
+            "What this month's calls may cost; without a creator, those of the site.",
+            ["creator"],
+            [((_whose(spent),), float(spent.budget.month_usd)) for spent in gauges.budgets],
+        )
+        yield _family(
+            "chronos_budget_spent_usd",
+            "What this month's answered calls have cost of it.",
+            ["creator"],
+            [((_whose(spent),), float(spent.usd)) for spent in gauges.budgets],
         )
         yield _family(
             "chronos_workers",
@@ -110,6 +123,10 @@ class _Collector(Collector):
             [],
             [((), gauges.set_aside)],
         )
+
+
+def _whose(spent: Spent) -> str:
+    return str(spent.budget.creator) if spent.budget.creator_id else ""
 
 
 def _family(

@@ -24,6 +24,8 @@ _WAITS_FOR = {
     "paused": gettext_lazy("it was paused"),
     "worker": gettext_lazy("no worker is there that could do it"),
 }
+#: Before it has begun, it is no limit a minute that it waits for.
+_WAITS_FOR_BUDGET = gettext_lazy("what this month may cost is spent; it starts when there is more")
 ENDED = (Video.Status.COMPLETED, Video.Status.FAILED, Video.Status.CANCELLED)
 
 
@@ -50,7 +52,12 @@ class Shown:
     def waits(self) -> str:
         """Why it waits, in words; empty: it does not."""
         waiting = self.document["waiting_for"]
-        return str(_WAITS_FOR.get(waiting["reason"], waiting["reason"])) if waiting else ""
+        if not waiting:
+            return ""
+        reason = waiting["reason"]
+        if reason == "budget" and self.video.status == Video.Status.PENDING:
+            return str(_WAITS_FOR_BUDGET)
+        return str(_WAITS_FOR.get(reason, reason))
 
     @property
     def remedy(self) -> str:

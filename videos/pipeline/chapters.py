@@ -129,5 +129,6 @@ registry.add_function(
         "video/completed",
         {WHOLE: Stage("make_chapters", make_chapters, RETRIES)},
         start=start,
+        pays=True,
     )
 )

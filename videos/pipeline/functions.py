@@ -297,7 +297,7 @@ _FUNCTIONS: list[tuple[str, str, str, Callable[[Event, Function], list[Run]]]] =
 ]
 for _name, _event, _first, _starter in _FUNCTIONS:
     # A resumed run may begin at any stage, so every function knows all from its first on.
-    registry.add_function(Function(_name, _event, StagesFrom(_first), start=_starter))
+    registry.add_function(Function(_name, _event, StagesFrom(_first), start=_starter, pays=True))
 registry.add_function(
     Function(
         "refresh_vectors",

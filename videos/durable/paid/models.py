@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from django.conf import settings
+from django.core.validators import MinValueValidator
 from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
@@ -113,6 +114,38 @@ class Breaker(models.Model):
         if self.open_until is not None:
             return "open"
         return "failing" if self.failures else "closed"
+
+
+class Budget(models.Model):
+    """What a creator's calls of a month may cost, or those of the whole site.
+
+    Once it is spent, runs that pay do not start; those that have started go on to their end.
+    """
+
+    #: None: the whole site.
+    creator = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.CASCADE, related_name="+"
+    )
+    month_usd = models.DecimalField(
+        max_digits=12, decimal_places=2, validators=[MinValueValidator(0)]
+    )
+    #: What was counted last (`budgets`), so that a month's ledger is read once: the calls sent
+    #: since the month began, and before this moment.
+    counted_usd = models.DecimalField(
+        max_digits=18, decimal_places=8, default=0, db_default=0, editable=False
+    )
+    counted_until = models.DateTimeField(null=True, editable=False)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["creator"], name="one_budget_of_each", nulls_distinct=False
+            ),
+            models.CheckConstraint(condition=Q(month_usd__gte=0), name="budget_is_not_negative"),
+        ]
+
+    def __str__(self) -> str:
+        return f"budget of {self.creator or 'the site'}"
 
 
 class MonthlyUsage(models.Model):
