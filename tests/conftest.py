@@ -151,3 +151,14 @@ def ended(video: Video, timeout_s: float = 30) -> Video:
 
     eventually(is_ended, timeout_s)
     return video
+
+
+def ended_run(run: Run, timeout_s: float = 30) -> Run:
+    """Return a run once it has ended."""
+
+    def is_ended() -> bool:
+        run.refresh_from_db()
+        return not run.is_active
+
+    eventually(is_ended, timeout_s)
+    return run

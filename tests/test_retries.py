@@ -33,7 +33,7 @@ FIRST = {
     **dict.fromkeys(
         [
             *("RateLimited", "CircuitOpen", "ServicePaused", "BudgetSpent", "DiskFull"),
-            "SameContent",
+            *("SameContent", "Asleep"),
         ],
         Wait,
     ),

@@ -8,6 +8,7 @@ from videos.durable.admission import BULK
 from videos.durable.functions import declare_actor
 from videos.durable.registry import WHOLE
 from videos.pipeline import (  # noqa: F401  others' runs and chores
+    bulk,
     chapters,
     emails,
     lexemes,

@@ -4,7 +4,7 @@
     ├── FileFault            the creator's file: NoAudio, UnreadableMedia, TooLarge, …
     ├── ConfigurationFault   the operator's settings: Unauthorized, Misconfigured, OverBudget
     ├── ServiceFault         the paid service: Rejected, ServiceUnavailable, …
-    ├── RunFault             the machine: TimedOut, WorkerLost, DiskFull, DecoderLost
+    ├── RunFault             the machine: TimedOut, WorkerLost, DiskFull, DecoderLost, Asleep
     ├── FunctionFault        the function's own code: it uses its run in a way that cannot work
     └── EventRefused         the caller's event; nothing was stored
 
@@ -221,6 +221,13 @@ class DecoderLost(RunFault):
 
 class SameContent(RunFault):
     """Raised when the same file of the same creator is being transcribed by another run."""
+
+    permanent = False
+    waits_for = "paused"
+
+
+class Asleep(RunFault):
+    """Raised by a durable function that goes on later; until then it holds no slot."""
 
     permanent = False
     waits_for = "paused"

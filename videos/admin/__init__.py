@@ -4,13 +4,13 @@ from videos.admin.budgets import BudgetAdmin
 from videos.admin.glossaries import GlossaryAdmin
 from videos.admin.integrations import ApiKeyAdmin, WebhookAdmin, WebhookDeliveryAdmin
 from videos.admin.pausing import PauseAdmin
+from videos.admin.runs import RunAdmin
 from videos.admin.videos import VideoAdmin
 from videos.admin.work import (
     BreakerAdmin,
     CallAdmin,
     EventAdmin,
     ProbedModelAdmin,
-    RunAdmin,
     SetAsideAdmin,
     StorageDeletionAdmin,
 )

@@ -12,8 +12,26 @@ from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.http import HttpRequest
 from django.utils.functional import cached_property
 
+#: Failed runs, videos or creators of which a search shows the rows.
+FOUND = 1_000
 _MAX_COUNTED = 10_000
 _MAX_CREATORS = 100
+
+
+class ReadOnly:
+    """Job rows are written by workers alone; deleting a video deletes its own."""
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Let nobody add one."""
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Let nobody edit one."""
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Let nobody delete one by itself."""
+        return False
 
 
 class _Many(int):

@@ -26,7 +26,7 @@ from videos.documents import chunk_documents, eta_s, serving_segments, with_runs
 from videos.durable import admission
 from videos.models import Call, Run, Video
 from videos.pages.media import play
-from videos.pipeline import steering
+from videos.pipeline import bulk, steering
 from videos.pipeline.estimate import estimate
 
 #: What a person may edit; the rest is written by the pipeline.
@@ -38,7 +38,9 @@ _KEPT = ("used", "created_at", "completed_at", "id")
 _SHOWN_ERROR_CHARACTERS = 60
 _RESUME = "resume"
 _SHOWN_VIDEOS = 50
-_LOADED_AT_ONCE = 500
+#: More than so many are steered by a run of its own.
+_AT_ONCE = 100
+_MAX_STEERED = 100_000
 
 
 @admin.register(Video)
@@ -260,24 +262,53 @@ class VideoAdmin(HistoryAdmin):
         begun: list[Video] = []
         # What is begun changes what the filter finds.
         ids = list(_eligible(videos, stage or "").values_list("pk", flat=True))
+        per_minute = _number(request.POST.get("per_minute", ""))
+        if len(ids) > _AT_ONCE or per_minute:
+            how = f"from {stage}" if stage else "where they failed"
+            self._steer_many(
+                request, ids, "reprocess", how, from_stage=stage, per_minute=per_minute
+            )
+            return
         with admission.admitting_once():
-            for at in range(0, len(ids), _LOADED_AT_ONCE):
-                for video in Video.objects.filter(pk__in=ids[at : at + _LOADED_AT_ONCE]):
-                    try:
-                        video.reprocess(stage)
-                    except ValueError as error:
-                        self.message_user(request, str(error), messages.WARNING)
-                    else:
-                        begun.append(video)
+            for video in Video.objects.filter(pk__in=ids):
+                try:
+                    video.reprocess(stage)
+                except ValueError as error:
+                    self.message_user(request, str(error), messages.WARNING)
+                else:
+                    begun.append(video)
             if len(ids) > 1:
                 admission.defer(ids)
         started = len(begun)
         _log(request, begun, f"Reprocessed from {stage}." if stage else "Resumed.")
         self.message_user(request, f"{started} of {count} videos are being reprocessed.")
 
+    def _steer_many(
+        self, request: HttpRequest, ids: list[UUID], action: Any, how: str, **options: Any
+    ) -> None:
+        """Leave many to a run of its own, which is told of, with a link to its progress."""
+        if len(ids) > _MAX_STEERED:
+            self.message_user(
+                request, f"At most {_MAX_STEERED} at once: narrow the filter.", messages.ERROR
+            )
+            return
+        by = request.user.get_username()
+        for run in bulk.start(ids, action, by=by, **options):
+            self.log_change(request, run, f"{action.capitalize()} {len(ids)} videos {how}.")
+            page = reverse("admin:videos_run_change", args=[run.pk])
+            told = format_html(
+                '{} videos: {} {}. <a href="{}">See its progress, or stop it.</a>',
+                *(len(ids), action, how, page),
+            )
+            self.message_user(request, told)
+
     @admin.action(description="Cancel processing", permissions=["change"])
     def cancel(self, request: HttpRequest, videos: QuerySet[Video]) -> HttpResponse:
         """Stop the selected videos' runs."""
+        ids = list(videos.values_list("pk", flat=True)[: _MAX_STEERED + 1])
+        if len(ids) > _AT_ONCE:
+            self._steer_many(request, ids, "cancel", "at their next step")
+            return redirect(reverse("admin:videos_video_changelist"))
         with admission.admitting_once():
             stopped = [video for video in videos if video.cancel()]
         _log(request, stopped, "Cancelled.")
@@ -299,6 +330,10 @@ _CHOICES = {
     "chunk": "chunking: chunk, embed",
     "embed": "embedding alone",
 }
+
+
+def _number(text: str) -> int:
+    return int(text) if text.isdecimal() and len(text) < 7 else 0
 
 
 def _log(request: HttpRequest, videos: Sequence[Video], message: str) -> None:

@@ -1,4 +1,4 @@
-"""Runs, events, calls and workers in the admin: to be read, not to be edited."""
+"""Events, calls and what was set aside in the admin: to be read, not to be edited."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import json
 from typing import Any
 from uuid import UUID
 
-import dramatiq
 from django.contrib import admin
 from django.contrib.auth import get_user_model
 from django.core.exceptions import PermissionDenied
@@ -15,14 +14,12 @@ from django.db.models.functions import Now
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
-from django.urls import URLPattern, path, reverse
-from django.utils import timezone
+from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import mark_safe
-from django.utils.timezone import localtime
 
-from videos.admin import control_room, sending
-from videos.admin.histories import HistoryAdmin, known_values
+from videos.admin import sending
+from videos.admin.histories import FOUND, HistoryAdmin, ReadOnly, known_values
 from videos.conf import conf
 from videos.durable.explanation import why_nothing
 from videos.durable.paid import prices
@@ -36,13 +33,9 @@ from videos.models import (
     Run,
     ServingModel,
     SetAside,
-    Step,
     StorageDeletion,
-    Video,
 )
 
-#: Failed runs, videos or creators of which a search shows the rows.
-_FOUND = 1_000
 _SHOWN_RUNS = 100
 
 
@@ -63,111 +56,6 @@ def models_in_use() -> set[str]:
     serving = ServingModel.objects.values_list("model", flat=True)
     configured = (settings.transcription_model, settings.embedding_model)
     return {*configured, *prices.known_prices(), *probed, *serving}
-
-
-class ReadOnly:
-    """Job rows are written by workers alone; deleting a video deletes its own."""
-
-    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-
-class StepInline(ReadOnly, admin.TabularInline):  # type: ignore[type-arg]
-    """The steps of a run, in the order in which they began."""
-
-    model = Step
-    extra = 0
-    fields = ("stage", "key", "state", "attempts", "failures", "began", "took", "error")
-    readonly_fields = fields
-
-    @admin.display(description="began")
-    def began(self, step: Step) -> str:
-        """Return when, to the millisecond."""
-        return f"{localtime(step.started_at):%Y-%m-%d %H:%M:%S.%f}"[:-3] if step.started_at else "–"
-
-    @admin.display(description="took")
-    def took(self, step: Step) -> str:
-        """Return for how long it has worked, its pauses between attempts included."""
-        if step.started_at is None:
-            return "–"
-        took = (step.finished_at or timezone.now()) - step.started_at
-        return f"{took.total_seconds():.3f} s"
-
-
-@admin.register(Run)
-class RunAdmin(ReadOnly, HistoryAdmin):
-    """What was executed, step by step."""
-
-    id_fields = ("pk", "video_id")
-    search_help_text = "The id of a run or of its video, or words of its error or video's title."
-
-    list_display = (
-        *("created_at", "function", "video", "state", "stage", "waits_for", "next_attempt_at"),
-        *("attempt", "error_code", "finished_at"),
-    )
-    list_filter = (
-        "state",
-        known_values("function", lambda: registry.functions),
-        known_values("queue", lambda: dramatiq.get_broker().get_declared_queues()),
-        known_values("error_code", error_codes),
-        "created_at",
-    )
-    search_fields = ("error",)
-    list_select_related = ("video",)
-    inlines = (StepInline,)
-    fieldsets = (
-        (None, {"fields": ("function", "video", "creator", "event", "state", "stage")}),
-        ("Outcome", {"fields": ("error_code", "error", "created_at", "started_at", "finished_at")}),
-        (
-            "Waiting and retries",
-            {"fields": ("waiting_reason", "next_attempt_at", "attempt", "deaths", "priority")},
-        ),
-        (
-            "Claim",
-            {
-                "classes": ("collapse",),
-                "fields": (
-                    *("queue", "data", "worker", "token", "lease_until", "deadline_at"),
-                    *("holds_slot", "released_at", "message_lost_at", "requeues"),
-                    *("cancel_requested", "revision", "parent"),
-                ),
-            },
-        ),
-    )
-
-    change_form_template = "admin/videos/run/change_form.html"
-
-    def get_urls(self) -> list[URLPattern]:
-        """Add the control room."""
-        view = self.admin_site.admin_view(control_room.overview)
-        return [path("overview/", view, name="videos_run_overview"), *super().get_urls()]
-
-    def search_words(self, words: str) -> Q:
-        """Look among the failed runs, and those of videos with such a title."""
-        failed = Run.objects.exclude(error_code="").filter(error__icontains=words)
-        titled = Video.objects.filter(title__icontains=words)
-        run_ids, video_ids = (
-            list(rows.order_by("-created_at").values_list("pk", flat=True)[:_FOUND])
-            for rows in (failed, titled)
-        )
-        return Q(pk__in=run_ids) | Q(video__in=video_ids)
-
-    @admin.display(description="waits for")
-    def waits_for(self, run: Run) -> str:
-        """Return why the run waits."""
-        waiting = run.waiting_for
-        return str(waiting["reason"]) if waiting else ""
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Let runs go with their video or creator, on whose pages this is asked as well."""
-        page = request.resolver_match
-        return page is not None and not (page.url_name or "").startswith("videos_run_")
 
 
 @admin.register(Event)
@@ -264,7 +152,7 @@ class CallAdmin(ReadOnly, HistoryAdmin):
         """Look for creators of such a name."""
         users = get_user_model()
         named = users._default_manager.filter(**{f"{users.USERNAME_FIELD}__icontains": words})
-        return Q(creator__in=list(named.values_list("pk", flat=True)[:_FOUND]))
+        return Q(creator__in=list(named.values_list("pk", flat=True)[:FOUND]))
 
 
 @admin.register(SetAside)

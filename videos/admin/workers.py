@@ -8,7 +8,7 @@ from django.contrib import admin
 from django.db.models import Exists, OuterRef, QuerySet
 from django.http import HttpRequest
 
-from videos.admin.work import ReadOnly
+from videos.admin.histories import ReadOnly
 from videos.durable import admission, pauses
 from videos.durable.capacity import live_workers
 from videos.models import Pause, Worker

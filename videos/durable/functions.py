@@ -19,7 +19,7 @@ from videos.durable.outbox import parse_as
 from videos.durable.paid_calls import Ask, PaidAnswer, PaidCall
 from videos.durable.registry import WHOLE, Function, Stage, check_callee, check_function, registry
 from videos.durable.retries import DEFAULT_RETRIES
-from videos.exceptions import FunctionFault
+from videos.exceptions import Asleep, FunctionFault
 from videos.text.storable import has_unstorable, json_problem
 
 _DAY_S = 24 * 3600
@@ -40,6 +40,7 @@ def function(
     queue: str = "default",
     deadline_s: float = 3600,
     pays: bool = False,
+    name: str | None = None,
     on_failure: Callable[[RunContext, Any], object] | None = None,
 ) -> Callable[[Callee], Callee]:
     """Make `def f(run, data)` a durable function, started by `event`.
@@ -52,6 +53,7 @@ def function(
         deadline_s: seconds after which a run is ended as `timed_out`.
         pays: whether it makes paid calls, so that no run of it starts once a month's budget is
             spent.
+        name: what lists show; without one, where it stands: "app.function".
         on_failure: called as `on_failure(run, data)`, in a durable run of its own, when a run
             has failed for good; `run.error` and `run.error_code` say why.
 
@@ -63,12 +65,12 @@ def function(
 
     def register(callee: Callee) -> Callee:
         registry.add_type(event, data)
-        name = f"{callee.__module__.removesuffix('.actors')}.{callee.__name__}"
-        handler = f"{name}.on_failure" if on_failure else None
+        known = name or f"{callee.__module__.removesuffix('.actors')}.{callee.__name__}"
+        handler = f"{known}.on_failure" if on_failure else None
         functions = []
         for entry, starts, call, after in [
             (handler, None, on_failure, None),
-            (name, event, callee, handler),
+            (known, event, callee, handler),
         ]:
             if entry is not None and call is not None:
                 check_callee(call, "run", "data")
@@ -127,6 +129,17 @@ class RunContext:
         """
         result: Result = self._ending(self._once, name, partial(call, *args, **kwargs))
         return result
+
+    def sleep(self, name: str, seconds: float) -> None:
+        """Go on so many seconds after this was asked for first, with another worker if need be.
+
+        Nothing is held meanwhile: no thread, no slot. What comes before it in the function has to
+        be in steps, since the function is called anew.
+
+        Raises:
+            FunctionFault: for a name that was used before or cannot be one.
+        """
+        self._ending(self._sleep_once, name, seconds)
 
     def paid_step(
         self, name: str, service: str, model: str, ask: Ask[PaidAnswer], *, tokens: int = 0
@@ -192,6 +205,16 @@ class RunContext:
             with self._claim.guard() as run:
                 steps.finish(run, row, stored)
         return stored
+
+    def _sleep_once(self, name: str, seconds: float) -> None:
+        with steps.step(self._claim, name) as row:
+            if row.state == Step.State.DONE:
+                return
+            slept_s = steps.seconds_since_begun(row)
+            if slept_s < seconds:
+                raise Asleep("The function goes on later.", retry_after_s=seconds - slept_s)
+            with self._claim.guard() as run:
+                steps.finish(run, row)
 
     def _paid_once(self, name: str, paid: PaidCall[PaidAnswer]) -> Any:
         with steps.step(self._claim, name) as row:

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 from videos.durable.backoff import delay_s
-from videos.exceptions import ChronosError, CircuitOpen
+from videos.exceptions import Asleep, ChronosError, CircuitOpen
 
 #: Retries after the first attempt.
 DEFAULT_RETRIES = 3
@@ -31,6 +31,8 @@ class Wait:
     delay_s: float
     #: The service behind whose open breaker it waits; empty: none.
     behind: str = ""
+    #: Whether it counts as running meanwhile, so that it goes on before others start.
+    keeps_slot: bool = True
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,8 @@ def decide(
     if isinstance(error, ChronosError):
         if error.waits_for:
             behind = error.service if isinstance(error, CircuitOpen) else ""
-            return Wait(error.waits_for, error.retry_after_s, behind)
+            keeps_slot = not isinstance(error, Asleep)
+            return Wait(error.waits_for, error.retry_after_s, behind, keeps_slot)
         if error.permanent:
             return Fail()
     if failures >= policy.retries:

@@ -56,6 +56,23 @@ def create(
     return run if created else None
 
 
+def inherit_steps(run: Run, done: Iterable[Step]) -> None:
+    """Give a new run what steps of another have made, so that it is not done, nor paid, again."""
+    Step.objects.bulk_create(
+        Step(
+            run=run,
+            stage=step.stage,
+            key=step.key,
+            state=step.state,
+            result=step.result,
+            attempts=step.attempts,
+            started_at=step.started_at,
+            finished_at=step.finished_at,
+        )
+        for step in done
+    )
+
+
 def replace_active(video_id: UUID) -> None:
     """End whatever run the video has; its worker loses the claim at its next write."""
     # A run that ends by itself meanwhile is not active any more, and stays as it ended.
@@ -110,11 +127,13 @@ def retry(run: Run, delay_s: float, message: str, code: str) -> None:
 
 
 def wait(run: Run, why: Wait, message: str) -> None:
-    """Have a claimed run wait, with its slot, for what is nobody's fault in it."""
+    """Have a claimed run wait for what is nobody's fault in it: that was no attempt."""
     Run.objects.filter(pk=run.pk).update(
         state=Run.State.WAITING,
         waiting_reason=Run.Waiting(why.reason),
         waits_behind=why.behind,
+        holds_slot=why.keeps_slot,
+        attempt=F("attempt") - 1,
         next_attempt_at=Now() + timedelta(seconds=why.delay_s),
         error=message,
         **_WITHOUT_WORKER,

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from django.db.models import F
+from django.db.models import DurationField, ExpressionWrapper, F
 from django.db.models.functions import Coalesce, Now
 
 from videos.conf import conf
@@ -46,6 +46,13 @@ def begin(claim: Claim, keys: Sequence[str]) -> dict[str, Step]:
             started_at=Coalesce("started_at", Now()),
         )
         return {step.key: step for step in rows}
+
+
+def seconds_since_begun(step: Step) -> float:
+    """Return how long ago a step was begun for the first time, by the database's clock."""
+    since = ExpressionWrapper(Now() - F("started_at"), DurationField())
+    (passed,) = Step.objects.filter(pk=step.pk).values_list(since, flat=True)
+    return float(passed.total_seconds())
 
 
 def revert_to_pending(begun: Sequence[Step]) -> None:

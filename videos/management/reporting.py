@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import getpass
 import json
 import os
 import sys
 from abc import abstractmethod
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 from django.contrib.auth import get_user_model
@@ -22,8 +23,10 @@ from django.db import OperationalError, ProgrammingError, connection
 from django.db.models import Model, QuerySet
 
 from videos.documents import with_runs
-from videos.models import Video
+from videos.models import Run, Video
 from videos.text.timecodes import clock
+
+Found = TypeVar("Found", bound=Model)
 
 #: SQLSTATE of a table that does not exist.
 _UNDEFINED_TABLE = "42P01"
@@ -183,17 +186,36 @@ def find_videos(ids: Iterable[str]) -> list[Video]:
     Raises:
         Failed: naming the first id that is unknown.
     """
+    return _find(ids, all_videos(), "video")
+
+
+def find_runs(ids: Iterable[str]) -> list[Run]:
+    """Return the runs of these ids, each once, in their order.
+
+    Raises:
+        Failed: naming the first id that is unknown.
+    """
+    return _find(ids, Run.objects.select_related("creator"), "run")
+
+
+def _find(ids: Iterable[str], among: QuerySet[Found], what: str) -> list[Found]:
     wanted = list(ids)
-    known: dict[str, Video] = {
-        str(video.pk): video for video in all_videos().filter(pk__in=filter(_is_uuid, wanted))
-    }
-    videos = []
+    known = {str(row.pk): row for row in among.filter(pk__in=filter(_is_uuid, wanted))}
+    rows = []
     for text in wanted:
-        video = known.get(str(UUID(text))) if _is_uuid(text) else None
-        if video is None:
-            raise Failed(f"There is no video {text!r}.", code="not_found", field="video")
-        videos.append(video)
-    return list(dict.fromkeys(videos))
+        row = known.get(str(UUID(text))) if _is_uuid(text) else None
+        if row is None:
+            raise Failed(f"There is no {what} {text!r}.", code="not_found", field=what)
+        rows.append(row)
+    return list(dict.fromkeys(rows))
+
+
+def operator() -> str:
+    """Return the name of whoever runs the command; empty for one without a name."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # A container's user.
+        return ""
 
 
 def all_videos() -> QuerySet[Video]:

@@ -85,7 +85,9 @@ def proxy_path(owner: HasFolder, filename: str) -> str:
 class Steering(Protocol):
     """What the pipeline does when a video is asked for it."""
 
-    def reprocess(self, video: Video, from_stage: str | None, *, force: bool = False) -> Run:
+    def reprocess(
+        self, video: Video, from_stage: str | None, *, force: bool = False, key: str | None = None
+    ) -> Run:
         """Process a video again, or resume it."""
 
     def cancel(self, video: Video) -> bool:
@@ -256,15 +258,18 @@ class Video(models.Model):
         """
         return cls._steering.moments(query, cls.objects.all() if videos is None else videos, limit)
 
-    def reprocess(self, from_stage: str | None = None, *, force: bool = False) -> Run:
+    def reprocess(
+        self, from_stage: str | None = None, *, force: bool = False, key: str | None = None
+    ) -> Run:
         """Process again from `from_stage` ("transcribe", "chunk" or "embed").
 
-        Without it a failed or cancelled video resumes at its first unfinished step.
+        Without it a failed or cancelled video resumes at its first unfinished step. What is asked
+        for twice with the same `key` is done once.
 
         Raises:
             ValueError: for an unknown stage, or a video that has nothing to resume.
         """
-        return self._steering.reprocess(self, from_stage, force=force)
+        return self._steering.reprocess(self, from_stage, force=force, key=key)
 
     def cancel(self) -> bool:
         """Stop processing at the next step; return whether there was anything to stop."""

@@ -109,20 +109,7 @@ def _failed_run(video: Video, revision: Revision) -> Run | None:
 
 def _inherit_steps(run: Run, before: Run) -> None:
     """Take over what is done of the run's stage, so that it is not paid for again."""
-    done = before.steps.filter(stage=run.stage, state=Step.State.DONE)
-    Step.objects.bulk_create(
-        Step(
-            run=run,
-            stage=step.stage,
-            key=step.key,
-            state=step.state,
-            result=step.result,
-            attempts=step.attempts,
-            started_at=step.started_at,
-            finished_at=step.finished_at,
-        )
-        for step in done
-    )
+    runs.inherit_steps(run, before.steps.filter(stage=run.stage, state=Step.State.DONE))
 
 
 def start_cancelling(event: Event, function: Function) -> list[Run]:

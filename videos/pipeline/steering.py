@@ -59,7 +59,9 @@ class PipelineSteering:
         admission.admit()
         return run is not None
 
-    def reprocess(self, video: Video, from_stage: str | None, *, force: bool = False) -> Run:
+    def reprocess(
+        self, video: Video, from_stage: str | None, *, force: bool = False, key: str | None = None
+    ) -> Run:
         """Send the event that processes a video again; return the run that it started.
 
         Raises:
@@ -75,7 +77,7 @@ class PipelineSteering:
             data |= {"again": from_stage is not None, "force": force}
         elif stage == "chunk":
             data["force"] = force
-        event = events.send(stages[stage].event, data)
+        event = events.send(stages[stage].event, data, key)
         started = Run.objects.filter(event=event).first() or next(iter(dispatch(event.pk)), None)
         run = started or joinable(video)
         if run is None and (kept := SetAside.objects.filter(item_id=event.pk).first()):

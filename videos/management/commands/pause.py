@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 from datetime import datetime
 from typing import Any
 
@@ -12,7 +11,7 @@ from django.utils.dateparse import parse_datetime
 
 from videos.durable import admission, pauses
 from videos.management import pausing
-from videos.management.reporting import ReportingCommand, WrongUsage
+from videos.management.reporting import ReportingCommand, WrongUsage, operator
 
 
 class Command(ReportingCommand):
@@ -34,7 +33,7 @@ class Command(ReportingCommand):
     def perform(self, **options: Any) -> Any:
         until = _moment(options["until"]) if options["until"] else None
         paused = [
-            pauses.begin(**target, by=_user(), why=options["why"], until=until)
+            pauses.begin(**target, by=operator(), why=options["why"], until=until)
             for target in pausing.targets(options)
         ]
         admission.admit()
@@ -59,10 +58,3 @@ def _moment(text: str) -> datetime:
     if moment <= timezone.now():
         raise WrongUsage(f"{text} is over.")
     return moment
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # A container's user without a name.
-        return ""

@@ -15,12 +15,14 @@ from videos.management.reporting import (
     ReportingCommand,
     WrongUsage,
     all_videos,
+    count,
     find_creator,
     find_videos,
+    operator,
 )
 from videos.management.waiting import OwnWorker, wait_for_runs
 from videos.models import Run, Video
-from videos.pipeline import steering
+from videos.pipeline import bulk, steering
 from videos.pipeline.estimate import estimate
 
 
@@ -35,6 +37,7 @@ class Command(ReportingCommand):
         "0193a5c2-…",
         "--status failed --wait",
         "--all --from embed --dry-run --json",
+        "--all --from embed --bulk --per-minute 60",
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -48,7 +51,17 @@ class Command(ReportingCommand):
         parser.add_argument(
             "--force", action="store_true", help="Pay again for content that is known."
         )
-        parser.add_argument("--wait", action="store_true", help="Return when all have ended.")
+        how = parser.add_mutually_exclusive_group()
+        how.add_argument("--wait", action="store_true", help="Return when all have ended.")
+        how.add_argument(
+            "--bulk",
+            action="store_true",
+            help="Leave them to a run of its own, whose id is printed: it starts them batch by "
+            "batch, and can be paused and cancelled.",
+        )
+        parser.add_argument(
+            "--per-minute", type=count, default=0, metavar="N", help="With --bulk: at most so many."
+        )
 
     def perform(self, **options: Any) -> Any:
         videos = self._selected(options)
@@ -63,11 +76,23 @@ class Command(ReportingCommand):
                     steering.resumable_stage(video)
                 except ValueError as error:
                     raise WrongUsage(str(error)) from None
-        document = {
+        document: dict[str, Any] = {
             "runs": [],
+            "videos": len(videos),
             "estimate": asdict(estimate(videos, stage, force=options["force"])),
         }
         if options["dry_run"]:
+            return document
+        if options["bulk"]:
+            started = bulk.start(
+                [video.pk for video in videos],
+                "reprocess",
+                from_stage=stage,
+                force=options["force"],
+                per_minute=options["per_minute"],
+                by=operator(),
+            )
+            document["runs"] = [str(run.pk) for run in started]
             return document
         with OwnWorker(self.say) if options["wait"] else nullcontext() as worker:
             with admission.admitting_once():
@@ -104,8 +129,11 @@ class Command(ReportingCommand):
 
     def show(self, document: Any, **options: Any) -> None:
         use = document["estimate"]
+        videos = f"{document['videos']} videos"
+        begun = f"{len(document['runs'])} runs started for {videos}"
+        said = f"It would process {videos}" if options["dry_run"] else begun
         self.stdout.write(
-            f"{len(document['runs'])} runs started; about {use['audio_seconds']:.0f} s of "
+            f"{said}; about {use['audio_seconds']:.0f} s of "
             f"audio, {use['embedding_tokens']} tokens, ${use['cost_usd']:.4f}"
         )
 

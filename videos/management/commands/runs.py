@@ -18,18 +18,24 @@ class Command(ReportingCommand):
     """Prints the newest runs with their steps."""
 
     help = "Show runs with their steps, newest first."
-    examples = ("", "0193a5c2-… --json", "--event 0193a5c2-…")
+    examples = ("", "0193a5c2-… --json", "--event 0193a5c2-…", "--state failed --limit 0")
 
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)
         parser.add_argument("video", nargs="?", metavar="VIDEO")
         parser.add_argument("--event", type=UUID, help="What this event started, or why nothing.")
+        parser.add_argument("--state", choices=Run.State.values)
+        parser.add_argument("--function", metavar="F")
+        parser.add_argument("--error-code", metavar="CODE", help="Failed by this cause.")
         parser.add_argument("--limit", type=count, default=20, help="Newest first; 0: all.")
 
     def perform(self, **options: Any) -> Any:
         newest = Run.objects.prefetch_related("steps").order_by("-created_at", "-pk")
         if options["video"]:
             newest = newest.filter(video__in=find_videos([options["video"]]))
+        for name in ("state", "function", "error_code"):
+            if options[name]:
+                newest = newest.filter(**{name: options[name]})
         if options["event"] is None:
             return {"runs": _documents(newest, options["limit"])}
         event = Event.objects.filter(pk=options["event"]).first()
