@@ -137,6 +137,14 @@ class OpenAIServer:
                     return fault
         return None
 
+    def get(self, path: str, key: str) -> tuple[int, dict[str, Any]]:
+        """Answer `GET /models`, and what `usage` answers."""
+        if not path.endswith("/models"):
+            return self.usage(path, key)
+        if key != f"Bearer {self.key}":
+            return 401, {"error": {"message": "Incorrect API key provided"}}
+        return 200, {"object": "list", "data": [{"id": name} for name in self.models]}
+
     def usage(self, path: str, key: str) -> tuple[int, dict[str, Any]]:
         """Answer as `GET /organization/usage/…` does."""
         if key != f"Bearer {self.admin_key}":
@@ -179,7 +187,7 @@ class OpenAIServer:
                 pass
 
             def do_GET(self) -> None:
-                status, answer = owner.usage(self.path, self.headers["Authorization"])
+                status, answer = owner.get(self.path, self.headers["Authorization"])
                 data = json.dumps(answer).encode()
                 self.send_response(status)
                 self.send_header("Content-Type", "application/json")

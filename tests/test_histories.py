@@ -332,8 +332,8 @@ def test_all_that_match_can_be_reprocessed_however_many(admin_client, admin_user
     assert 'name="select_across" value="1"' in page
     done = admin_client.post(url, asked | {"stage": "transcribe"}, follow=True)
 
-    assert "120 of 120 videos are being reprocessed" in done.content.decode()
-    assert Event.objects.filter(name="video/transcribe.requested").count() == 120
+    assert "120 videos: reprocess from transcribe" in done.content.decode()
+    assert len(Event.objects.get(name="videos/steer.requested").data["video_ids"]) == 120
 
 
 @pytest.mark.django_db(transaction=True)

@@ -14,6 +14,7 @@ from videos.pipeline import (  # noqa: F401  others' runs and chores
     lexemes,
     passages,
     proxy,
+    refusals,
     retention,
     webhooks,
 )

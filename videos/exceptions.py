@@ -103,10 +103,12 @@ class Misconfigured(ConfigurationFault):
 
 
 class Unauthorized(ConfigurationFault):
-    """Raised when a service refuses the API key."""
+    """Raised when a service refuses the API key, or the account that pays."""
 
     code = "unauthorized"
     usual_status = 401
+    #: The service that did, once its breaker knows.
+    service = ""
 
 
 class OverBudget(ConfigurationFault):

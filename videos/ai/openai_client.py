@@ -161,7 +161,8 @@ def _translate_status(
     if status in (401, 403):
         return Unauthorized(
             f"The {service} service at {where} refused the API key (HTTP {status}: {said}). "
-            f"Correct {prefix}_API_KEY or OPENAI_API_KEY, then reprocess the video.",
+            f"Correct {prefix}_API_KEY or OPENAI_API_KEY: what it stopped goes on by itself once "
+            "it works.",
             http_status=status,
         )
     if status == 404 or getattr(error, "code", None) == "model_not_found":

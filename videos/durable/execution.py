@@ -150,7 +150,7 @@ def _settle(claim: Claim, stage: Stage, failures: Sequence[tuple[Step | None, Ex
         if isinstance(following, Wait):
             runs.wait(run, following, str(error))
         elif isinstance(following, Fail):
-            runs.fail(run, code, message)
+            runs.fail(run, code, message, refused_by=getattr(error, "service", ""))
         else:
             runs.retry(run, following.delay_s, message, code)
     _tell(claim, following, code, message)

@@ -69,11 +69,26 @@ def rerun(run: Run, data: Mapping[str, Any] | None = None, from_step: str | None
             parse(function.event, given)
         except EventRefused as refused:
             raise ValueError(str(refused)) from None
-    kept = [] if from_step is None else _before(run, from_step)
+    return _again(run, given, [] if from_step is None else _before(run, from_step))
+
+
+def resume(run: Run) -> Run:
+    """Go on with a function's run that failed: the new run has all that it has done.
+
+    Raises:
+        ValueError: as `rerun`.
+    """
+    if not can_rerun(run):
+        raise ValueError(f"{run} cannot be resumed by itself.")
+    return _again(run, run.data, Step.objects.filter(run=run, state=Step.State.DONE))
+
+
+def _again(run: Run, given: Mapping[str, Any], kept: Iterable[Step]) -> Run:
+    function = registry.functions[run.function]
     with transaction.atomic():
         again = runs.create(
             function,
-            data=given,
+            data=dict(given),
             queue=run.queue,
             creator_id=run.creator_id,
             parent_id=run.parent_id,

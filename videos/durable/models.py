@@ -176,7 +176,8 @@ class Run(models.Model):
     state = models.CharField(max_length=16, choices=State, default=State.WAITING)
     stage = models.CharField(max_length=32)
     waiting_reason = models.CharField(max_length=16, choices=Waiting, blank=True)
-    #: The service behind whose open breaker the run waits; empty: none.
+    #: The service behind whose open breaker the run waits, or whose refusal of the key has failed
+    #: it, so that it goes on once the key works; empty: none.
     waits_behind = models.CharField(max_length=16, blank=True)
     #: When a waiting or retrying run may go on; null: as soon as there is room.
     next_attempt_at = models.DateTimeField(null=True, blank=True)
@@ -260,6 +261,11 @@ class Run(models.Model):
                 fields=["state", "-finished_at"],
                 condition=Q(finished_at__isnull=False),
                 name="run_finished",
+            ),
+            models.Index(
+                fields=["waits_behind"],
+                condition=Q(state="failed") & ~Q(waits_behind=""),
+                name="run_refused",
             ),
             models.Index(
                 fields=["message_lost_at"],

@@ -235,13 +235,17 @@ def hand_over(run: Run) -> list[Run]:
     return take_from_worker([run], deaths=0)
 
 
-def fail(run: Run, code: str, message: str) -> None:
-    """End a run for good, tell the hooks, and start the function's failure handler."""
+def fail(run: Run, code: str, message: str, refused_by: str = "") -> None:
+    """End a run for good, tell the hooks, and start the function's failure handler.
+
+    `refused_by` is the service that refused its key: another run goes on with it once that works.
+    """
     _end(
         Run.objects.filter(pk=run.pk),
         Run.State.FAILED,
         error=message,
         error_code=code,
+        waits_behind=refused_by,
     )
     open_steps = Step.objects.filter(run=run, state__in=[Step.State.RUNNING, Step.State.RETRYING])
     open_steps.update(state=Step.State.FAILED, finished_at=Now())
@@ -249,6 +253,13 @@ def fail(run: Run, code: str, message: str) -> None:
     function = registry.functions.get(run.function)
     if function and function.failure_handler:
         start_failure_handler(run, registry.functions[function.failure_handler])
+
+
+def take_refused(run: Run) -> bool:
+    """Take a failed run whose key was refused, to go on with another; tell whether it was there."""
+    # Of two sweeps, the second finds it taken, and does nothing.
+    refused = Run.objects.filter(pk=run.pk, state=Run.State.FAILED, waits_behind=run.waits_behind)
+    return bool(refused.update(waits_behind=""))
 
 
 def start_failure_handler(run: Run, handler: Function) -> list[Run]:

@@ -1,11 +1,13 @@
 """The circuit breaker of each service: no calls to one that is down, and no retry spent on it.
 
 Closed, it counts failures in a row, over all processes. Open, it refuses calls until a time;
-then one call at a time tries whether the service is back. Any answer closes it.
+then one call at a time tries whether the service is back. Any answer closes it, but the refusal of
+a key: that opens it at once. The run that met it fails; others wait, and all go on once it works.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 from typing import TypeVar
 
@@ -17,7 +19,13 @@ from videos.conf import conf
 from videos.durable import runs
 from videos.durable.models import Pause, Run
 from videos.durable.paid.models import Breaker
-from videos.exceptions import ChronosError, CircuitOpen, ServicePaused, ServiceUnavailable
+from videos.exceptions import (
+    ChronosError,
+    CircuitOpen,
+    ServicePaused,
+    ServiceUnavailable,
+    Unauthorized,
+)
 from videos.text.storable import error_message
 
 Failure = TypeVar("Failure", bound=BaseException)
@@ -71,6 +79,8 @@ def record(service: str, error: Failure | None) -> Failure | ChronosError | None
 
     Once the breaker is open, the service's failures are nobody's fault in the run.
     """
+    if isinstance(error, Unauthorized):
+        return _record_refusal(service, error)
     if error is None or (isinstance(error, ChronosError) and error.http_status in range(200, 500)):
         _record_answer(service)
         return error
@@ -80,6 +90,45 @@ def record(service: str, error: Failure | None) -> Failure | ChronosError | None
     if breaker.open_until is None or _is_out_of_patience(breaker):
         return error
     return _circuit_open(breaker, _open_s(breaker.openings))
+
+
+def _record_refusal(service: str, error: Unauthorized) -> ChronosError:
+    """Open the breaker; only the run that met the first refusal fails by it."""
+    with transaction.atomic():
+        breaker = _locked(service)
+        was_refused = breaker.refused
+        breaker.failures += 1
+        breaker.openings += 1
+        breaker.opened_at = breaker.opened_at or Now()
+        breaker.open_until = Now() + timedelta(seconds=_open_s(breaker.openings))
+        breaker.probing_until = None
+        breaker.last_error = error_message(error)
+        breaker.refused = True
+        breaker.save()
+    if was_refused:
+        return _circuit_open(breaker, _open_s(breaker.openings))
+    error.service = service
+    return error
+
+
+def probe_refused(service: str, works: Callable[[], bool]) -> bool:
+    """Ask `works` whether a refused key does by now, where no run waits that would try it.
+
+    Return whether the breaker is closed.
+    """
+    is_tried = Run.objects.filter(waits_behind=service, state=Run.State.WAITING).exists()
+    if is_tried or not _take_probe(service):
+        return False
+    if works():
+        _record_answer(service)
+        return True
+    with transaction.atomic():
+        breaker = _locked(service)
+        breaker.openings += 1
+        breaker.open_until = Now() + timedelta(seconds=_open_s(breaker.openings))
+        breaker.probing_until = None
+        breaker.save()
+    return False
 
 
 def _is_out_of_patience(breaker: Breaker) -> bool:
@@ -105,15 +154,19 @@ def _record_answer(service: str) -> None:
     the breaker.
     """
     troubled = Breaker.objects.filter(service=service, failures__gt=0)
-    closed = {"open_until": None, "probing_until": None, "opened_at": None}
+    closed = {"open_until": None, "probing_until": None, "opened_at": None, "refused": False}
     if troubled.update(failures=0, openings=0, last_error="", **closed):
         runs.wake(Run.objects.filter(waits_behind=service))
 
 
+def _locked(service: str) -> Breaker:
+    Breaker.objects.get_or_create(service=service)
+    return Breaker.objects.select_for_update().get(service=service)
+
+
 def _record_failure(service: str, message: str) -> Breaker:
     with transaction.atomic():
-        Breaker.objects.get_or_create(service=service)
-        breaker = Breaker.objects.select_for_update().get(service=service)
+        breaker = _locked(service)
         breaker.failures += 1
         breaker.last_error = message
         # Calls that left before it opened fail together, and open it once.

@@ -104,6 +104,8 @@ class Breaker(models.Model):
     #: When it opened first since the service answered last.
     opened_at = models.DateTimeField(null=True, blank=True)
     last_error = StoredTextField(blank=True, most=_MAX_ERROR_CHARACTERS)
+    #: It is open because the service refused the key or the account, not because it is down.
+    refused = models.BooleanField(default=False, db_default=False)
 
     def __str__(self) -> str:
         return f"{self.service}: {self.state}"
