@@ -43,7 +43,7 @@ test-processes: install-dev
 
 # The pages, driven in Debian's Chromium.
 test-browser: install-dev
-	$(BIN)/pytest $(PARALLEL) tests/test_browser.py
+	$(BIN)/pytest $(PARALLEL) tests/browser
 
 test-full: install-dev
 	$(BIN)/pytest $(PARALLEL)

@@ -57,6 +57,27 @@ def troubles(client):
     return re.findall(r"<li><strong>(.*?)</strong>", room(client))
 
 
+def test_failures_lead_to_where_they_are_retried(admin_client, creator, worker):
+    ended_run(creator, state="failed", error_code="internal", error="No stamps.")
+    ended_run(
+        creator,
+        state="failed",
+        error_code="rejected",
+        error="Refused.",
+        video=completed_video(creator),
+    )
+
+    page = room(admin_client).replace("&amp;", "&")
+
+    assert (
+        f"{reverse('admin:videos_run_changelist')}?error_code=internal&state__exact=failed" in page
+    )
+    assert (
+        f"{reverse('admin:videos_video_changelist')}?error_code=rejected&status__exact=failed"
+        in page
+    )
+
+
 def test_where_all_is_well_it_says_so(admin_client, creator, worker):
     ended_run(creator)
 
@@ -102,7 +123,6 @@ def test_what_needs_a_person_comes_first(admin_client, creator, worker):
     page = room(admin_client)
     assert HOSTILE not in page
     assert "7 things need a person" in page
-    assert f"{reverse('admin:videos_video_changelist')}?error_code=no_audio" in page
 
 
 def test_without_workers_that_is_the_first_thing_said(admin_client):

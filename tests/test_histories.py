@@ -13,7 +13,7 @@ from pgvector import HalfVector
 
 from tests.rows import completed_video, spoken_video
 from videos import usage
-from videos.admin.work import error_codes
+from videos.admin.filters import error_codes
 from videos.durable import admission
 from videos.durable.sweep import sweep
 from videos.management.commands import status

@@ -143,12 +143,17 @@ def _troubles(gauges: Gauges) -> Iterator[Trouble]:
             )
     failed = reverse("admin:videos_video_changelist")
     for cause in gauges.failures:
-        query = {"error_code": cause.error_code, "status__exact": "failed"}
+        where, status, act = (
+            (failed, "status__exact", "See and retry")
+            if cause.of_videos
+            else (runs, "state__exact", "See")
+        )
+        query = {"error_code": cause.error_code, status: "failed", "ended": "hour"}
         yield Trouble(
             f"{cause.count} run(s) failed in the last hour: {cause.error_code}.",
             cause.error[:_MAX_ERROR_CHARACTERS],
-            f"{failed}?{urlencode(query)}",
-            "See and retry",
+            f"{where}?{urlencode(query)}",
+            act,
         )
     if gauges.set_aside:
         yield Trouble(

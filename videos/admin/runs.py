@@ -9,23 +9,26 @@ import dramatiq
 from django import forms
 from django.contrib import admin
 from django.core.exceptions import PermissionDenied
-from django.db.models import F, Q, QuerySet, Sum
+from django.db.models import Count, F, Q, QuerySet, Sum
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
 from django.utils import timezone
+from django.utils.safestring import SafeString
 from django.utils.timezone import localtime
 
 from videos.admin import control_room
+from videos.admin.filters import FaultFilter, WaitingFilter, ended_filter, error_codes, runs_since
 from videos.admin.histories import FOUND, HistoryAdmin, ReadOnly, known_values
-from videos.admin.work import error_codes
+from videos.admin.shown import folded, links
 from videos.durable import interventions
 from videos.durable.models import ACTIVE_STATES
 from videos.durable.registry import registry
 from videos.models import Call, Run, Step, Video
 
 _SHOWN_STEPS = 500
+_SHOWN_CHILDREN = 20
 
 
 class StepInline(ReadOnly, admin.TabularInline):  # type: ignore[type-arg]
@@ -33,13 +36,18 @@ class StepInline(ReadOnly, admin.TabularInline):  # type: ignore[type-arg]
 
     model = Step
     extra = 0
-    fields = ("stage", "key", "state", "attempts", "failures", "began", "took", "error")
+    fields = ("stage", "key", "state", "attempts", "failures", "began", "took", "made", "error")
     readonly_fields = fields
 
     @admin.display(description="began")
     def began(self, step: Step) -> str:
         """Return when, to the millisecond."""
         return f"{localtime(step.started_at):%Y-%m-%d %H:%M:%S.%f}"[:-3] if step.started_at else "–"
+
+    @admin.display(description="result")
+    def made(self, step: Step) -> SafeString | str:
+        """Show what it has made, for as long as a person wants to see it."""
+        return folded(step.result)
 
     @admin.display(description="took")
     def took(self, step: Step) -> str:
@@ -65,7 +73,10 @@ class RunAdmin(ReadOnly, HistoryAdmin):
         "state",
         known_values("function", lambda: registry.functions),
         known_values("queue", lambda: dramatiq.get_broker().get_declared_queues()),
+        WaitingFilter,
         known_values("error_code", error_codes),
+        FaultFilter,
+        ended_filter(runs_since),
         "created_at",
     )
     search_fields = ("error",)
@@ -74,7 +85,15 @@ class RunAdmin(ReadOnly, HistoryAdmin):
     inlines = (StepInline,)
     fieldsets = (
         (None, {"fields": ("function", "video", "creator", "event", "state", "stage")}),
-        ("Outcome", {"fields": ("error_code", "error", "created_at", "started_at", "finished_at")}),
+        (
+            "Outcome",
+            {
+                "fields": (
+                    *("error_code", "error", "cost", "created_at", "started_at", "finished_at"),
+                    *("started", "started_by"),
+                )
+            },
+        ),
         (
             "Waiting and retries",
             {"fields": ("waiting_reason", "next_attempt_at", "attempt", "deaths", "priority")},
@@ -84,7 +103,7 @@ class RunAdmin(ReadOnly, HistoryAdmin):
             {
                 "classes": ("collapse",),
                 "fields": (
-                    *("queue", "data", "worker", "token", "lease_until", "deadline_at"),
+                    *("queue", "input", "worker", "token", "lease_until", "deadline_at"),
                     *("holds_slot", "released_at", "message_lost_at", "requeues"),
                     *("cancel_requested", "revision", "parent"),
                 ),
@@ -112,6 +131,34 @@ class RunAdmin(ReadOnly, HistoryAdmin):
             for rows in (failed, titled)
         )
         return Q(pk__in=run_ids) | Q(video__in=video_ids)
+
+    readonly_fields = ("cost", "started", "started_by", "input")
+
+    @admin.display(description="input")
+    def input(self, run: Run) -> SafeString | str:
+        """Show the data, for as long as a person wants to see it."""
+        return folded(run.data)
+
+    @admin.display(description="cost")
+    def cost(self, run: Run) -> str:
+        """Sum what the run's calls cost, from the ledger."""
+        if run.video_id:
+            theirs = Q(video_id=run.video_id, run_id=run.pk, state=Call.State.ANSWERED)
+        else:  # The index of steps has the calls alone whose answers were used.
+            steps = run.steps.values_list("pk", flat=True)[:_SHOWN_STEPS]
+            theirs = Q(step_id__in=list(steps), used=True)
+        total = Call.objects.filter(theirs).aggregate(cost=Sum("cost_usd"), calls=Count("id"))
+        return f"{total['calls']} calls, ${total['cost'] or 0:.4f}"
+
+    @admin.display(description="its failure is handled by")
+    def started(self, run: Run) -> SafeString | str:
+        """Link to the runs that were started by its failure."""
+        return links(run.handlers.all()[:_SHOWN_CHILDREN]) or "–"
+
+    @admin.display(description="handles the failure of")
+    def started_by(self, run: Run) -> SafeString | str:
+        """Link to the run whose failure it handles."""
+        return links([run.parent] if run.parent else []) or "–"
 
     @admin.display(description="waits for")
     def waits_for(self, run: Run) -> str:
@@ -188,7 +235,7 @@ class RunAgainForm(forms.Form):
 def _costs_by_step(run: Run) -> list[tuple[str, str]]:
     """Return a run's steps in their order, each with what it and those after it cost last time."""
     steps = list(run.steps.order_by(F("started_at").asc(nulls_last=True), "id")[:_SHOWN_STEPS])
-    calls = Call.objects.filter(step_id__in=[step.pk for step in steps], state="answered")
+    calls = Call.objects.filter(step_id__in=[step.pk for step in steps], used=True)
     costs = dict(calls.order_by().values_list("step_id").annotate(Sum("cost_usd")))
     choices = []
     left = sum(costs.values())

@@ -68,7 +68,8 @@ def _field(described: Mapping[str, Any], *, is_required: bool) -> forms.Field:
         return forms.JSONField(
             required=is_required,
             help_text=help_text or f"JSON, an {kind}.",
-            initial=list if kind == "array" else dict,
+            # Where it may be left out, it is: an empty list says something else.
+            initial=(list if kind == "array" else dict) if is_required else None,
         )
     if "enum" in described:
         choices = [("", "---------"), *((value, value) for value in described["enum"])]

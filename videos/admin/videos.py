@@ -20,8 +20,14 @@ from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString, mark_safe
 
+from videos.admin.filters import (
+    FaultFilter,
+    WarningsFilter,
+    ended_filter,
+    error_codes,
+    videos_since,
+)
 from videos.admin.histories import CreatorFilter, HistoryAdmin, known_values
-from videos.admin.work import error_codes
 from videos.documents import chunk_documents, eta_s, serving_segments, with_runs
 from videos.durable import admission
 from videos.models import Call, Run, Video
@@ -52,6 +58,9 @@ class VideoAdmin(HistoryAdmin):
     list_filter = (
         "status",
         known_values("error_code", error_codes),
+        FaultFilter,
+        ended_filter(videos_since),
+        WarningsFilter,
         "created_at",
         CreatorFilter,
     )
@@ -143,11 +152,11 @@ class VideoAdmin(HistoryAdmin):
             return "–"
         return clock(video.duration_s)
 
-    @admin.display(description="error", ordering="error_code")
+    @admin.display(description="error or warnings", ordering="error_code")
     def problem(self, video: Video) -> str:
-        """Return the error's code and beginning."""
+        """Return the error's code and beginning, or the codes of warnings."""
         if not video.error_code:
-            return ""
+            return ", ".join(sorted({warning["code"] for warning in video.warnings}))
         text = f"{video.error_code}: {video.error}"
         short = text[: _SHOWN_ERROR_CHARACTERS - 1] + "…"
         return text if len(text) <= _SHOWN_ERROR_CHARACTERS else short
@@ -250,6 +259,8 @@ class VideoAdmin(HistoryAdmin):
             "selected": selected.values_list("pk", flat=True),
             "across": across,
             "choices": choices,
+            # What failed goes on where it did, unless somebody chooses otherwise.
+            "preset": next((name for name, _, count, _ in choices if count), ""),
             "opts": self.opts,
             "action_checkbox_name": ACTION_CHECKBOX_NAME,
         }

@@ -24,7 +24,6 @@ from videos.conf import conf
 from videos.durable.explanation import why_nothing
 from videos.durable.paid import prices
 from videos.durable.registry import registry
-from videos.exceptions import ChronosError
 from videos.models import (
     Breaker,
     Call,
@@ -37,16 +36,6 @@ from videos.models import (
 )
 
 _SHOWN_RUNS = 100
-
-
-def error_codes() -> set[str]:
-    """Return the codes of all errors that a run can end with."""
-    found, left = set(), [ChronosError]
-    while left:
-        error = left.pop()
-        found.add(error.code)
-        left += error.__subclasses__()
-    return found
 
 
 def models_in_use() -> set[str]:

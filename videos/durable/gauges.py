@@ -35,7 +35,7 @@ _FINISHED = f"""
     GROUP BY state, ago
     """
 _FAILURES = f"""
-    SELECT error_code, count(*), max(finished_at),
+    SELECT error_code, count(*), count(video_id), max(finished_at),
         (array_agg(error ORDER BY finished_at DESC))[1]
     FROM {Run._meta.db_table}
     WHERE finished_at > now() - %s::interval AND state = 'failed'
@@ -81,6 +81,8 @@ class Failure:
 
     error_code: str
     count: int
+    #: How many of them are about a video.
+    of_videos: int
     latest: datetime
     #: One of them.
     error: str
