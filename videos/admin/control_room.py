@@ -18,6 +18,7 @@ from django.utils.timezone import localtime
 
 from videos.conf import conf
 from videos.durable.gauges import WINDOW, Active, Gauges
+from videos.durable.messages import broker_answers
 from videos.models import Run, ServingModel
 from videos.usage import summary
 
@@ -99,6 +100,13 @@ def _troubles(gauges: Gauges) -> Iterator[Trouble]:
     if not live:
         yield Trouble(
             "No worker is alive.", "Nothing is processed until one is started.", workers, "Workers"
+        )
+    if not broker_answers():
+        yield Trouble(
+            "The broker does not answer.",
+            "Runs wait in Postgres, and go on by themselves once it does. See Redis or RabbitMQ.",
+            runs,
+            "Runs",
         )
     for state in gauges.workers:
         worker = state.worker

@@ -52,3 +52,15 @@ def _messages(run: Run, function: Function) -> list[Message[None]]:
         .copy(queue_name=run.queue)
         for stage in function.stages_from(run.stage)
     ]
+
+
+def broker_answers() -> bool:
+    """Whether the broker takes messages, as far as it can be asked; its errors are an answer."""
+    client = getattr(dramatiq.get_broker(), "client", None)
+    if client is None:
+        return True
+    try:
+        return bool(client.ping())
+    except Exception as error:  # Whatever its library raises.
+        logger.warning("The broker does not answer: %s", error)
+        return False

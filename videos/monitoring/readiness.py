@@ -5,11 +5,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
-import dramatiq
 from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
 
 from videos.durable.capacity import live_workers
+from videos.durable.messages import broker_answers
 
 logger = logging.getLogger(__name__)
 
@@ -40,12 +40,6 @@ def _has_migrations() -> bool:
     return not executor.migration_plan(executor.loader.graph.leaf_nodes())
 
 
-def _has_broker() -> bool:
-    broker = dramatiq.get_broker()
-    client = getattr(broker, "client", None)
-    return client is None or bool(client.ping())
-
-
 def _has_worker() -> bool:
     return live_workers().exists()
 
@@ -53,6 +47,6 @@ def _has_worker() -> bool:
 _CHECKS: dict[str, Callable[[], bool]] = {
     "database": _has_database,
     "migrations": _has_migrations,
-    "broker": _has_broker,
+    "broker": broker_answers,
     "worker": _has_worker,
 }
