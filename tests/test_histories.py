@@ -45,7 +45,7 @@ COPIES = {
     },
     "videos_step": {
         "id": "gen_random_uuid()",
-        "run_id": "(SELECT id FROM videos_run ORDER BY created_at LIMIT 1)",
+        "run_id": "(ARRAY(SELECT id FROM videos_run ORDER BY created_at LIMIT 1000))[1 + n % 1000]",
         "key": "'step ' || n",
     },
     "videos_chunk": {

@@ -1,14 +1,20 @@
 """What machines ask: is it alive, is it ready, what does it do."""
 
+import re
+from datetime import timedelta
+
 import dramatiq
 import pytest
 from django.db.migrations.recorder import MigrationRecorder
+from django.urls import reverse
 from django.utils import timezone
 from dramatiq.brokers.redis import RedisBroker
 from prometheus_client.parser import text_string_to_metric_families
 
+from tests.conftest import PROJECT
 from tests.rows import completed_video
-from videos.models import Breaker, Run, Worker
+from videos.durable.gauges import Gauges
+from videos.models import Breaker, Run, Step, Worker
 
 
 @pytest.fixture
@@ -116,3 +122,41 @@ def test_metrics_are_for_who_has_the_token_or_a_private_address(
 @pytest.mark.parametrize("path", ["/healthz", "/readyz", "/metrics"])
 def test_nothing_can_be_sent_to_them(client, path):
     assert client.post(path).status_code == 405
+
+
+def test_the_dashboard_asks_for_what_there_is(client, worker, settings):
+    settings.CHRONOS_METRICS_TOKEN = ""
+    dashboard = (PROJECT / "docs" / "grafana.json").read_text()
+    told = client.get(reverse("videos:metrics")).content.decode()
+
+    asked = set(re.findall(r"chronos_[a-z0-9_]+", dashboard))
+
+    assert len(asked) > 10
+    assert asked <= set(re.findall(r"# TYPE (chronos_[a-z0-9_]+)", told))
+
+
+@pytest.mark.django_db
+def test_steps_are_timed_and_what_sweeps_leave_is_told(creator):
+    now = timezone.now()
+    run = Run.objects.create(
+        function="x", stage="run", state="completed", creator=creator, finished_at=now
+    )
+    for seconds in (1, 2, 3):
+        Step.objects.create(
+            run=run,
+            stage="embed",
+            key=f"{seconds}",
+            state="done",
+            started_at=now - timedelta(seconds=seconds),
+            finished_at=now,
+        )
+    gauges = Gauges()
+
+    (steps,) = gauges.steps
+
+    assert (steps.stage, steps.count, steps.p50_s) == ("embed", 3, 2.0)
+    assert gauges.sweep_lag_s == 0
+    Run.objects.create(
+        function="x", stage="run", state="running", lease_until=now - timedelta(minutes=1)
+    )
+    assert 59 <= Gauges().sweep_lag_s < 90

@@ -1,6 +1,7 @@
 """How long histories are kept: what goes, and what has to stay."""
 
 from datetime import UTC, datetime, timedelta
+from uuid import UUID
 
 import pytest
 from django.db import connection
@@ -11,7 +12,16 @@ from tests.test_commands import manage
 from videos import usage
 from videos.durable.registry import registry
 from videos.durable.sweep import sweep
-from videos.models import Call, Event, MonthlyUsage, Run, Step, Video
+from videos.models import (
+    Call,
+    Event,
+    MonthlyUsage,
+    Run,
+    Step,
+    Video,
+    Webhook,
+    WebhookDelivery,
+)
 from videos.pipeline import retention
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -47,7 +57,7 @@ def test_what_is_over_and_old_goes_with_its_steps_and_events(creator):
     waiting = Event.objects.create(name="x", data={})
     Event.objects.filter(pk=waiting.pk).update(created_at=timezone.now() - OLD)
 
-    expected = {"runs": 4, "steps": 4, "events": 4, "calls": 0}
+    expected = {"runs": 4, "steps": 4, "events": 4, "calls": 0, "deliveries": 0}
     assert manage("prune", "--dry-run", "--json") == expected | {"dry_run": True}
     assert len(kept()) == len(gone) + len(stay)
     assert manage("prune", "--json") == expected | {"dry_run": False}
@@ -155,3 +165,26 @@ class Counter:
     def __call__(self, execute, *arguments):
         self.statements += 1
         return execute(*arguments)
+
+
+def test_what_webhooks_were_told_long_ago_goes(creator, settings):
+    webhook = Webhook.objects.create(creator=creator, url="https://example.org/", secret="s")
+    old = uuid7_of(timezone.now() - timedelta(days=91))
+    rows = {
+        state: WebhookDelivery.objects.create(
+            id=old_id, webhook=webhook, event="video/completed", body="{}", state=state
+        )
+        for old_id, state in zip(old, ("delivered", "failed", "pending"), strict=False)
+    }
+    fresh = WebhookDelivery.objects.create(
+        webhook=webhook, event="video/completed", body="{}", state="delivered"
+    )
+
+    assert retention.prunable().deliveries == 2
+    assert retention.prune().deliveries == 2
+    assert set(WebhookDelivery.objects.all()) == {rows["pending"], fresh}
+
+
+def uuid7_of(moment):
+    first = int(moment.timestamp() * 1000) << 80
+    return [UUID(int=first + number) for number in range(3)]

@@ -20,7 +20,7 @@ from django.utils import timezone
 
 from videos.durable import pauses
 from videos.durable.capacity import Capacity, live_workers
-from videos.durable.models import ACTIVE_STATES, Pause, Run, SetAside, Worker
+from videos.durable.models import ACTIVE_STATES, Event, Pause, Run, SetAside, Step, Worker
 from videos.durable.paid import budgets
 from videos.durable.paid.models import Breaker, Call
 
@@ -40,6 +40,29 @@ _FAILURES = f"""
     FROM {Run._meta.db_table}
     WHERE finished_at > now() - %s::interval AND state = 'failed'
     GROUP BY error_code ORDER BY count(*) DESC, error_code
+    """
+#: Each run's steps by their index, however few runs have most of them.
+_STEPS = f"""
+    SELECT step.stage, count(*), percentile_cont(ARRAY[0.5, 0.95]) WITHIN GROUP (
+        ORDER BY extract(epoch FROM step.finished_at - step.started_at)
+    )
+    FROM {Run._meta.db_table} AS run CROSS JOIN LATERAL (
+        SELECT stage, started_at, finished_at FROM {Step._meta.db_table}
+        WHERE run_id = run.id AND finished_at IS NOT NULL OFFSET 0
+    ) AS step
+    WHERE run.state = 'completed' AND run.finished_at > now() - %s::interval
+    GROUP BY step.stage ORDER BY step.stage
+    """
+#: What a sweep would have found by now: leases that ran out, events that nobody dispatched.
+_LAG = f"""
+    SELECT greatest(
+        (SELECT extract(epoch FROM now() - min(lease_until)) FROM {Run._meta.db_table}
+            WHERE state = 'running'),
+        (SELECT extract(epoch FROM now() - min(created_at)) FROM {Event._meta.db_table}
+            WHERE dispatched_at IS NULL),
+        0
+    )::float8
+    WHERE %s::interval IS NOT NULL
     """
 _CALLS = f"""
     SELECT service, state, count(*), sum(cost_usd),
@@ -73,6 +96,17 @@ class Calls:
     #: Seconds until they were answered, or not: the median and the 95th percentile; None: open.
     p50_s: float | None
     p95_s: float | None
+
+
+@dataclass(frozen=True)
+class Steps:
+    """The steps of one stage that belong to runs which completed in the window."""
+
+    stage: str
+    count: int
+    #: Seconds from their first begin to their end, pauses between attempts included.
+    p50_s: float
+    p95_s: float
 
 
 @dataclass(frozen=True)
@@ -203,6 +237,17 @@ class Gauges:
             Calls(service, state, count, float(cost), *(seconds or (None, None)))
             for service, state, count, cost, seconds in _rows(_CALLS)
         ]
+
+    @cached_property
+    def steps(self) -> list[Steps]:
+        """Steps of the window's completed runs, by stage."""
+        return [Steps(stage, count, *seconds) for stage, count, seconds in _rows(_STEPS)]
+
+    @cached_property
+    def sweep_lag_s(self) -> float:
+        """Seconds for which something waits that a sweep repairs; 0 while sweeps keep up."""
+        ((seconds,),) = _rows(_LAG)
+        return float(seconds)
 
     def depth(self, queue: str, *states: str) -> int:
         """Return how many runs of a queue are in any of these states."""

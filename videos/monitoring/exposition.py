@@ -118,6 +118,28 @@ class _Collector(Collector):
             ],
         )
         yield _family(
+            "chronos_steps_1h",
+            "Steps of the runs that completed in the last hour.",
+            ["stage"],
+            [((row.stage,), row.count) for row in gauges.steps],
+        )
+        yield _family(
+            "chronos_step_seconds_1h",
+            "How long they took, pauses between attempts included.",
+            ["stage", "quantile"],
+            [
+                ((row.stage, quantile), seconds)
+                for row in gauges.steps
+                for quantile, seconds in (("0.5", row.p50_s), ("0.95", row.p95_s))
+            ],
+        )
+        yield _family(
+            "chronos_sweep_lag_seconds",
+            "For how long something waits that a sweep repairs; 0 while sweeps keep up.",
+            [],
+            [((), gauges.sweep_lag_s)],
+        )
+        yield _family(
             "chronos_set_aside",
             "Events and runs that no worker could handle.",
             [],

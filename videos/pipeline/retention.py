@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.utils import timezone
@@ -17,7 +18,7 @@ from django.utils import timezone
 from videos import usage
 from videos.conf import conf
 from videos.durable.registry import Chore, registry
-from videos.models import ACTIVE_STATES, Call, Event, Run, Step
+from videos.models import ACTIVE_STATES, Call, Event, Run, Step, WebhookDelivery
 
 _AT_ONCE = 500
 #: What is due is let wait for so long, so that a batch is worth it.
@@ -34,6 +35,7 @@ class Pruned:
     steps: int = 0
     events: int = 0
     calls: int = 0
+    deliveries: int = 0
 
 
 def due() -> QuerySet[Run]:
@@ -55,6 +57,9 @@ def prune(told: Callable[[Pruned], object] = lambda pruned: None) -> Pruned:
     while ids := list(_old_events().values_list("pk", flat=True)[:_AT_ONCE]):
         pruned.events += Event.objects.filter(pk__in=ids).delete()[0]
         told(pruned)
+    while ids := list(_old_deliveries().values_list("pk", flat=True)[:_AT_ONCE]):
+        pruned.deliveries += WebhookDelivery.objects.filter(pk__in=ids).delete()[0]
+        told(pruned)
     for month in _old_months():
         usage.keep_month(month)
         while ids := list(_calls_of(month).values_list("pk", flat=True)[:_AT_ONCE]):
@@ -71,6 +76,7 @@ def prunable() -> Pruned:
         runs=runs.count(),
         steps=Step.objects.filter(run__in=runs.values("pk")).count(),
         events=_dispatched_events().exclude(started).count(),
+        deliveries=_old_deliveries().count(),
         calls=sum(_calls_of(month).count() for month in _old_months()),
     )
 
@@ -98,6 +104,17 @@ def _dispatched_events() -> QuerySet[Event]:
 def _old_events() -> QuerySet[Event]:
     """Return the events of which no run is left."""
     return _dispatched_events().exclude(Exists(Run.objects.filter(event=OuterRef("pk"))))
+
+
+def _old_deliveries() -> QuerySet[WebhookDelivery]:
+    """Return what webhooks were told, or not, long ago: by the time that is in the keys."""
+    before = _before(conf().keep_runs_days)
+    if before is None:
+        return WebhookDelivery.objects.none()
+    # The first 48 bits of a UUID of version 7 are milliseconds since 1970 (RFC 9562, 5.7).
+    first = UUID(int=int(before.timestamp() * 1000) << 80)
+    pending = WebhookDelivery.State.PENDING
+    return WebhookDelivery.objects.filter(pk__lt=first).exclude(state=pending).order_by()
 
 
 def _old_months() -> list[date]:

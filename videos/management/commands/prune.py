@@ -15,7 +15,7 @@ class Command(ReportingCommand):
     """Does at once what workers' sweeps do as histories grow old."""
 
     help = (
-        "Delete completed runs with their steps, events and calls that are older than "
+        "Delete completed runs with their steps, events, calls and webhook deliveries older than "
         "CHRONOS_KEEP_RUNS_DAYS and CHRONOS_KEEP_CALLS_DAYS. The sums of calls stay."
     )
     examples = ("--dry-run", "--json")
@@ -32,5 +32,6 @@ class Command(ReportingCommand):
         done = "would be deleted" if document["dry_run"] else "deleted"
         self.stdout.write(
             f"{done}: {document['runs']} run(s) with {document['steps']} step(s), "
-            f"{document['events']} event(s), {document['calls']} call(s)"
+            f"{document['events']} event(s), {document['calls']} call(s), "
+            f"{document['deliveries']} webhook deliveries"
         )
