@@ -79,6 +79,14 @@ _TEXT_CONFIGS = {
     "yi": "yiddish",
 }
 
+#: The configurations that know stop words, which tell a language: of Norwegian's two, the older.
+CODES_BY_TEXT_CONFIG = {
+    _TEXT_CONFIGS[code]: code
+    for code in (
+        *("da", "de", "en", "es", "fi", "fr", "hu", "it", "ne", "nl", "no", "pt", "ru", "sv", "tr"),
+    )
+}
+
 
 def code_of(language: object) -> str:
     """Return the code of a language that a service named by code or in English; "" for none."""

@@ -12,7 +12,7 @@ from videos.exceptions import UnreadableCaptions
 from videos.models import Revision, Transcript, Video
 from videos.models.video import MAX_CAPTION_BYTES
 from videos.pipeline import segments, statuses, storage
-from videos.pipeline.transcribe import thumbnail
+from videos.pipeline.transcribe import thumbnail, written_language
 from videos.text import caption_reader, caption_writer, captions, encodings
 
 _TOLERANCE_MS = 2_000
@@ -39,6 +39,11 @@ def take_captions(claim: Claim, video: Video, revision: Revision, folder: Path) 
             for long in cues
             for cue in caption_writer.parted(long)
         ]
+        language = (
+            video.language
+            or language
+            or written_language.guess(segment.text for segment in recognized)
+        )
         with claim.guard() as run:
             transcript = Transcript.objects.create(
                 video=video,
@@ -51,9 +56,7 @@ def take_captions(claim: Claim, video: Video, revision: Revision, folder: Path) 
             )
             Revision.objects.filter(pk=revision.pk).update(transcript=transcript)
             statuses.measured(video.pk, duration_ms=duration_ms)
-            segments.store(
-                run, transcript, recognized, language=video.language or language, coverage=None
-            )
+            segments.store(run, transcript, recognized, language=language, coverage=None)
             steps.finish(run, step, {"cues": len(recognized)})
             runs.advance(run)
 
