@@ -259,8 +259,8 @@ class VideoAdmin(HistoryAdmin):
             "selected": selected.values_list("pk", flat=True),
             "across": across,
             "choices": choices,
-            # What failed goes on where it did, unless somebody chooses otherwise.
-            "preset": next((name for name, _, count, _ in choices if count), ""),
+            # What failed goes on where it did; anything dearer a person chooses.
+            "preset": _RESUME,
             "opts": self.opts,
             "action_checkbox_name": ACTION_CHECKBOX_NAME,
         }
