@@ -129,8 +129,8 @@ class Command(ReportingCommand):
 
     def show(self, document: Any, **options: Any) -> None:
         use = document["estimate"]
-        videos = f"{document['videos']} videos"
-        begun = f"{len(document['runs'])} runs started for {videos}"
+        videos = f"{document['videos']} video(s)"
+        begun = f"{len(document['runs'])} run(s) started for {videos}"
         said = f"It would process {videos}" if options["dry_run"] else begun
         self.stdout.write(
             f"{said}; about {use['audio_seconds']:.0f} s of "
