@@ -9,7 +9,7 @@ import dramatiq
 from django import forms
 from django.contrib import admin
 from django.core.exceptions import PermissionDenied
-from django.db.models import Count, F, Q, QuerySet, Sum
+from django.db.models import F, Q, QuerySet, Sum
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect
 from django.template.response import TemplateResponse
@@ -21,7 +21,7 @@ from django.utils.timezone import localtime
 from videos.admin import control_room
 from videos.admin.filters import FaultFilter, WaitingFilter, ended_filter, error_codes, runs_since
 from videos.admin.histories import FOUND, HistoryAdmin, ReadOnly, known_values
-from videos.admin.shown import folded, links
+from videos.admin.shown import cost_of, folded, links
 from videos.durable import interventions
 from videos.durable.models import ACTIVE_STATES
 from videos.durable.registry import registry
@@ -147,8 +147,7 @@ class RunAdmin(ReadOnly, HistoryAdmin):
         else:  # The index of steps has the calls alone whose answers were used.
             steps = run.steps.values_list("pk", flat=True)[:_SHOWN_STEPS]
             theirs = Q(step_id__in=list(steps), used=True)
-        total = Call.objects.filter(theirs).aggregate(cost=Sum("cost_usd"), calls=Count("id"))
-        return f"{total['calls']} calls, ${total['cost'] or 0:.4f}"
+        return cost_of(Call.objects.filter(theirs))
 
     @admin.display(description="its failure is handled by")
     def started(self, run: Run) -> SafeString | str:

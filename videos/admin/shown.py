@@ -7,11 +7,12 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
+from django.db.models import Count, QuerySet, Sum
 from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString, mark_safe
 
-from videos.models import Run
+from videos.models import Call, Run
 
 _MAX_CHARACTERS = 20_000
 _SECRET = re.compile(r"key$|secret|token$|password|authorization", re.IGNORECASE)
@@ -36,6 +37,12 @@ def masked(value: Any) -> Any:
             for name, inner in value.items()
         }
     return [masked(inner) for inner in value] if isinstance(value, list) else value
+
+
+def cost_of(calls: QuerySet[Call]) -> str:
+    """Sum what calls cost, and how many they are."""
+    total = calls.aggregate(cost=Sum("cost_usd"), calls=Count("id"))
+    return f"{total['calls']} calls, ${total['cost'] or 0:.4f}"
 
 
 def links(runs: Iterable[Run]) -> SafeString:

@@ -11,7 +11,7 @@ from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.admin.models import CHANGE, LogEntry
 from django.contrib.auth import get_user_model
 from django.core.exceptions import PermissionDenied
-from django.db.models import Count, Q, QuerySet, Sum
+from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import get_object_or_404, redirect
@@ -28,6 +28,7 @@ from videos.admin.filters import (
     videos_since,
 )
 from videos.admin.histories import CreatorFilter, HistoryAdmin, known_values
+from videos.admin.shown import cost_of
 from videos.documents import chunk_documents, eta_s, serving_segments, with_runs
 from videos.durable import admission
 from videos.models import Call, Run, Video
@@ -186,9 +187,7 @@ class VideoAdmin(HistoryAdmin):
     @admin.display(description="usage")
     def used(self, video: Video) -> str:
         """Sum what the video cost, from the ledger."""
-        answered = Call.objects.filter(video_id=video.pk, state=Call.State.ANSWERED)
-        total = answered.aggregate(cost=Sum("cost_usd"), calls=Count("id"))
-        return f"{total['calls']} calls, ${total['cost'] or 0:.4f}"
+        return cost_of(Call.objects.filter(video_id=video.pk, state=Call.State.ANSWERED))
 
     def get_urls(self) -> list[URLPattern]:
         """Add the transcript and the chunks."""

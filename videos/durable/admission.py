@@ -58,19 +58,14 @@ def admit() -> int:
     with transaction.atomic():
         transactions.hold(transactions.ADMISSION)
         capacity = Capacity()
-        held = [
-            (reason, condition)
-            for reason, condition in [
-                (Run.Waiting.PAUSED, pauses.condition()),
-                (Run.Waiting.BUDGET, budgets.condition()),
-            ]
-            if condition is not None
-        ]
-        free = waiting()
-        held_back = []
-        for reason, condition in held:
-            held_back.append((free.filter(condition), reason))
-            free = free.exclude(condition)
+        free, held_back = waiting(), []
+        for reason, condition in [
+            (Run.Waiting.PAUSED, pauses.condition()),
+            (Run.Waiting.BUDGET, budgets.condition()),
+        ]:
+            if condition is not None:
+                held_back.append((free.filter(condition), reason))
+                free = free.exclude(condition)
         admitted = _admit_default(free, capacity) + _admit_bulk(free, capacity)
         if admitted:
             after_commit(_enqueue, admitted)

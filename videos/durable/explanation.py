@@ -125,8 +125,7 @@ def _of_service(run: Run) -> Explanation:
 
 
 def _of_budget(run: Run) -> Explanation:
-    spent = budgets.of(run.creator_id)
-    if not run.holds_slot and spent is not None:
+    if not run.holds_slot and (spent := budgets.of(run.creator_id)) is not None:
         return Explanation(
             f"The {spent.budget} for this month is ${spent.budget.month_usd}, and ${spent.usd:.2f} "
             "are spent. Raise it (manage.py budget, or in the admin), or wait for the next month.",
