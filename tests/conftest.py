@@ -162,3 +162,20 @@ def ended_run(run: Run, timeout_s: float = 30) -> Run:
 
     eventually(is_ended, timeout_s)
     return run
+
+
+@pytest.fixture
+def without_indexes(db):
+    """No index of vectors before the test, and none after it: they outlive their rows."""
+    _drop_vector_indexes()
+    yield
+    _drop_vector_indexes()
+
+
+def _drop_vector_indexes():
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT indexname FROM pg_indexes WHERE indexname ~ '^embedding_(hnsw|bits)_'"
+        )
+        for (name,) in cursor.fetchall():
+            cursor.execute(f'DROP INDEX "{name}"')

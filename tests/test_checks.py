@@ -3,7 +3,6 @@
 import dramatiq
 import pytest
 from django.core.checks import run_checks
-from django.db import connection
 
 from tests.rows import completed_video
 from videos import checks
@@ -105,15 +104,6 @@ def test_a_model_that_does_not_serve_yet_is_told(settings, creator):
     settings.CHRONOS_EMBEDDING_MODEL = "other-embed"
 
     assert ids(databases=["default"]) == {"videos.W002"}
-
-
-@pytest.fixture
-def without_indexes(db):
-    """What other tests have built is no matter here."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT indexname FROM pg_indexes WHERE indexname LIKE 'embedding_hnsw_%'")
-        for (name,) in cursor.fetchall():
-            cursor.execute(f'DROP INDEX "{name}"')
 
 
 @pytest.mark.usefixtures("without_indexes")

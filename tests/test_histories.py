@@ -267,6 +267,7 @@ def test_the_codes_of_errors_are_known():
 
 
 @pytest.mark.django_db(transaction=True)
+@pytest.mark.usefixtures("without_indexes")
 def test_a_filtered_vector_search_finds_what_its_index_gives_up_on(creator, django_user_model):
     """pgvector stops after `hnsw.max_scan_tuples`, none of which need be of the creator."""
     bob = django_user_model.objects.create_user("bob")
@@ -300,6 +301,7 @@ def test_a_filtered_vector_search_finds_what_its_index_gives_up_on(creator, djan
 
 
 @pytest.mark.django_db(transaction=True)
+@pytest.mark.usefixtures("without_indexes")
 def test_a_search_leaves_its_callers_transaction_as_it_was(creator):
     completed_video(creator)
     call_command("index_embeddings", verbosity=0)

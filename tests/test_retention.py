@@ -4,6 +4,8 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import pytest
+from django.core.files.base import ContentFile
+from django.core.files.storage import default_storage
 from django.db import connection
 from django.utils import timezone
 
@@ -57,7 +59,7 @@ def test_what_is_over_and_old_goes_with_its_steps_and_events(creator):
     waiting = Event.objects.create(name="x", data={})
     Event.objects.filter(pk=waiting.pk).update(created_at=timezone.now() - OLD)
 
-    expected = {"runs": 4, "steps": 4, "events": 4, "calls": 0, "deliveries": 0}
+    expected = {"runs": 4, "steps": 4, "events": 4, "calls": 0, "deliveries": 0, "audio": 0}
     assert manage("prune", "--dry-run", "--json") == expected | {"dry_run": True}
     assert len(kept()) == len(gone) + len(stay)
     assert manage("prune", "--json") == expected | {"dry_run": False}
@@ -188,3 +190,45 @@ def test_what_webhooks_were_told_long_ago_goes(creator, settings):
 def uuid7_of(moment):
     first = int(moment.timestamp() * 1000) << 80
     return [UUID(int=first + number) for number in range(3)]
+
+
+@pytest.fixture
+def stored(creator, settings):
+    """A completed video whose audio is stored beside its file, for longer than it is kept."""
+    video = completed_video(creator)
+    name = default_storage.save(f"{video.folder}/audio.flac", ContentFile(b"audio"))
+    Video.objects.filter(pk=video.pk).update(
+        file=default_storage.save(f"{video.folder}/source.mp4", ContentFile(b"video"))
+    )
+    Run.objects.all().delete()
+    video.transcripts.update(audio=name, completed_at=timezone.now() - OLD)
+    return video
+
+
+def test_audio_goes_while_the_file_it_was_made_of_is_there(stored):
+    name = stored.transcripts.get().audio
+    assert manage("prune", "--dry-run", "--json")["audio"] == 1
+
+    sweep()
+
+    assert not default_storage.exists(name)
+    assert stored.transcripts.get().audio == ""
+    assert not registry.chores["audio"].due().exists()
+
+
+def test_audio_whose_file_is_gone_is_kept_and_not_looked_at_again(stored):
+    stored.refresh_from_db()
+    default_storage.delete(stored.file.name)
+
+    assert manage("prune", "--json")["audio"] == 0
+
+    assert default_storage.exists(stored.transcripts.get().audio)
+    assert not registry.chores["audio"].due().exists()
+
+
+def test_audio_that_a_run_works_on_stays(stored):
+    Run.objects.create(function="reprocess_video", stage="transcribe", video=stored)
+
+    sweep()
+
+    assert default_storage.exists(stored.transcripts.get().audio)

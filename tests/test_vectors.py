@@ -277,7 +277,7 @@ def test_a_serving_model_that_fails_for_a_moment_is_asked_again(
 
 
 def test_the_check_of_what_serves_reads_no_chunks(creator, settings, django_assert_max_num_queries):
-    from videos.pipeline.finish import _serve_configured_model
+    from videos.pipeline.embedding_models import serve_when_ready
 
     for _ in range(3):
         completed_video(creator)
@@ -287,7 +287,7 @@ def test_the_check_of_what_serves_reads_no_chunks(creator, settings, django_asse
     from django.test.utils import CaptureQueriesContext
 
     with CaptureQueriesContext(connection) as asked, transaction.atomic():
-        _serve_configured_model()
+        serve_when_ready()
 
     assert not any("videos_chunk" in query["sql"] for query in asked)
 
@@ -419,6 +419,7 @@ def test_passages_keep_the_first_numbers_of_a_long_vector(passages):
     assert [nearest(vector) for vector in passages.values()] == list(passages)
 
 
+@pytest.mark.usefixtures("without_indexes")
 def test_an_index_of_signs_finds_what_is_then_compared_in_full(passages):
     call_command("index_embeddings", verbosity=0)
     with connection.cursor() as cursor:
@@ -439,6 +440,7 @@ def test_an_index_of_signs_finds_what_is_then_compared_in_full(passages):
     assert "embedding_bits_512_" in plan
 
 
+@pytest.mark.usefixtures("without_indexes")
 def test_a_new_way_of_comparing_leaves_no_old_index(passages):
     serving = ServingModel.objects.get()
     digest = serving.index_name.rsplit("_", 1)[1]

@@ -11,6 +11,7 @@ from videos.pipeline import (  # noqa: F401  others' runs and chores
     bulk,
     chapters,
     emails,
+    embedding_models,
     lexemes,
     passages,
     proxy,

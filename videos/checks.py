@@ -251,7 +251,8 @@ def _check_stored(alias: str) -> list[CheckMessage]:
             Warning(
                 f"Searches are served by {serving.model} ({serving.dimensions} dimensions), "
                 f"configured is {settings.embedding_model} ({settings.embedding_dimensions}).",
-                hint="Embed everything again: manage.py reprocess --all --from embed.",
+                hint="Embed everything again: manage.py reprocess --all --from embed. How far that "
+                "is: manage.py embedding_models.",
                 id="videos.W002",
             )
         )
@@ -261,12 +262,7 @@ def _check_stored(alias: str) -> list[CheckMessage]:
             [Embedding._meta.db_table],
         )
         (rows,) = cursor.fetchone()
-        cursor.execute(
-            "SELECT 1 FROM pg_index WHERE indexrelid = to_regclass(%s) AND indisvalid",
-            [serving.index_name],
-        )
-        indexed = cursor.fetchone() is not None
-    if rows > _INDEX_WORTH_ROWS and not indexed:
+    if rows > _INDEX_WORTH_ROWS and not serving.has_index(alias):
         messages.append(
             Warning(
                 f"{rows:.0f} vectors of {serving.model} have no HNSW index.",

@@ -74,6 +74,10 @@ class Conf:
     #: months stay); 0 means for ever.
     keep_runs_days: int = 90
     keep_calls_days: int = 400
+    #: Days that a completed video's stored audio is kept, and, after a change of the embedding
+    #: model, the vectors of the one before; 0 means for ever.
+    keep_audio_days: int = 90
+    keep_former_vectors_days: int = 30
     #: Whether webhooks may be told by http, on this machine and in private networks.
     webhook_private_addresses: bool = False
     #: What Prometheus sends to read `/metrics`; without one, who asks from a private address may.

@@ -5,10 +5,11 @@ from __future__ import annotations
 from django.contrib.postgres.fields import ArrayField
 from django.contrib.postgres.indexes import GinIndex
 from django.contrib.postgres.search import SearchVectorField
-from django.db import models
+from django.db import DEFAULT_DB_ALIAS, connections, models
 from django.db.backends.utils import names_digest
 from django.db.models import F, Q
 from django.db.models.functions import Now
+from django.utils import timezone
 from pgvector.django import HalfVectorField
 from uuid6 import uuid7
 
@@ -198,7 +199,12 @@ class ServingModel(models.Model):
     id = models.PositiveSmallIntegerField(primary_key=True, default=1, editable=False)
     model = models.CharField(max_length=100)
     dimensions = models.PositiveIntegerField()
-    since = models.DateTimeField(auto_now=True)
+    since = models.DateTimeField(default=timezone.now)
+    #: The one that served before, whose vectors are kept for a while; empty: none any more.
+    former_model = models.CharField(max_length=100, blank=True, default="", db_default="")
+    former_dimensions = models.PositiveIntegerField(default=0, db_default=0)
+    #: Whether a person went back from the former one: it does not serve again by itself.
+    is_rolled_back = models.BooleanField(default=False, db_default=False)
 
     class Meta:
         constraints = [models.CheckConstraint(condition=Q(id=1), name="one_serving_model")]
@@ -210,7 +216,8 @@ class ServingModel(models.Model):
     def index_name(self) -> str:
         """The name of the HNSW index of this model's vectors, which `index_embeddings` builds."""
         kind = "bits" if self.is_indexed_by_bits else "hnsw"
-        return f"embedding_{kind}_{self.passage_dimensions}_{names_digest(self.model, length=12)}"
+        digest = names_digest(self.model, str(self.dimensions), length=12)
+        return f"embedding_{kind}_{self.passage_dimensions}_{digest}"
 
     @property
     def passage_dimensions(self) -> int:
@@ -231,3 +238,12 @@ class ServingModel(models.Model):
         Of fewer numbers than 512 the signs tell too little (docs/figures.md).
         """
         return self.passage_dimensions >= _PASSAGE_DIMENSIONS
+
+    def has_index(self, using: str = DEFAULT_DB_ALIAS) -> bool:
+        """Whether the index is there, and complete."""
+        with connections[using].cursor() as cursor:
+            cursor.execute(
+                "SELECT 1 FROM pg_index WHERE indexrelid = to_regclass(%s) AND indisvalid",
+                [self.index_name],
+            )
+            return cursor.fetchone() is not None

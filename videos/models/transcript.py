@@ -28,6 +28,8 @@ class Transcript(models.Model):
     splitter = models.CharField(max_length=64)
     #: Storage name of the whole audio (16 kHz mono FLAC); transcripts of one decoding share it.
     audio = models.CharField(max_length=500, blank=True)
+    #: Whether the audio is kept for ever, as the video's own file is gone.
+    is_audio_kept = models.BooleanField(default=False, db_default=False)
     #: How many audio tracks the media has: of several, the language chooses one.
     track_count = models.PositiveSmallIntegerField(default=1)
     #: The model that was asked, or CAPTIONS where a person wrote them.
@@ -46,6 +48,15 @@ class Transcript(models.Model):
     #: Set once every part has been cut from the audio.
     cut_at = models.DateTimeField(null=True, blank=True)
     completed_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        indexes = [
+            models.Index(
+                fields=["completed_at"],
+                condition=~Q(audio="") & Q(is_audio_kept=False),
+                name="transcript_audio_age",
+            )
+        ]
 
     def __str__(self) -> str:
         return f"transcript of {self.video_id}"

@@ -9,7 +9,7 @@ from django.db.models import FloatField, Func, QuerySet
 from videos import events
 from videos.audio import confidence
 from videos.audio.splitting import Interval
-from videos.durable import runs, steps, transactions
+from videos.durable import runs, steps
 from videos.durable.claims import Claim
 from videos.durable.messages import enqueue
 from videos.durable.transactions import after_commit
@@ -19,14 +19,13 @@ from videos.models import (
     Embedding,
     Revision,
     Run,
-    ServingModel,
     Step,
     Transcript,
     Video,
 )
-from videos.pipeline import carry_over, statuses, storage
+from videos.pipeline import carry_over, embedding_models, statuses, storage
 from videos.pipeline.segments import warning
-from videos.pipeline.vectors import configured_space, serving_space
+from videos.pipeline.vectors import configured_space
 
 #: Less than this in a part is more often a noise than speech that was missed.
 _MIN_SPEECH_MS = 5_000
@@ -53,7 +52,7 @@ def finish(claim: Claim) -> None:
             chunk_count = _check_complete(run, revision, revision.transcript)
             warnings = _warnings(revision.transcript) + _without_direction(revision)
             statuses.completed(video.pk, revision, warnings)
-            _serve_configured_model()
+            embedding_models.serve_when_ready()
             _drop_older(video, revision)
             events.emit(
                 "video/completed",
@@ -192,27 +191,6 @@ def _hardly_recognized(transcript: Transcript) -> list[Interval]:
             start_ms = found.pop()[0] if found and found[-1][1] == row.start_ms else row.start_ms
             found.append((start_ms, row.end_ms))
     return found
-
-
-def _serve_configured_model() -> None:
-    """Let searches use the configured model once every video in force has its vectors.
-
-    Until then the model before it serves. What failed or was cancelled is not waited for.
-    """
-    space = configured_space()
-    if serving_space() == space:
-        return
-    # Of two runs that finish at once, the second must see what the first has put in force.
-    transactions.hold(transactions.SERVING)
-    ended = (Video.Status.FAILED, Video.Status.CANCELLED)
-    others = Revision.objects.exclude(
-        embedding_model=space.model, embedding_dimensions=space.dimensions
-    )
-    in_force = Video.objects.exclude(status__in=ended).filter(revision__in=others)
-    if not in_force.exists():
-        ServingModel.objects.update_or_create(
-            id=1, defaults={"model": space.model, "dimensions": space.dimensions}
-        )
 
 
 def _drop_older(video: Video, revision: Revision) -> None:

@@ -9,16 +9,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from functools import partial
 from typing import Any
 from uuid import UUID
 
+from django.db import transaction
 from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.utils import timezone
 
 from videos import usage
 from videos.conf import conf
 from videos.durable.registry import Chore, registry
-from videos.models import ACTIVE_STATES, Call, Event, Run, Step, WebhookDelivery
+from videos.models import ACTIVE_STATES, Call, Event, Run, Step, Transcript, WebhookDelivery
+from videos.pipeline import deletion, storage
 
 _AT_ONCE = 500
 #: What is due is let wait for so long, so that a batch is worth it.
@@ -36,6 +39,7 @@ class Pruned:
     events: int = 0
     calls: int = 0
     deliveries: int = 0
+    audio: int = 0
 
 
 def due() -> QuerySet[Run]:
@@ -65,6 +69,9 @@ def prune(told: Callable[[Pruned], object] = lambda pruned: None) -> Pruned:
         while ids := list(_calls_of(month).values_list("pk", flat=True)[:_AT_ONCE]):
             pruned.calls += Call.objects.filter(pk__in=ids).delete()[0]
             told(pruned)
+    for transcript in _old_audio().select_related("video").iterator(chunk_size=_AT_ONCE):
+        pruned.audio += _delete_audio(transcript)
+        told(pruned)
     return pruned
 
 
@@ -78,6 +85,7 @@ def prunable() -> Pruned:
         events=_dispatched_events().exclude(started).count(),
         deliveries=_old_deliveries().count(),
         calls=sum(_calls_of(month).count() for month in _old_months()),
+        audio=_old_audio().count(),
     )
 
 
@@ -135,4 +143,32 @@ def _calls_of(month: date) -> QuerySet[Call]:
     return usage.calls_of(month).exclude(state=Call.State.SENT).order_by()
 
 
+def _old_audio(grace: timedelta = timedelta()) -> QuerySet[Transcript]:
+    """Return the complete transcripts whose stored audio is old, and which no run works on."""
+    before = _before(conf().keep_audio_days, grace)
+    if before is None:
+        return Transcript.objects.none()
+    works = Exists(Run.objects.filter(video=OuterRef("video"), state__in=ACTIVE_STATES))
+    old = Transcript.objects.filter(completed_at__lt=before, is_audio_kept=False)
+    return old.exclude(audio="").exclude(works).order_by()
+
+
+def _delete_audio(transcript: Transcript) -> bool:
+    """Have a transcript's audio be deleted; where the file it was made of is gone, keep it."""
+    if not storage.has_file(transcript.video):
+        Transcript.objects.filter(pk=transcript.pk).update(is_audio_kept=True)
+        return False
+    with transaction.atomic():
+        deletion.delete_later([transcript.audio])
+        # Those of one decoding share it.
+        Transcript.objects.filter(audio=transcript.audio).update(audio="")
+    return True
+
+
+def _delete_old_audio() -> None:
+    for transcript in _old_audio().select_related("video")[:_AT_ONCE]:
+        _delete_audio(transcript)
+
+
+registry.chores["audio"] = Chore(partial(_old_audio, _GRACE), _delete_old_audio)
 registry.chores["retention"] = Chore(due, prune)

@@ -62,6 +62,12 @@ def fetch(video: Video, folder: Path, claim: Claim) -> tuple[Path, str]:
         return target, _copy(storage, name, target, claim)
 
 
+def has_file(video: Video) -> bool:
+    """Whether the video's file is still in its storage."""
+    with _storage_errors(video):
+        return bool(video.file) and video.file.storage.exists(video.file.name or "")
+
+
 def check_room(folder: Path, duration_ms: int | None) -> None:
     """Check that the worker's disk has room for the audio of media that lasts so long.
 

@@ -121,7 +121,7 @@ def _nearest(asked: Asked, scope: Scope, candidates: int) -> list[_Row]:
     with transaction.atomic(), connection.cursor() as cursor:
         if scope.is_few:
             return _compared(cursor, _OF_FEW, asked, scope, candidates)
-        if not _has_index(cursor, asked.model):
+        if not asked.model.has_index():
             return _compared(cursor, _OF_ALL, asked, scope, candidates)
         found = _by_index(cursor, asked, scope, candidates)
         if len(found) < candidates:
@@ -170,11 +170,3 @@ def _by_index(cursor: CursorWrapper, asked: Asked, scope: Scope, candidates: int
     # They would last as long as a transaction around this one.
     cursor.execute("SET LOCAL hnsw.iterative_scan = DEFAULT; SET LOCAL hnsw.ef_search = DEFAULT")
     return rows
-
-
-def _has_index(cursor: CursorWrapper, model: ServingModel) -> bool:
-    cursor.execute(
-        "SELECT 1 FROM pg_index WHERE indexrelid = to_regclass(%s) AND indisvalid",
-        [model.index_name],
-    )
-    return cursor.fetchone() is not None

@@ -10,42 +10,65 @@ from psycopg import sql
 
 from videos.management.reporting import Failed, ReportingCommand
 from videos.models import Embedding, ServingModel
+from videos.pipeline import embedding_models
+from videos.pipeline.vectors import configured_space
 
 
 class Command(ReportingCommand):
-    """Builds the index beside running work; worth it from about 100,000 vectors on."""
+    """Builds the index beside running work; worth it from about 100,000 vectors on.
 
-    help = "Build the HNSW index of the serving embedding model, without blocking writes."
+    Where another model is configured than serves, its index, too: the switch waits for it.
+    """
+
+    help = (
+        "Build the HNSW index of the serving embedding model, and of a configured one that is to "
+        "follow it, without blocking writes."
+    )
 
     def perform(self, **options: Any) -> Any:
         serving = ServingModel.objects.first()
         if serving is None:
             raise Failed("No video has been embedded yet, so there is nothing to index.")
-        name = serving.index_name
-        indexed = f"({serving.compared}) halfvec_cosine_ops"
-        if serving.is_indexed_by_bits:
-            bits = f"bit({serving.passage_dimensions})"
-            indexed = f"((binary_quantize({serving.compared})::{bits})) bit_hamming_ops"
-        with connection.cursor() as cursor:
-            _drop_half_built(cursor, name)
-            cursor.execute(
-                sql.SQL(
-                    "CREATE INDEX CONCURRENTLY IF NOT EXISTS {name} ON {table} USING hnsw "
-                    "({indexed}) WHERE model = {model} AND dimensions = {dimensions}"
-                ).format(
-                    name=sql.Identifier(name),
-                    table=sql.Identifier(Embedding._meta.db_table),
-                    indexed=sql.SQL(indexed),
-                    dimensions=sql.Literal(serving.dimensions),
-                    model=sql.Literal(serving.model),
-                )
-            )
-            for other in _others(cursor, name):
-                cursor.execute(sql.SQL("DROP INDEX CONCURRENTLY {}").format(sql.Identifier(other)))
-        return {"index": name, "model": serving.model, "dimensions": serving.dimensions}
+        _build(serving)
+        space = configured_space()
+        following = embedding_models.serving_of(space)
+        if Embedding.objects.filter(model=space.model, dimensions=space.dimensions).exists():
+            _build(following)
+            if embedding_models.serve_when_ready():
+                serving = following
+        return {
+            "index": serving.index_name,
+            "model": serving.model,
+            "dimensions": serving.dimensions,
+        }
 
     def show(self, document: Any, **options: Any) -> None:
         self.stdout.write(f"{document['index']} serves {document['model']}")
+
+
+def _build(serving: ServingModel) -> None:
+    """Build a model's index, unless it is there; drop those of other ways of comparing it."""
+    name = serving.index_name
+    indexed = f"({serving.compared}) halfvec_cosine_ops"
+    if serving.is_indexed_by_bits:
+        bits = f"bit({serving.passage_dimensions})"
+        indexed = f"((binary_quantize({serving.compared})::{bits})) bit_hamming_ops"
+    with connection.cursor() as cursor:
+        _drop_half_built(cursor, name)
+        cursor.execute(
+            sql.SQL(
+                "CREATE INDEX CONCURRENTLY IF NOT EXISTS {name} ON {table} USING hnsw "
+                "({indexed}) WHERE model = {model} AND dimensions = {dimensions}"
+            ).format(
+                name=sql.Identifier(name),
+                table=sql.Identifier(Embedding._meta.db_table),
+                indexed=sql.SQL(indexed),
+                dimensions=sql.Literal(serving.dimensions),
+                model=sql.Literal(serving.model),
+            )
+        )
+        for other in _others(cursor, name):
+            cursor.execute(sql.SQL("DROP INDEX CONCURRENTLY {}").format(sql.Identifier(other)))
 
 
 def _others(cursor: CursorWrapper, name: str) -> list[str]:

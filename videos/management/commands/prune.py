@@ -15,8 +15,9 @@ class Command(ReportingCommand):
     """Does at once what workers' sweeps do as histories grow old."""
 
     help = (
-        "Delete completed runs with their steps, events, calls and webhook deliveries older than "
-        "CHRONOS_KEEP_RUNS_DAYS and CHRONOS_KEEP_CALLS_DAYS. The sums of calls stay."
+        "Delete completed runs with their steps, events, calls, webhook deliveries and stored "
+        "audio older than CHRONOS_KEEP_RUNS_DAYS, CHRONOS_KEEP_CALLS_DAYS and "
+        "CHRONOS_KEEP_AUDIO_DAYS. The sums of calls stay."
     )
     examples = ("--dry-run", "--json")
 
@@ -33,5 +34,5 @@ class Command(ReportingCommand):
         self.stdout.write(
             f"{done}: {document['runs']} run(s) with {document['steps']} step(s), "
             f"{document['events']} event(s), {document['calls']} call(s), "
-            f"{document['deliveries']} webhook deliveries"
+            f"{document['deliveries']} webhook deliveries, {document['audio']} file(s) of audio"
         )
