@@ -73,6 +73,7 @@ class Environment(BaseSettings):
     chronos_keep_calls_days: int = Field(default=400, ge=0)
     chronos_keep_audio_days: int = Field(default=90, ge=0)
     chronos_keep_former_vectors_days: int = Field(default=30, ge=0)
+    chronos_release: str = Field(default="", max_length=100)
     chronos_metrics_token: SecretStr | None = None
     chronos_rerank_base_url: str | None = None
     chronos_rerank_api_key: SecretStr | None = None

@@ -231,6 +231,7 @@ CHRONOS_KEEP_RUNS_DAYS = environment.chronos_keep_runs_days
 CHRONOS_KEEP_CALLS_DAYS = environment.chronos_keep_calls_days
 CHRONOS_KEEP_AUDIO_DAYS = environment.chronos_keep_audio_days
 CHRONOS_KEEP_FORMER_VECTORS_DAYS = environment.chronos_keep_former_vectors_days
+CHRONOS_RELEASE = environment.chronos_release
 CHRONOS_METRICS_TOKEN = environment.secret("chronos_metrics_token") or ""
 CHRONOS_SITE_URL = environment.chronos_site_url
 CHRONOS_FFMPEG = environment.chronos_ffmpeg

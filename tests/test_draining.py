@@ -7,7 +7,7 @@ from django.urls import reverse
 
 from tests.conftest import ended, eventually
 from tests.test_commands import manage
-from videos.durable import pauses
+from videos.durable import pauses, workers
 from videos.durable.capacity import live_slots
 from videos.models import Call, Pause, Run, Worker
 
@@ -99,3 +99,15 @@ def test_workers_are_steered_from_the_admin(admin_client, worker, action):
     row.refresh_from_db()
     assert row.drain_requested == (action == "drain")
     assert pauses.of_worker(row.pk).exists() == (action == "pause")
+
+
+def test_a_workers_clock_and_release_are_known(monkeypatch, settings, request):
+    monkeypatch.setattr(workers, "_DATABASE_TIME_S", workers._DATABASE_TIME_S - 90)
+    settings.CHRONOS_RELEASE = "f00"
+    request.getfixturevalue("worker")
+
+    seen = eventually(Worker.objects.first)
+
+    assert seen.is_clock_off
+    assert seen.clock_ahead_s == pytest.approx(90, abs=2)
+    assert seen.release == "f00"

@@ -128,6 +128,11 @@ def thread_is_stuck(scene):
     Worker.objects.create(pid=9, host="beta", threads=1, stuck_threads=1, last_seen=timezone.now())
 
 
+def clock_is_wrong(scene):
+    now = timezone.now()
+    Worker.objects.create(pid=9, host="beta", threads=1, clock_ahead_s=-90.0, last_seen=now)
+
+
 def budget_is_out(scene):
     Budget.objects.create(creator=scene.creator, month_usd=1)
     Call.objects.create(
@@ -171,6 +176,7 @@ SAYS = {
     no_worker_lives: "No worker is alive",
     worker_was_killed: "The worker 9 on beta is silent since",
     thread_is_stuck: "1 thread(s) of the worker 9 on beta are stuck",
+    clock_is_wrong: "The clock of beta is 90 s behind the database's",
     budget_is_out: "The budget of ada is spent",
     somebody_forgot_a_pause: "By eve since",
     an_event_cannot_be_handled: "1 event(s) or run(s) were set aside",

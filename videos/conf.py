@@ -78,6 +78,8 @@ class Conf:
     #: model, the vectors of the one before; 0 means for ever.
     keep_audio_days: int = 90
     keep_former_vectors_days: int = 30
+    #: What is deployed, such as a version or a commit: shown beside the workers that run it.
+    release: str = ""
     #: Whether webhooks may be told by http, on this machine and in private networks.
     webhook_private_addresses: bool = False
     #: What Prometheus sends to read `/metrics`; without one, who asks from a private address may.

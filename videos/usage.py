@@ -24,7 +24,7 @@ from videos.models import Call, MonthlyUsage
 
 _UTC = ZoneInfo("UTC")
 #: By then every call of a month has settled; the longest lasts a quarter of an hour.
-_SETTLED_AFTER = timedelta(days=1)
+SETTLED_AFTER = timedelta(days=1)
 #: Calls of a month from which on its sums are kept.
 _WORTH_KEEPING = 10_000
 _COUNTED = (
@@ -154,7 +154,7 @@ def _keep(rows: list[dict[str, Any]], since: date | None, until: date | None) ->
     by_month: dict[date, list[dict[str, Any]]] = defaultdict(list)
     for row in rows:
         by_month[row["month"]].append(row)
-    over = datetime.now(UTC) - _SETTLED_AFTER
+    over = datetime.now(UTC) - SETTLED_AFTER
     for month, theirs in by_month.items():
         end = _next_month(month)
         is_whole = (since is None or since <= month) and (until is None or end <= until)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlencode
 
@@ -20,12 +21,12 @@ from videos.conf import conf
 from videos.durable.gauges import WINDOW, Active, Gauges
 from videos.durable.messages import broker_answers
 from videos.models import Run, ServingModel
-from videos.usage import summary
+from videos.usage import SETTLED_AFTER, month_of, summary
 
 #: A run that waits for longer for want of a thread is told of.
 _LONG_WAIT_S = 600.0
 _MAX_ERROR_CHARACTERS = 300
-_SPENT_FOR_S = 60
+_SPENT_FOR_S, _SETTLED_FOR_S = 60, 86_400
 #: What may be waited for as long as it takes: a person's own limits.
 _CAPACITY = (Run.Waiting.CAPACITY.value, Run.Waiting.WORKER.value)
 
@@ -121,6 +122,16 @@ def _troubles(gauges: Gauges) -> Iterator[Trouble]:
             yield Trouble(
                 f"{worker.stuck_threads} thread(s) of the worker {worker} are stuck.",
                 "They are in runs that were given up. Restart the worker when it suits.",
+                workers,
+                "Workers",
+            )
+        elif worker.is_clock_off:
+            way = "ahead of" if worker.clock_ahead_s > 0 else "behind"
+            yield Trouble(
+                f"The clock of {worker.host} is {abs(worker.clock_ahead_s):.0f} s {way} the "
+                "database's.",
+                "No run is harmed: times are the database's. But the times in that worker's log "
+                "are wrong, and what is signed by time may be refused. Set its clock (NTP).",
                 workers,
                 "Workers",
             )
@@ -240,15 +251,26 @@ def _curve(name: str, counts: Sequence[int]) -> Curve:
 
 
 def _spent() -> dict[str, Any]:
-    """Return what this month's calls cost, and who had most of them; asked once a minute."""
-    today = timezone.now().date()
-    rows = summary(since=date(today.year, today.month, 1))
-    dearest = sorted(rows, key=lambda row: -row["cost_usd"])[:5]
+    """Return what this month's calls cost, and who had most of them; asked once a minute.
+
+    The sums of days that are over, and settled, are asked for once.
+    """
+    begins = month_of(timezone.now())
+    settled = max((timezone.now().astimezone(UTC) - SETTLED_AFTER).date(), begins)
+    over = cache.get_or_set(
+        f"chronos:spent:{begins}:{settled}",
+        lambda: summary(since=begins, until=settled) if begins < settled else [],
+        _SETTLED_FOR_S,
+    )
+    rows = [*(over or []), *summary(since=settled)]
+    by_creator: Counter[str] = Counter()
+    for row in rows:
+        by_creator[row["creator"] or "searches"] += row["cost_usd"]
     return {
-        "month_usd": sum(row["cost_usd"] for row in rows),
+        "month_usd": sum(by_creator.values()),
         "hours": sum(row["audio_seconds"] for row in rows) / 3600,
         "unknown": sum(row["unknown_calls"] for row in rows),
-        "creators": [(row["creator"] or "searches", row["cost_usd"]) for row in dearest],
+        "creators": by_creator.most_common(5),
     }
 
 

@@ -20,7 +20,7 @@ class WorkerAdmin(ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]
 
     list_display = (
         *("__str__", "is_alive", "takes", "queues", "threads", "stuck_threads"),
-        *("started_at", "last_seen"),
+        *("release", "clock", "started_at", "last_seen"),
     )
     actions = ("pause", "resume", "drain")
 
@@ -42,6 +42,11 @@ class WorkerAdmin(ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]
         if worker.drain_requested:
             return "no, it ends after its calls"
         return "no, it is paused" if worker.is_paused else "yes"
+
+    @admin.display(description="clock")
+    def clock(self, worker: Any) -> str:
+        """How far its machine's clock is from the database's."""
+        return f"{worker.clock_ahead_s:+.1f} s" if worker.is_clock_off else "right"
 
     def has_steer_permission(self, request: HttpRequest) -> bool:
         """Ask for the right to change workers, though nothing of theirs can be edited."""

@@ -99,11 +99,23 @@ class Worker(models.Model):
     stuck_threads = models.PositiveIntegerField(default=0, db_default=0)
     #: Somebody asked it to take nothing more, and to end after the calls that it has in flight.
     drain_requested = models.BooleanField(default=False, db_default=False)
+    #: What is deployed there (CHRONOS_RELEASE).
+    release = StoredCharField(max_length=100, blank=True, default="", db_default="")
+    #: Seconds by which its machine's clock is ahead of the database's; negative: behind.
+    clock_ahead_s = models.FloatField(default=0, db_default=0)
     started_at = models.DateTimeField(db_default=Now(), editable=False)
     last_seen = models.DateTimeField()
 
+    #: From so many seconds on, a clock is told of: log lines cannot be put in order any more.
+    CLOCK_IS_OFF_S = 2.0
+
     def __str__(self) -> str:
         return f"{self.pid} on {self.host}"
+
+    @property
+    def is_clock_off(self) -> bool:
+        """Whether a person should set its machine's clock."""
+        return abs(self.clock_ahead_s) >= self.CLOCK_IS_OFF_S
 
 
 class Run(models.Model):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 from uuid import UUID
 
 from django.db import close_old_connections, connection
-from django.db.models import Exists
+from django.db.models import Exists, FloatField, Func
 from django.db.models.functions import Now
 from django.db.utils import Error as DatabaseError
 from uuid6 import uuid7
@@ -37,6 +37,10 @@ _HAND_OVER_WITHIN_S = 5.0
 _EXIT_DEAD_THREAD = 70
 #: What is asked of a worker whose row another's sweep took away: (drain, pause).
 _AS_IS = (False, False)
+
+_DATABASE_TIME_S = Func(
+    Now(), template="extract(epoch FROM %(expressions)s)", output_field=FloatField()
+)
 
 _current: WorkerThreads | None = None
 
@@ -137,20 +141,21 @@ class WorkerHeartbeat(Heartbeat):
                 self.watches = False
         if self.watches:
             self._obey()
-        beaten = Worker.objects.filter(pk=self.worker_id).update(
-            last_seen=Now(),
-            threads=0 if self._is_holding else max(free, 0),
-            stuck_threads=stuck,
-        )
-        if not beaten:
+        state = {
+            "threads": 0 if self._is_holding else max(free, 0),
+            "stuck_threads": stuck,
+            "clock_ahead_s": time.time() - _DATABASE_TIME_S,
+            "last_seen": Now(),
+        }
+        if not Worker.objects.filter(pk=self.worker_id).update(**state):
             # The first beat, or another worker's sweep took us for dead after a long pause.
             Worker.objects.create(
                 id=self.worker_id,
                 pid=os.getpid(),
                 host=socket.gethostname(),
                 queues=self._queues,
-                threads=self._worker.worker_threads,
-                last_seen=Now(),
+                release=conf().release,
+                **state,
             )
 
     def _obey(self) -> None:
