@@ -4,6 +4,7 @@ import json
 import re
 
 import pytest
+from django.contrib.auth.models import Permission
 from django.db.models.functions import Now
 
 from tests.conftest import PROJECT
@@ -14,6 +15,7 @@ from videos.models import (
     ACTIVE_STATES,
     ApiKey,
     IdempotentRequest,
+    Pause,
     Run,
     Segment,
     Upload,
@@ -259,7 +261,7 @@ def test_every_operation_asks_for_a_key(client, creator):
     video = completed_video(creator)
     for path, methods in document()["paths"].items():
         address = re.sub(r"\{kind\}", "vtt", path)
-        address = re.sub(r"\{line_id\}", "1", address)
+        address = re.sub(r"\{(line|pause)_id\}", "1", address)
         address = re.sub(r"\{\w+\}", str(video.pk), address)
         for method in methods:
             answer = client.generic(method.upper(), address, content_type="application/json")
@@ -289,3 +291,43 @@ def test_a_body_that_is_no_json_is_a_problem(writer):
     )
 
     assert_problem(answer, 400)
+
+
+def test_operators_pause_and_resume(writer, reader, creator, upload):
+    creator.user_permissions.set(Permission.objects.filter(codename__endswith="_pause"))
+    why = {"why": "deployment", "until": "2100-01-01T00:00:00Z"}
+
+    said = writer("POST", "/pauses", {"kind": "creator", "name": creator.get_username(), **why})
+    assert said.status_code == 201
+    video = upload()
+    assert Run.objects.get(video=video).waiting_reason == "paused"
+    assert reader("GET", "/pauses").json() == {"pauses": [said.json()]}
+    assert said.json()["by"] == said.json()["name"] == creator.get_username()
+
+    assert_problem(reader("DELETE", f"/pauses/{said.json()['id']}"), 403)
+    assert writer("DELETE", f"/pauses/{said.json()['id']}").status_code == 204
+    assert Run.objects.get(video=video).waiting_reason != "paused"
+    assert_problem(writer("DELETE", f"/pauses/{said.json()['id']}"), 404)
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({"kind": "queue", "name": "nowhere"}, "bulk"),
+        ({"kind": "all", "name": "x"}, "no name"),
+        ({"kind": "creator", "name": "nobody"}, "no such creator"),
+        ({"kind": "all", "until": "2000-01-01T00:00:00Z"}, "over"),
+        ({"kind": "worker", "name": "1"}, "queue"),
+    ],
+)
+def test_a_pause_of_nothing_is_refused(writer, creator, asked, said):
+    creator.user_permissions.set(Permission.objects.filter(codename__endswith="_pause"))
+
+    assert said in str(assert_problem(writer("POST", "/pauses", asked), 422)["errors"])
+    assert not Pause.objects.exists()
+
+
+def test_who_may_not_pause_is_told_so(writer):
+    assert_problem(writer("GET", "/pauses"), 403)
+    assert_problem(writer("POST", "/pauses", {"kind": "all"}), 403)
+    assert_problem(writer("DELETE", "/pauses/1"), 403)

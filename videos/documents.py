@@ -12,6 +12,7 @@ from videos.models import (
     ACTIVE_STATES,
     Chunk,
     Embedding,
+    Pause,
     Run,
     Segment,
     ServingModel,
@@ -178,3 +179,15 @@ def hit_document(hit: Hit) -> dict[str, Any]:
 
 def _iso(moment: datetime | None) -> str | None:
     return moment.isoformat() if moment else None
+
+
+def pause_document(pause: Pause) -> dict[str, Any]:
+    """Return a pause as JSON has it."""
+    return {
+        "kind": pause.kind,
+        "name": str(pause.creator) if pause.creator_id else pause.name or None,
+        "by": pause.by or None,
+        "why": pause.why or None,
+        "since": pause.since.isoformat(),
+        "until": pause.until.isoformat() if pause.until else None,
+    }

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-import dramatiq
 from django import forms
 from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
-from videos.ai.providers import services
 from videos.durable import admission, pauses
-from videos.durable.registry import registry
 from videos.models import Pause
+from videos.pipeline.pausing import pausable
 
 
 class PauseForm(forms.ModelForm):  # type: ignore[type-arg]
@@ -27,14 +25,9 @@ class PauseForm(forms.ModelForm):  # type: ignore[type-arg]
         """Hold the name and the creator to the kind."""
         said = super().clean() or {}
         kind, name, creator = said.get("kind"), said.get("name"), said.get("creator")
-        names: dict[str, set[str]] = {
-            Pause.Kind.QUEUE: dramatiq.get_broker().get_declared_queues(),
-            Pause.Kind.FUNCTION: set(registry.functions),
-            Pause.Kind.SERVICE: services(),
-        }
-        known = names.get(kind or "")
+        known = pausable().get(kind) if kind else None
         if known is not None and name not in known:
-            self.add_error("name", f"One of: {', '.join(sorted(known))}.")
+            self.add_error("name", f"One of: {', '.join(known)}.")
         if known is None and name:
             self.add_error("name", "Only a queue, a function or a service has a name.")
         if (kind == Pause.Kind.CREATOR) != (creator is not None):

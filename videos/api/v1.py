@@ -15,7 +15,7 @@ from ninja.errors import AuthenticationError, HttpError
 from ninja.errors import ValidationError as InvalidRequest
 
 from videos.access import editable_videos, may_upload, visible_videos
-from videos.api import schemas
+from videos.api import pauses, schemas
 from videos.api.keys import idempotent, reads, writes
 from videos.api.problems import Problem, not_found
 from videos.documents import (
@@ -48,6 +48,9 @@ api = NinjaAPI(
     docs_url=None,
     openapi_url=None,
 )
+
+
+api.add_router("/pauses", pauses.router)
 
 
 @api.exception_handler(Problem)

@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-import dramatiq
 from django.core.management.base import CommandParser
 from django.db.models import Q
 
-from videos.ai.providers import services
 from videos.durable.capacity import live_workers
-from videos.durable.registry import registry
 from videos.management.reporting import WrongUsage, find_creator
 from videos.models import Pause, Worker
+from videos.pipeline.pausing import pausable
 
 Kind = Pause.Kind
 
@@ -63,17 +61,12 @@ def targets(options: dict[str, Any]) -> list[dict[str, Any]]:
         WrongUsage: if nothing is named, or a queue or function that there is not.
         Failed: for a creator who does not exist.
     """
-    known = {
-        "queue": dramatiq.get_broker().get_declared_queues(),
-        "function": registry.functions,
-        "service": services(),
-    }
     found: list[dict[str, Any]] = [{"kind": Kind.ALL}] if options["all"] else []
-    for kind, names in known.items():
+    for kind, names in pausable().items():
         for name in options[kind]:
             if name not in names:
-                raise WrongUsage(f"There is no {kind} {name!r}. Known: {', '.join(sorted(names))}.")
-            found.append({"kind": Kind(kind), "name": name})
+                raise WrongUsage(f"There is no {kind} {name!r}. Known: {', '.join(names)}.")
+            found.append({"kind": kind, "name": name})
     found += [{"kind": Kind.CREATOR, "creator": find_creator(name)} for name in options["creator"]]
     found += [
         {"kind": Kind.WORKER, "name": str(worker.pk)} for worker in find_workers(options["worker"])
@@ -89,15 +82,3 @@ def any_of(found: list[dict[str, Any]]) -> Q:
     for target in found:
         wanted |= Q(**target)
     return wanted
-
-
-def document(pause: Pause) -> dict[str, Any]:
-    """Return a pause as JSON has it."""
-    return {
-        "kind": pause.kind,
-        "name": str(pause.creator) if pause.creator_id else pause.name or None,
-        "by": pause.by or None,
-        "why": pause.why or None,
-        "since": pause.since.isoformat(),
-        "until": pause.until.isoformat() if pause.until else None,
-    }

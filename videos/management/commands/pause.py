@@ -9,6 +9,7 @@ from django.core.management.base import CommandParser
 from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 
+from videos.documents import pause_document
 from videos.durable import admission, pauses
 from videos.management import pausing
 from videos.management.reporting import ReportingCommand, WrongUsage, operator
@@ -37,7 +38,7 @@ class Command(ReportingCommand):
             for target in pausing.targets(options)
         ]
         admission.admit()
-        return {"pauses": [pausing.document(pause) for pause in paused]}
+        return {"pauses": [pause_document(pause) for pause in paused]}
 
     def show(self, document: Any, **options: Any) -> None:
         for pause in document["pauses"]:

@@ -6,6 +6,7 @@ from typing import Any
 
 from django.core.management.base import CommandParser
 
+from videos.documents import pause_document
 from videos.durable import admission, pauses
 from videos.management import pausing
 from videos.management.reporting import ReportingCommand
@@ -27,7 +28,7 @@ class Command(ReportingCommand):
         found = (
             Pause.objects.all() if options["all"] else Pause.objects.filter(pausing.any_of(targets))
         )
-        ended = [pausing.document(pause) for pause in found.select_related("creator")]
+        ended = [pause_document(pause) for pause in found.select_related("creator")]
         pauses.end(found)
         return {"resumed": ended, "started": admission.admit()}
 
