@@ -1,5 +1,6 @@
 """What a month may cost: who waits, who is warned; prices that change; what services counted."""
 
+import html
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 
@@ -15,6 +16,7 @@ from videos.durable import admission
 from videos.durable.explanation import explain
 from videos.durable.paid import budgets, prices
 from videos.models import Budget, Call, Run, Worker
+from videos.pipeline.estimate import usd_per_hour
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -242,3 +244,25 @@ def test_a_refused_key_is_told_and_not_shown(reporting, settings):
     settings.CHRONOS_ADMIN_API_KEY = "sk-admin-wrong-0123456789"
     manage("reconcile", code=1)
     assert "sk-admin-wrong-0123456789" not in manage.stderr
+
+
+@pytest.mark.parametrize(
+    ("spent", "said"), [(1, None), (9, "90% of this month"), (10, "is processed when the next")]
+)
+def test_who_uploads_is_told_of_a_budget_near_its_end(client, creator, spent, said):
+    Budget.objects.create(creator=creator, month_usd=10)
+    Call.objects.create(
+        creator=creator, service="embedding", model="m", state="answered", cost_usd=spent
+    )
+    client.force_login(creator)
+
+    page = html.unescape(client.get(reverse("videos:upload")).content.decode())
+
+    assert (said in page) if said else ("budget" not in page)
+
+
+def test_an_hour_costs_what_the_models_cost(settings):
+    settings.CHRONOS_TRANSCRIPTION_MODEL = "whisper-1"  # $0.006 a minute
+    settings.CHRONOS_EMBEDDING_MODEL = "text-embedding-3-small"  # $0.02 a million tokens
+
+    assert usd_per_hour() == pytest.approx(0.36 + 60 * 150 * 4 / 3 * 4 * 0.02e-6, abs=1e-5)

@@ -15,6 +15,7 @@ from django.urls import reverse
 from playwright.sync_api import expect
 
 from tests.conftest import ended, eventually
+from tests.media import make_audio
 from tests.rows import spoken_video
 from videos.models import Segment, Upload, Video
 from videos.pipeline import corrections
@@ -101,6 +102,23 @@ def test_an_upload_pauses_goes_on_and_is_removed(sign_in, clip, tmp_path):
 
     expect(item).to_have_count(0)
     eventually(lambda: not Upload.objects.exists())
+
+
+def test_what_an_upload_will_cost_is_told_before(sign_in, clip, tmp_path):
+    page = sign_in()
+    page.goto("/upload/")
+    estimate = page.locator("#estimate")
+    expect(estimate).to_contain_text("An hour of recording costs about $0.36")
+
+    page.set_input_files("[name=recordings]", large_video(clip, tmp_path))
+    expect(estimate).to_contain_text("These 1 minutes cost about $0.01")
+
+    page.set_input_files("[name=recordings]", make_audio(tmp_path / "hour.m4a", 3_600))
+    expect(estimate).to_contain_text("These 60 minutes cost about $0.36")
+
+    (tmp_path / "talk.mp4").write_bytes(b"no film at all" * 9)
+    page.set_input_files("[name=recordings]", tmp_path / "talk.mp4")
+    expect(estimate).to_contain_text("An hour of recording costs")
 
 
 def test_the_library_follows_the_work_without_being_loaded_again(sign_in, clip, creator, worker):

@@ -17,10 +17,12 @@ from django.views.decorators.http import require_http_methods
 
 from videos.access import editable_videos, may_upload
 from videos.conf import conf
+from videos.durable.paid import budgets
 from videos.models import EmailWish, Video
 from videos.pages import tus
 from videos.pages.forms import BeginForm, UploadForm
 from videos.pipeline import emails, uploads
+from videos.pipeline.estimate import usd_per_hour
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -42,6 +44,8 @@ def upload(request: HttpRequest) -> HttpResponse:
         "max_bytes": conf().max_upload_bytes,
         "is_resumable": uploads.is_resumable(),
         "can_be_told": emails.can_be_told(request.user),
+        "usd_per_hour": usd_per_hour(),
+        "spent": budgets.of(request.user.pk),
         "is_told": EmailWish.objects.filter(user=request.user).exists(),  # type: ignore[misc]
     }
     status = HTTPStatus.OK if form.is_valid() or not form.is_bound else HTTPStatus.BAD_REQUEST

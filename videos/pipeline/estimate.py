@@ -13,6 +13,11 @@ from videos.durable.paid import prices
 from videos.models import AudioPart, Chunk, Embedding, Revision, Video
 from videos.pipeline import batches
 
+#: English as it is spoken to an audience (National Center for Voice and Speech, "Voice Qualities").
+_WORDS_PER_MINUTE = 150
+#: OpenAI, "What are tokens and how to count them?": a token is about 3/4 of an English word.
+_TOKENS_PER_WORD = 4 / 3
+
 
 @dataclass(frozen=True)
 class Estimate:
@@ -50,6 +55,13 @@ def estimate(videos: Iterable[Video], from_stage: str | None, *, force: bool = F
     tokens *= batches.TIMES_EMBEDDED
     cost += prices.cost_usd(conf().embedding_model, tokens=tokens)
     return Estimate(round(audio_seconds, 3), tokens, float(cost))
+
+
+def usd_per_hour() -> float:
+    """Return what an hour of a new recording is expected to cost, by the configured models."""
+    cost = prices.cost_usd(conf().transcription_model, audio_seconds=3600)
+    tokens = round(60 * _WORDS_PER_MINUTE * _TOKENS_PER_WORD) * batches.TIMES_EMBEDDED
+    return float(cost + prices.cost_usd(conf().embedding_model, tokens=tokens))
 
 
 def _transcribed_s(videos: QuerySet[Video, Any], newest: QuerySet[Revision]) -> float:

@@ -1,4 +1,6 @@
 // Uploads in pieces that go on after a break: by tus, from the form that works without it, too.
+import { duration } from "./duration.js";
+
 const form = document.getElementById("upload");
 const chooser = form.elements.recordings;
 const drop = document.getElementById("drop");
@@ -156,6 +158,22 @@ async function sendAll(files) {
   form.elements.captions.value = "";
 }
 
+const estimate = document.getElementById("estimate");
+const perHour = estimate?.textContent;
+
+async function tellCost() {
+  const files = [...chooser.files];
+  const seconds = await Promise.all(files.map(duration));
+  const isKnown = files.length > 0 && seconds.every((each) => each !== null);
+  const hours = seconds.reduce((sum, each) => sum + each, 0) / 3600;
+  estimate.textContent = isKnown
+    ? estimate.dataset.said
+        .replace("{minutes}", Math.ceil(hours * 60))
+        .replace("{usd}", Math.max(0.01, hours * estimate.dataset.usdPerHour).toFixed(2))
+    : perHour;
+}
+
+if (estimate) chooser.addEventListener("change", tellCost);
 form.addEventListener("submit", (event) => {
   event.preventDefault();
   if (chooser.files.length) sendAll([...chooser.files]);
