@@ -62,6 +62,7 @@ class Environment(BaseSettings):
     chronos_visible_videos: str = "videos.access.own_videos"
     chronos_edit_policy: str = "videos.access.own_videos"
     chronos_upload_policy: str = "videos.access.signed_in"
+    chronos_operator_policy: str = "videos.access.whole_site"
     chronos_creator_quota_bytes: int = Field(default=0, ge=0)
     chronos_upload_retention_s: float = Field(default=7 * 86_400.0, ge=60)
     chronos_webhook_private_addresses: bool = False

@@ -215,6 +215,7 @@ CHRONOS_EMBEDDER = environment.chronos_embedder
 CHRONOS_VISIBLE_VIDEOS = environment.chronos_visible_videos
 CHRONOS_EDIT_POLICY = environment.chronos_edit_policy
 CHRONOS_UPLOAD_POLICY = environment.chronos_upload_policy
+CHRONOS_OPERATOR_POLICY = environment.chronos_operator_policy
 CHRONOS_CREATOR_QUOTA_BYTES = environment.chronos_creator_quota_bytes
 CHRONOS_UPLOAD_RETENTION_S = environment.chronos_upload_retention_s
 CHRONOS_WEBHOOK_PRIVATE_ADDRESSES = environment.chronos_webhook_private_addresses

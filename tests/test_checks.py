@@ -128,7 +128,9 @@ def test_the_index_that_is_wanted_can_be_built(monkeypatch, creator):
     assert ids(databases=["default"]) == set()
 
 
-@pytest.mark.parametrize("setting", ["VISIBLE_VIDEOS", "EDIT_POLICY", "UPLOAD_POLICY"])
+@pytest.mark.parametrize(
+    "setting", ["VISIBLE_VIDEOS", "EDIT_POLICY", "UPLOAD_POLICY", "OPERATOR_POLICY"]
+)
 def test_a_policy_that_is_not_there_is_an_error(settings, setting):
     setattr(settings, f"CHRONOS_{setting}", "tests.rows.nothing")
 

@@ -1,6 +1,7 @@
 """Who may see, change and upload what: one policy each for all that is made for creators.
 
-Operators see all videos: the admin asks for Django's permissions, commands for a shell.
+Operators need Django's permissions in the admin, where a policy can hold them to some creators,
+and a shell for commands, which see all.
 """
 
 from __future__ import annotations
@@ -31,6 +32,20 @@ def editable_videos(user: Any) -> QuerySet[Video]:
 def may_upload(user: Any) -> bool:
     """Whether a user may upload videos, by the policy of CHRONOS_UPLOAD_POLICY."""
     return bool(import_string(conf().upload_policy)(user))
+
+
+def operated_creators(user: Any) -> QuerySet[Any] | None:
+    """Return the creators whose work an operator sees in the admin, by CHRONOS_OPERATOR_POLICY.
+
+    None means the whole site, with the work that is nobody's, its workers and services.
+    """
+    policy = import_string(conf().operator_policy)
+    creators: QuerySet[Any] | None = policy(user)
+    return creators
+
+
+def whole_site(user: Any) -> None:
+    """Let operators see every creator's work. The default policy."""
 
 
 def signed_in(user: Any) -> bool:

@@ -281,6 +281,7 @@ def check_policies(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[Ch
         "CHRONOS_VISIBLE_VIDEOS": settings.visible_videos,
         "CHRONOS_EDIT_POLICY": settings.edit_policy,
         "CHRONOS_UPLOAD_POLICY": settings.upload_policy,
+        "CHRONOS_OPERATOR_POLICY": settings.operator_policy,
     }
     messages: list[CheckMessage] = []
     for setting, path in named.items():

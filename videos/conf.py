@@ -66,6 +66,9 @@ class Conf:
     edit_policy: str = "videos.access.own_videos"
     #: Dotted path of what tells whether a user may upload: a callable from a user to a bool.
     upload_policy: str = "videos.access.signed_in"
+    #: Dotted path of what tells whose work an operator sees in the admin: a callable from a user
+    #: to a queryset of creators, or to None for the whole site.
+    operator_policy: str = "videos.access.whole_site"
     #: Bytes of all files of one creator, half-done uploads included; 0 means no limit.
     creator_quota_bytes: int = 0
     #: Seconds without a new piece after which a half-done upload is forgotten.

@@ -8,13 +8,14 @@ from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
+from videos.admin.scope import Scoped
 from videos.durable import admission
 from videos.durable.paid import budgets
 from videos.models import Budget
 
 
 @admin.register(Budget)
-class BudgetAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+class BudgetAdmin(Scoped, admin.ModelAdmin):  # type: ignore[type-arg]
     """Whoever changes one lets go, or holds back, what waits for it."""
 
     list_display = ("__str__", "month_usd", "spent")

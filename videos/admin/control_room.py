@@ -17,6 +17,7 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.timezone import localtime
 
+from videos.access import operated_creators
 from videos.conf import conf
 from videos.durable.gauges import WINDOW, Active, Gauges
 from videos.durable.messages import broker_answers
@@ -69,9 +70,14 @@ class Curve:
 
 def overview(request: HttpRequest) -> HttpResponse:
     """Show the control room; with `part`, only what is to be replaced on a page that is open."""
-    if not request.user.has_perm("videos.view_run"):
+    if not is_for(request.user):
         raise PermissionDenied
     return TemplateResponse(request, "admin/videos/control_room.html", context())
+
+
+def is_for(user: Any) -> bool:
+    """Whether somebody sees it: who may see runs, and operates the whole site."""
+    return bool(user.has_perm("videos.view_run")) and operated_creators(user) is None
 
 
 def context() -> dict[str, Any]:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from django.contrib import admin
 
+from videos.admin.scope import Scoped
 from videos.models import Glossary
 
 
 @admin.register(Glossary)
-class GlossaryAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+class GlossaryAdmin(Scoped, admin.ModelAdmin):  # type: ignore[type-arg]
     """A creator's names and words, for models that take them."""
 
     list_display = ("creator", "prompt")

@@ -12,6 +12,8 @@ from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.http import HttpRequest
 from django.utils.functional import cached_property
 
+from videos.access import operated_creators
+
 #: Failed runs, videos or creators of which a search shows the rows.
 FOUND = 1_000
 _MAX_COUNTED = 10_000
@@ -114,7 +116,9 @@ class CreatorFilter(admin.SimpleListFilter):
         """Name those who have rows; each is looked for in the rows' index."""
         users = model_admin.model._meta.get_field("creator").related_model
         theirs = model_admin.model._base_manager.filter(creator=OuterRef("pk"))
-        having = users._default_manager.filter(Exists(theirs)).order_by(users.USERNAME_FIELD)
+        creators = operated_creators(request.user)
+        known = users._default_manager.all() if creators is None else creators
+        having = known.filter(Exists(theirs)).order_by(users.USERNAME_FIELD)
         return [(str(user.pk), user.get_username()) for user in having[:_MAX_CREATORS]]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.contrib import admin
 from django.db.models import QuerySet
 from django.db.models.functions import Now
 from django.http import HttpRequest
 
+from videos.admin.scope import Scoped
 from videos.models import ApiKey, Webhook, WebhookDelivery
 from videos.pipeline import webhooks
 
 
 @admin.register(ApiKey)
-class ApiKeyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+class ApiKeyAdmin(Scoped, admin.ModelAdmin):  # type: ignore[type-arg]
     """Keys of creators; nobody can read one, whoever has the right can revoke it."""
 
     list_display = ("prefix", "name", "creator", "scope", "last_used_at", "revoked_at")
@@ -23,7 +26,7 @@ class ApiKeyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     fields = ("name", "scope", "requests_per_minute", *readonly_fields)
     actions = ("revoke",)
 
-    def has_add_permission(self, request: HttpRequest) -> bool:
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Leave it to creators, who alone are told their keys."""
         return False
 
@@ -35,7 +38,7 @@ class ApiKeyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
 
 @admin.register(Webhook)
-class WebhookAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+class WebhookAdmin(Scoped, admin.ModelAdmin):  # type: ignore[type-arg]
     """Whom events are told to."""
 
     list_display = ("url", "creator", "events", "is_active", "created_at")
@@ -45,14 +48,16 @@ class WebhookAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     readonly_fields = ("creator", "url", "created_at")
     fields = ("is_active", "events", *readonly_fields)
 
-    def has_add_permission(self, request: HttpRequest) -> bool:
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Leave it to creators, who alone are told the secret."""
         return False
 
 
 @admin.register(WebhookDelivery)
-class WebhookDeliveryAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+class WebhookDeliveryAdmin(Scoped, admin.ModelAdmin):  # type: ignore[type-arg]
     """What was sent, what came back."""
+
+    creator_field = "webhook__creator"
 
     list_display = ("event", "webhook", "state", "attempts", "http_status", "error", "created_at")
     list_filter = ("state", "event")
@@ -61,7 +66,7 @@ class WebhookDeliveryAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     show_full_result_count = False
     actions = ("resend",)
 
-    def has_add_permission(self, request: HttpRequest) -> bool:
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Only events make deliveries."""
         return False
 

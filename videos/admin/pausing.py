@@ -9,6 +9,7 @@ from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
+from videos.admin.scope import Scoped
 from videos.durable import admission, pauses
 from videos.models import Pause
 from videos.pipeline.pausing import pausable
@@ -36,7 +37,7 @@ class PauseForm(forms.ModelForm):  # type: ignore[type-arg]
 
 
 @admin.register(Pause)
-class PauseAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+class PauseAdmin(Scoped, admin.ModelAdmin):  # type: ignore[type-arg]
     """What is paused, by whom, why and until when."""
 
     form = PauseForm

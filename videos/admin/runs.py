@@ -21,6 +21,7 @@ from django.utils.timezone import localtime
 from videos.admin import control_room
 from videos.admin.filters import FaultFilter, WaitingFilter, ended_filter, error_codes, runs_since
 from videos.admin.histories import FOUND, HistoryAdmin, ReadOnly, known_values
+from videos.admin.scope import Scoped
 from videos.admin.shown import cost_of, folded, links
 from videos.durable import interventions
 from videos.durable.models import ACTIVE_STATES
@@ -59,7 +60,7 @@ class StepInline(ReadOnly, admin.TabularInline):  # type: ignore[type-arg]
 
 
 @admin.register(Run)
-class RunAdmin(ReadOnly, HistoryAdmin):
+class RunAdmin(Scoped, ReadOnly, HistoryAdmin):
     """What was executed, step by step."""
 
     id_fields = ("pk", "video_id")
@@ -190,7 +191,7 @@ class RunAdmin(ReadOnly, HistoryAdmin):
 
     def run_again(self, request: HttpRequest, run_id: UUID) -> HttpResponse:
         """Ask from which step, and with which input; show what that cost last time; run it."""
-        run: Run = get_object_or_404(Run, pk=run_id)
+        run: Run = get_object_or_404(self.get_queryset(request), pk=run_id)
         if not self.has_steer_permission(request):
             raise PermissionDenied
         form = RunAgainForm(run, request.POST or None)

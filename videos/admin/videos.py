@@ -28,6 +28,7 @@ from videos.admin.filters import (
     videos_since,
 )
 from videos.admin.histories import CreatorFilter, HistoryAdmin, known_values
+from videos.admin.scope import Scoped
 from videos.admin.shown import cost_of
 from videos.documents import chunk_documents, eta_s, serving_segments, with_runs
 from videos.durable import admission
@@ -51,7 +52,7 @@ _MAX_STEERED = 100_000
 
 
 @admin.register(Video)
-class VideoAdmin(HistoryAdmin):
+class VideoAdmin(Scoped, HistoryAdmin):
     """The list of videos, with the actions that process them again or stop them."""
 
     list_display = ("title", "creator", "state", "progress_bar", "length", "problem", "created_at")

@@ -20,6 +20,7 @@ from django.utils.safestring import mark_safe
 
 from videos.admin import sending
 from videos.admin.histories import FOUND, HistoryAdmin, ReadOnly, known_values
+from videos.admin.scope import Scoped
 from videos.conf import conf
 from videos.durable.explanation import why_nothing
 from videos.durable.paid import prices
@@ -48,8 +49,10 @@ def models_in_use() -> set[str]:
 
 
 @admin.register(Event)
-class EventAdmin(ReadOnly, HistoryAdmin):
+class EventAdmin(Scoped, ReadOnly, HistoryAdmin):
     """The facts and requests that came in."""
+
+    creator_field = None
 
     id_fields = ("pk", "video_id")
     search_help_text = "The id of an event or of its video, or how its key begins."
@@ -62,7 +65,7 @@ class EventAdmin(ReadOnly, HistoryAdmin):
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Let who may add events send them."""
-        return admin.ModelAdmin.has_add_permission(self, request)
+        return self.is_open(request) and admin.ModelAdmin.has_add_permission(self, request)
 
     def add_view(
         self, request: HttpRequest, form_url: str = "", extra_context: Any = None
@@ -112,7 +115,7 @@ class EventAdmin(ReadOnly, HistoryAdmin):
 
 
 @admin.register(Call)
-class CallAdmin(ReadOnly, HistoryAdmin):
+class CallAdmin(Scoped, ReadOnly, HistoryAdmin):
     """The ledger."""
 
     id_fields = ("pk", "video_id")
@@ -145,8 +148,10 @@ class CallAdmin(ReadOnly, HistoryAdmin):
 
 
 @admin.register(SetAside)
-class SetAsideAdmin(ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]
+class SetAsideAdmin(Scoped, ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]
     """What raised when it was to be started or swept: its error, and when it is tried again."""
+
+    creator_field = None
 
     list_display = ("since", "kind", "item_id", "function", "attempts", "next_attempt_at", "error")
     list_filter = ("kind",)
@@ -165,26 +170,32 @@ class SetAsideAdmin(ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]
 
 
 @admin.register(StorageDeletion)
-class StorageDeletionAdmin(ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]
+class StorageDeletionAdmin(Scoped, ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]
     """Files that the storage is still to delete, and why it has not yet."""
+
+    creator_field = None
 
     list_display = ("path", "attempts", "next_attempt_at", "error")
     ordering = ("created_at",)
 
 
 @admin.register(Breaker)
-class BreakerAdmin(ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]
+class BreakerAdmin(Scoped, ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]
     """Which services answer, and until when no call is sent to one that does not."""
+
+    creator_field = None
 
     list_display = ("service", "state", "failures", "open_until", "last_error")
 
 
 @admin.register(ProbedModel)
-class ProbedModelAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+class ProbedModelAdmin(Scoped, admin.ModelAdmin):  # type: ignore[type-arg]
     """What models that no table lists can do; delete one to have it asked again."""
+
+    creator_field = None
 
     list_display = ("model", "base_url", "probed_at")
     readonly_fields = ("model", "base_url", "capability", "probed_at")
 
-    def has_add_permission(self, request: HttpRequest) -> bool:
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False

@@ -9,14 +9,17 @@ from django.db.models import Exists, OuterRef, QuerySet
 from django.http import HttpRequest
 
 from videos.admin.histories import ReadOnly
+from videos.admin.scope import Scoped
 from videos.durable import admission, pauses
 from videos.durable.capacity import live_workers
 from videos.models import Pause, Worker
 
 
 @admin.register(Worker)
-class WorkerAdmin(ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]
+class WorkerAdmin(Scoped, ReadOnly, admin.ModelAdmin):  # type: ignore[type-arg]
     """The worker processes, those included that fell silent and were not noticed yet."""
+
+    creator_field = None
 
     list_display = (
         *("__str__", "is_alive", "takes", "queues", "threads", "stuck_threads"),

@@ -5,10 +5,12 @@ from http import HTTPStatus
 from typing import Any, Literal
 
 from django.contrib.auth import get_user_model
+from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 from ninja import Field, Router, Schema
 
+from videos.access import operated_creators
 from videos.api.keys import idempotent, writes
 from videos.api.problems import Problem, not_found
 from videos.documents import pause_document
@@ -52,7 +54,7 @@ class Pauses(Schema):
 def list_pauses(request: HttpRequest) -> Any:
     """List what operators hold back; it needs the permission to view pauses."""
     _check(request, "view")
-    rows = pauses.in_force().select_related("creator").order_by("since")
+    rows = _theirs(request, pauses.in_force()).select_related("creator").order_by("since")
     return {"pauses": [_said(row) for row in rows]}
 
 
@@ -65,7 +67,7 @@ def begin_pause(request: HttpRequest, asked: PauseAsked) -> Any:
         raise _wrong("until", "This time is over.")
     row = pauses.begin(
         Pause.Kind(asked.kind),
-        **_named(asked),
+        **_named(request, asked),
         by=request.user.get_username(),
         why=asked.why,
         until=asked.until,
@@ -83,7 +85,7 @@ def begin_pause(request: HttpRequest, asked: PauseAsked) -> Any:
 def end_pause(request: HttpRequest, pause_id: int) -> Any:
     """Let go what was held back; it needs the permission to delete pauses."""
     _check(request, "delete")
-    row = Pause.objects.filter(pk=pause_id)
+    row = _theirs(request, Pause.objects.filter(pk=pause_id))
     if not row.exists():
         raise not_found("pause")
     pauses.end(row)
@@ -96,15 +98,23 @@ def _check(request: HttpRequest, action: str) -> None:
         raise Problem(HTTPStatus.FORBIDDEN, f"This key's owner may not {action} pauses.")
 
 
-def _named(asked: PauseAsked) -> dict[str, Any]:
+def _theirs(request: HttpRequest, rows: QuerySet[Pause]) -> QuerySet[Pause]:
+    creators = operated_creators(request.user)
+    return rows if creators is None else rows.filter(creator__in=creators)
+
+
+def _named(request: HttpRequest, asked: PauseAsked) -> dict[str, Any]:
     """Return the name or the creator of what is asked for, as its kind wants it."""
     kind = Pause.Kind(asked.kind)
+    creators = operated_creators(request.user)
     if kind == Pause.Kind.CREATOR:
-        users = get_user_model()._default_manager
+        users = get_user_model()._default_manager.all() if creators is None else creators
         creator = users.filter(**{get_user_model().USERNAME_FIELD: asked.name}).first()
         if creator is None:
             raise _wrong("name", "There is no such creator.")
         return {"creator": creator}
+    if creators is not None:
+        raise Problem(HTTPStatus.FORBIDDEN, "This key's owner may pause creators alone.")
     known = pausable().get(kind, [""])
     if asked.name not in known:
         one_of = ", ".join(known)

@@ -21,7 +21,7 @@ register = template.Library()
 def control_room(context: dict[str, Any]) -> SafeString | str:
     """Show it to who may see runs; nothing to others."""
     request = context["request"]
-    if not request.user.has_perm("videos.view_run"):
+    if not room.is_for(request.user):
         return ""
     return render_to_string("admin/videos/control_room.html", room.context(), request)
 
