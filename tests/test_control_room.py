@@ -13,6 +13,7 @@ from django.utils import timezone
 
 from tests.rows import completed_video
 from videos.admin import control_room
+from videos.admin.shown import when
 from videos.durable.explanation import explain
 from videos.models import Breaker, Call, Run, SetAside, Step, Worker
 
@@ -317,3 +318,45 @@ def test_days_that_are_over_are_summed_once(creator, monkeypatch, day):
             assert control_room._spent()["creators"] == [("ada", of_month)]
     sums = [query for query in asked if "videos_call" in query["sql"]]
     assert len(sums) == 1
+
+
+def test_what_was_tried_again_needs_nobody_any_more(admin_client, creator, worker):
+    video = completed_video(creator)
+    Run.objects.all().delete()
+    failed = {"function": "process_video", "stage": "transcribe", "video": video, "state": "failed"}
+    run = Run.objects.create(
+        **failed, error_code="unauthorized", error="No.", finished_at=timezone.now()
+    )
+    address = reverse("admin:videos_run_overview")
+    assert (
+        "1 run(s) failed in the last hour: unauthorized"
+        in admin_client.get(address).content.decode()
+    )
+
+    Run.objects.create(function="process_video", stage="transcribe", video=video)
+
+    page = admin_client.get(address).content.decode()
+    assert "unauthorized" not in page
+    assert "1 failed, at most 1 a minute" in page, "it is still counted"
+    assert run.state == "failed"
+
+
+@pytest.mark.parametrize(
+    ("ahead", "shown"),
+    [(timedelta(), "%H:%M:%S"), (timedelta(days=3), "%Y-%m-%d %H:%M")],
+)
+def test_a_time_of_another_day_is_shown_with_its_day(ahead, shown):
+    moment = timezone.now() + ahead
+
+    assert when(moment) == timezone.localtime(moment).strftime(shown)
+
+
+def test_a_run_under_way_is_drawn_afresh(admin_client, creator):
+    completed_video(creator)
+    run = Run.objects.get()
+    address = reverse("admin:videos_run_change", args=[run.pk])
+    assert "data-fresh" not in admin_client.get(address).content.decode()
+
+    Run.objects.filter(pk=run.pk).update(state="running", lease_until=timezone.now())
+
+    assert f'data-live="run" data-fresh="{address}"' in admin_client.get(address).content.decode()

@@ -67,7 +67,7 @@ def test_a_digest_waits_for_what_is_still_processed(ada, worker):
         next_attempt_at="2100-01-01T00:00Z",
     )
 
-    waits = Run.objects.filter(function__startswith="send_digest", waiting_reason="paused")
+    waits = Run.objects.filter(function__startswith="send_digest", waiting_reason="asleep")
     eventually(waits.exists)
     assert mail.outbox == []
     Run.objects.filter(pk=working.pk).update(state="completed")

@@ -11,7 +11,7 @@ from tests.conftest import ended_run, eventually
 from tests.rows import completed_video
 from tests.test_commands import manage
 from videos import events
-from videos.durable import interventions
+from videos.durable import interventions, runs
 from videos.models import Event, Run, Step, Video
 from videos.pipeline import bulk
 
@@ -75,7 +75,7 @@ def test_a_pace_is_kept_without_a_thread_or_a_slot(creator, worker):
         [video.pk for video in videos], "reprocess", from_stage="embed", per_minute=1
     )
 
-    eventually(lambda: Run.objects.get(pk=run.pk).waiting_reason == "paused")
+    eventually(lambda: Run.objects.get(pk=run.pk).waiting_reason == "asleep")
 
     run.refresh_from_db()
     assert not run.holds_slot
@@ -240,3 +240,36 @@ def test_who_may_only_look_steers_nothing(client, django_user_model, tmp_path):
     assert run.state != "cancelled"
     assert again.status_code == 403
     assert Video.objects.count() == 0
+
+
+def test_steps_end_with_a_run_that_is_cancelled_or_replaced(creator, upload):
+    for end in (lambda run: runs.cancel(run), lambda run: runs.replace_active(run.video_id)):
+        run = Run.objects.get(video=upload())
+        Step.objects.create(run=run, stage="transcribe", key="a", state="running")
+        Step.objects.create(run=run, stage="transcribe", key="b", state="done")
+        end(run)
+        states = dict(run.steps.values_list("key", "state"))
+        assert states == {"a": "failed", "b": "done"}
+        assert run.steps.get(key="a").finished_at is not None
+
+
+def test_a_button_of_a_runs_page_leads_back_to_it(admin_client, creator, upload):
+    run = Run.objects.get(video=upload())
+    page = reverse("admin:videos_run_change", args=[run.pk])
+    posted = {"action": "cancel", "_selected_action": str(run.video_id)}
+    videos = reverse("admin:videos_video_changelist")
+
+    assert admin_client.post(videos, posted | {"back": page})["Location"] == page
+    away = admin_client.post(videos, posted | {"back": "https://evil.example/"})["Location"]
+    assert away.startswith(videos) or away == "."
+
+
+def test_only_what_can_be_done_is_counted(creator, upload, capsys):
+    done = completed_video(creator)
+    failed = upload()
+    Video.objects.filter(pk=failed.pk).update(status="failed", error_code="no_audio")
+
+    said = manage("reprocess", "--all", "--from", "embed", "--dry-run", "--json")
+    assert said["videos"] == 1
+    assert manage("reprocess", "--error-code", "no_audio", "--dry-run", "--json")["videos"] == 1
+    manage("reprocess", str(done.pk), "--per-minute", "3", code=2)

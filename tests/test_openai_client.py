@@ -226,3 +226,14 @@ def test_a_heartbeat_changes_no_index(upload):
         after, hot_after = counts()
 
     assert (after - updated, hot_after - hot) == (5, 5)
+
+
+def test_a_call_that_never_reached_the_service_cost_nothing(upload, worker, settings):
+    settings.CHRONOS_TRANSCRIPTION_BASE_URL = "http://127.0.0.1:9/v1"
+    settings.CHRONOS_BREAKER_FAILURES = 1
+
+    upload()
+
+    call = eventually(Call.objects.exclude(state="sent").first)
+    assert (call.state, call.http_status) == ("failed", None)
+    assert "refused" in call.error

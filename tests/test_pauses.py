@@ -1,5 +1,6 @@
 """What operators hold back: it waits as `paused`, keeps its place, and starts when it may."""
 
+import html
 from datetime import timedelta
 
 import pytest
@@ -252,7 +253,24 @@ def test_many_are_resumed_at_once(admin_client, creator):
 
     admin_client.post(
         reverse("admin:videos_pause_changelist"),
-        {"action": "delete_selected", "_selected_action": ids, "post": "yes"},
+        {"action": "resume", "_selected_action": ids},
     )
 
     assert reason(run) == "queued"
+
+
+def test_the_form_offers_what_can_be_paused_there(admin_client, worker):
+    page = html.unescape(admin_client.get(reverse("admin:videos_pause_add")).content.decode())
+
+    assert 'value="worker"' not in page
+    assert "queue: bulk, default" in page
+
+
+def test_a_paused_worker_is_named_as_people_see_it(admin_client, worker):
+    row = eventually(Worker.objects.first)
+    pauses.begin(Kind.WORKER, str(row.pk))
+
+    page = admin_client.get(reverse("admin:videos_run_overview")).content.decode()
+
+    assert f"Paused: worker {row}." in page
+    assert "<td>paused</td>" in page

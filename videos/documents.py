@@ -83,6 +83,7 @@ def run_document(run: Run) -> dict[str, Any]:
         "started_at": _iso(run.started_at),
         "finished_at": _iso(run.finished_at),
         "error": run.error or None,
+        "error_code": run.error_code or None,
         "steps": [_step_document(step) for step in run.steps.all()],
     }
 

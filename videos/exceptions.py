@@ -43,6 +43,8 @@ class ChronosError(Exception):
         #: Seconds that a run waits after an error with `waits_for`; whatever was said, a time.
         is_a_time = math.isfinite(retry_after_s) and retry_after_s > 0
         self.retry_after_s = min(retry_after_s, MAX_WAIT_S) if is_a_time else 0.0
+        #: Whether nothing of what was asked can have reached the service.
+        self.never_sent = False
         #: What an answer that is of no use cost all the same, as the ledger books it.
         self.measured: dict[str, Any] = {}
 
@@ -232,7 +234,7 @@ class Asleep(RunFault):
     """Raised by a durable function that goes on later; until then it holds no slot."""
 
     permanent = False
-    waits_for = "paused"
+    waits_for = "asleep"
 
 
 class FunctionFault(ChronosError):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC
 from typing import Any
 from urllib.parse import urlencode
 
@@ -15,13 +15,15 @@ from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils import timezone
-from django.utils.timezone import localtime
 
 from videos.access import operated_creators
+from videos.admin.filters import error_codes
+from videos.admin.shown import when
 from videos.conf import conf
 from videos.durable.gauges import WINDOW, Active, Gauges
 from videos.durable.messages import broker_answers
-from videos.models import Run, ServingModel
+from videos.exceptions import FileFault
+from videos.models import Pause, Run, ServingModel
 from videos.usage import SETTLED_AFTER, month_of, summary
 
 #: A run that waits for longer for want of a thread is told of.
@@ -30,6 +32,9 @@ _MAX_ERROR_CHARACTERS = 300
 _SPENT_FOR_S, _SETTLED_FOR_S = 60, 86_400
 #: What may be waited for as long as it takes: a person's own limits.
 _CAPACITY = (Run.Waiting.CAPACITY.value, Run.Waiting.WORKER.value)
+
+#: What trying again cannot mend.
+_OF_FILES = error_codes(FileFault)
 
 #: Units of a curve's drawing.
 CURVE_WIDTH, CURVE_HEIGHT = 600, 60
@@ -96,6 +101,7 @@ def context() -> dict[str, Any]:
         "breakers": gauges.breakers,
         "budgets": gauges.budgets,
         "spent": cache.get_or_set("chronos:spent", _spent, _SPENT_FOR_S),
+        "since": gauges.at - WINDOW,
         "minutes": int(WINDOW.total_seconds()) // 60,
     }
 
@@ -119,7 +125,7 @@ def _troubles(gauges: Gauges) -> Iterator[Trouble]:
         worker = state.worker
         if not state.is_live:
             yield Trouble(
-                f"The worker {worker} is silent since {_clock(worker.last_seen)}.",
+                f"The worker {worker} is silent since {when(worker.last_seen)}.",
                 "Its runs go to others by themselves; see why it ended.",
                 workers,
                 "Workers",
@@ -150,7 +156,7 @@ def _troubles(gauges: Gauges) -> Iterator[Trouble]:
                 "Runs",
             )
     for breaker in gauges.breakers:
-        until = f" It is tried again at {_clock(breaker.open_until)}." if breaker.open_until else ""
+        until = f" It is tried again at {when(breaker.open_until)}." if breaker.open_until else ""
         yield Trouble(
             f"The {breaker.service} service failed {breaker.failures} time(s) in a row.",
             f"{breaker.last_error[:_MAX_ERROR_CHARACTERS]}{until}",
@@ -168,14 +174,13 @@ def _troubles(gauges: Gauges) -> Iterator[Trouble]:
             )
     failed = reverse("admin:videos_video_changelist")
     for cause in gauges.failures:
-        where, status, act = (
-            (failed, "status__exact", "See and retry")
-            if cause.of_videos
-            else (runs, "state__exact", "See")
-        )
+        if not cause.left:
+            continue
+        where, status = (failed, "status__exact") if cause.of_videos else (runs, "state__exact")
+        act = "See" if not cause.of_videos or cause.error_code in _OF_FILES else "See and retry"
         query = {"error_code": cause.error_code, status: "failed", "ended": "hour"}
         yield Trouble(
-            f"{cause.count} run(s) failed in the last hour: {cause.error_code}.",
+            f"{cause.left} run(s) failed in the last hour: {cause.error_code}.",
             cause.error[:_MAX_ERROR_CHARACTERS],
             f"{where}?{urlencode(query)}",
             act,
@@ -196,11 +201,13 @@ def _troubles(gauges: Gauges) -> Iterator[Trouble]:
                 f"{runs}?{urlencode({'queue': row.queue, 'state__exact': Run.State.WAITING})}",
                 "Runs",
             )
+    names = {str(state.worker.pk): f"worker {state.worker}" for state in gauges.workers}
     for pause in gauges.pauses:
-        ends = f" until {_clock(pause.until)}" if pause.until else ""
+        ends = f" until {when(pause.until)}" if pause.until else ""
+        what = names.get(pause.name, pause) if pause.kind == Pause.Kind.WORKER else pause
         yield Trouble(
-            f"Paused{ends}: {pause}.",
-            f"By {pause.by or 'somebody'} since {_clock(pause.since)}. {pause.why}".strip(),
+            f"Paused{ends}: {what}.",
+            f"By {pause.by or 'somebody'} since {when(pause.since)}. {pause.why}".strip(),
             reverse("admin:videos_pause_changelist"),
             "Resume",
         )
@@ -215,7 +222,7 @@ def _of_models() -> Iterator[Trouble]:
             f"{serving.model} serves searches, and {settings.embedding_model} is configured.",
             "Until all videos have its vectors, those that wait for them are found by words.",
             reverse("admin:videos_video_changelist"),
-            "Reprocess all",
+            "Videos",
         )
 
 
@@ -273,12 +280,9 @@ def _spent() -> dict[str, Any]:
     for row in rows:
         by_creator[row["creator"] or "searches"] += row["cost_usd"]
     return {
+        "at": timezone.now(),
         "month_usd": sum(by_creator.values()),
         "hours": sum(row["audio_seconds"] for row in rows) / 3600,
         "unknown": sum(row["unknown_calls"] for row in rows),
         "creators": by_creator.most_common(5),
     }
-
-
-def _clock(moment: datetime) -> str:
-    return f"{localtime(moment):%H:%M:%S}"

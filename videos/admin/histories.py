@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, ClassVar
 from uuid import UUID
 
 from django.contrib import admin
 from django.core.paginator import Paginator
 from django.db.models import Exists, OuterRef, Q, QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponseRedirect
 from django.utils.functional import cached_property
+from django.utils.http import url_has_allowed_host_and_scheme
 
 from videos.access import operated_creators
 
@@ -57,12 +58,24 @@ class CappedPaginator(Paginator):  # type: ignore[type-arg]
 class HistoryAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     """The list of a table that only grows; sorted by time alone, for which there is an index."""
 
+    class Media:
+        css: ClassVar = {"all": ["videos/control_room.css"]}
+
     paginator = CappedPaginator
     list_per_page = 50
     show_full_result_count = False
     search_help_text = "An id, as a whole."
     #: The columns that a searched id may stand in.
     id_fields: tuple[str, ...] = ("pk",)
+
+    def response_action(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+        """Go back to the page whose button was pressed, where that was not the list."""
+        answer = super().response_action(request, *args, **kwargs)
+        back = request.POST.get("back", "")
+        is_done = isinstance(answer, HttpResponseRedirect)
+        if is_done and url_has_allowed_host_and_scheme(back, allowed_hosts=None):
+            return HttpResponseRedirect(back)
+        return answer
 
     def get_sortable_by(self, request: HttpRequest) -> Any:
         """Let the columns of time alone be sorted by."""

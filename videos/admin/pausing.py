@@ -22,6 +22,17 @@ class PauseForm(forms.ModelForm):  # type: ignore[type-arg]
         model = Pause
         fields = ("kind", "name", "creator", "why", "until")
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        kind = self.fields.get("kind")
+        if isinstance(kind, forms.ChoiceField) and self.instance.kind != Pause.Kind.WORKER:
+            # Workers are paused in their list, where they need not be named.
+            kind.choices = [each for each in Pause.Kind.choices if each[0] != Pause.Kind.WORKER]
+        if "name" in self.fields:
+            self.fields["name"].help_text = "; ".join(
+                f"{kind.label.lower()}: {', '.join(names)}" for kind, names in pausable().items()
+            )
+
     def clean(self) -> dict[str, Any]:
         """Hold the name and the creator to the kind."""
         said = super().clean() or {}
@@ -29,7 +40,7 @@ class PauseForm(forms.ModelForm):  # type: ignore[type-arg]
         known = pausable().get(kind) if kind else None
         if known is not None and name not in known:
             self.add_error("name", f"One of: {', '.join(known)}.")
-        if known is None and name:
+        if known is None and name and kind != Pause.Kind.WORKER:
             self.add_error("name", "Only a queue, a function or a service has a name.")
         if (kind == Pause.Kind.CREATOR) != (creator is not None):
             self.add_error("creator", "A creator, where a creator is to be paused.")
@@ -44,6 +55,20 @@ class PauseAdmin(Scoped, admin.ModelAdmin):  # type: ignore[type-arg]
     list_display = ("__str__", "by", "why", "since", "until")
     list_select_related = ("creator",)
     raw_id_fields = ("creator",)
+    actions = ("resume",)
+
+    def get_actions(self, request: HttpRequest) -> dict[str, Any]:
+        """Call deleting by what it does."""
+        found: dict[str, Any] = super().get_actions(request)
+        found.pop("delete_selected", None)
+        return found
+
+    @admin.action(description="Resume", permissions=["delete"])
+    def resume(self, request: HttpRequest, rows: QuerySet[Pause]) -> None:
+        """Let what waited for the selected ones start."""
+        ended = [str(row) for row in rows.select_related("creator")]
+        self.delete_queryset(request, rows)
+        self.message_user(request, f"Resumed: {', '.join(ended)}.")
 
     def save_model(self, request: HttpRequest, obj: Pause, form: Any, change: bool) -> None:
         """Note who paused it, and write the reason on what waits."""

@@ -67,8 +67,8 @@ class RunAdmin(Scoped, ReadOnly, HistoryAdmin):
     search_help_text = "The id of a run or of its video, or words of its error or video's title."
 
     list_display = (
-        *("created_at", "function", "video", "state", "stage", "waits_for", "next_attempt_at"),
-        *("attempt", "error_code", "finished_at"),
+        *("created_at", "state", "waits_for", "error_code", "video", "function", "stage"),
+        *("next_attempt_at", "attempt", "finished_at"),
     )
     list_filter = (
         "state",

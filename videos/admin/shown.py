@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable
+from datetime import datetime
 from typing import Any
 
 from django.db.models import Count, QuerySet, Sum
 from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString, mark_safe
+from django.utils.timezone import localdate, localtime
 
 from videos.models import Call, Run
 
@@ -37,6 +39,12 @@ def masked(value: Any) -> Any:
             for name, inner in value.items()
         }
     return [masked(inner) for inner in value] if isinstance(value, list) else value
+
+
+def when(moment: datetime) -> str:
+    """Return a time of today as a clock shows it, any other with its day."""
+    local = localtime(moment)
+    return f"{local:%H:%M:%S}" if local.date() == localdate() else f"{local:%Y-%m-%d %H:%M}"
 
 
 def cost_of(calls: QuerySet[Call]) -> str:

@@ -245,7 +245,7 @@ class VideoAdmin(Scoped, HistoryAdmin):
             return None
         choices = []
         for name, note in _CHOICES.items():
-            eligible = _eligible(videos, name)
+            eligible = steering.restartable(videos, name or None)
             use = estimate(eligible, name or None)
             choices.append((name or _RESUME, note, eligible.count(), use))
         # All that match the filter are asked for by the filter again, not by a thousand fields.
@@ -272,7 +272,7 @@ class VideoAdmin(Scoped, HistoryAdmin):
         count = videos.count()
         begun: list[Video] = []
         # What is begun changes what the filter finds.
-        ids = list(_eligible(videos, stage or "").values_list("pk", flat=True))
+        ids = list(steering.restartable(videos, stage).values_list("pk", flat=True))
         per_minute = _number(request.POST.get("per_minute", ""))
         if len(ids) > _AT_ONCE or per_minute:
             how = f"from {stage}" if stage else "where they failed"
@@ -351,12 +351,6 @@ def _log(request: HttpRequest, videos: Sequence[Video], message: str) -> None:
     """Write into each video's history who did what."""
     assert request.user.pk is not None, "the admin knows who asks"
     LogEntry.objects.log_actions(request.user.pk, videos, CHANGE, message)
-
-
-def _eligible(videos: QuerySet[Video], stage: str) -> QuerySet[Video]:
-    """Return the videos that a choice applies to."""
-    ended = (Video.Status.FAILED, Video.Status.CANCELLED)
-    return videos if stage else videos.filter(status__in=ended)
 
 
 def _active_run(video: Video) -> Run | None:

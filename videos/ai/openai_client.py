@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import email.utils
 import json
+import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
 else:  # Half a second, which only who calls a service has to wait.
     openai = SimpleLazyObject(partial(import_module, "openai"))
 
+#: Nothing was sent: nobody listens there, or the name is unknown.
+_NOT_REACHED = (ConnectionRefusedError, socket.gaierror)
 #: Of the variables that name a service, where that is not its own name.
 _PREFIXES = {"chat": "CHRONOS_CHAT", "rerank": "CHRONOS_RERANK"}
 _OPENAI_URL = "https://api.openai.com/v1"
@@ -144,10 +147,18 @@ def _translate(
         return _translate_status(error, service, where, api_key)
     if isinstance(error, openai.APIConnectionError):
         reason = error.__cause__ or error
-        return ServiceUnavailable(
+        unavailable = ServiceUnavailable(
             f"The {service} service at {where} cannot be reached, or hung up: {reason}."
         )
+        unavailable.never_sent = any(isinstance(each, _NOT_REACHED) for each in _causes(error))
+        return unavailable
     return BadResponse(f"The {service} service at {where} gave a malformed response: {error}.")
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
 
 
 def _translate_status(

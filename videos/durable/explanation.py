@@ -51,6 +51,7 @@ def explain(run: Run) -> Explanation | None:
         Run.Waiting.BUDGET: _of_budget,
         Run.Waiting.DISK: _of_disk,
         Run.Waiting.PAUSED: _of_pause,
+        Run.Waiting.ASLEEP: _of_sleep,
     }.get(Run.Waiting(run.waiting_reason or Run.Waiting.CAPACITY), _of_capacity)
     return why(run)
 
@@ -156,6 +157,10 @@ def _of_pause(run: Run) -> Explanation:
         "Resume them by manage.py resume, or in the admin.",
         pause.until,
     )
+
+
+def _of_sleep(run: Run) -> Explanation:
+    return Explanation("The function asked to go on later.", run.next_attempt_at)
 
 
 def _of_capacity(run: Run) -> Explanation:

@@ -34,11 +34,18 @@ _FINISHED = f"""
         AND finished_at > now() - %s::interval
     GROUP BY state, ago
     """
+#: `left`: failures after which nothing else was begun for their video.
 _FAILURES = f"""
-    SELECT error_code, count(*), count(video_id), max(finished_at),
-        (array_agg(error ORDER BY finished_at DESC))[1]
-    FROM {Run._meta.db_table}
-    WHERE finished_at > now() - %s::interval AND state = 'failed'
+    SELECT error_code, count(*), count(*) FILTER (WHERE is_left), count(video_id),
+        max(finished_at), (array_agg(error ORDER BY is_left DESC, finished_at DESC))[1]
+    FROM (
+        SELECT *, video_id IS NULL OR NOT EXISTS (
+            SELECT FROM {Run._meta.db_table} AS later
+            WHERE later.video_id = run.video_id AND later.created_at > run.created_at
+        ) AS is_left
+        FROM {Run._meta.db_table} AS run
+        WHERE finished_at > now() - %s::interval AND state = 'failed'
+    ) AS failed
     GROUP BY error_code ORDER BY count(*) DESC, error_code
     """
 #: Each run's steps by their index, however few runs have most of them.
@@ -115,6 +122,8 @@ class Failure:
 
     error_code: str
     count: int
+    #: How many of them nobody has tried again.
+    left: int
     #: How many of them are about a video.
     of_videos: int
     latest: datetime
@@ -128,6 +137,8 @@ class WorkerState:
 
     worker: Worker
     is_live: bool
+    #: Whether somebody asked it to take nothing more for a while.
+    is_paused: bool
     busy: int
 
 
@@ -165,9 +176,14 @@ class Gauges:
         """The workers that live, and those that died and were not noticed yet, with their runs."""
         live = Exists(live_workers().filter(pk=OuterRef("pk")))
         rows = Worker.objects.annotate(
-            is_live=live, busy=Count("runs", filter=Q(runs__state=Run.State.RUNNING))
+            is_live=live,
+            is_paused=Exists(pauses.of_worker(OuterRef("pk"))),
+            busy=Count("runs", filter=Q(runs__state=Run.State.RUNNING)),
         )
-        return [WorkerState(row, row.is_live, row.busy) for row in rows.order_by("started_at")]
+        return [
+            WorkerState(row, row.is_live, row.is_paused, row.busy)
+            for row in rows.order_by("started_at")
+        ]
 
     @cached_property
     def threads(self) -> dict[str, int]:

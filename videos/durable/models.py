@@ -145,6 +145,8 @@ class Run(models.Model):
         SERVICE = "service"
         DISK = "disk"
         PAUSED = "paused"
+        #: The function itself asked to go on later.
+        ASLEEP = "asleep"
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     event = models.ForeignKey(

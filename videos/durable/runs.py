@@ -76,11 +76,10 @@ def inherit_steps(run: Run, done: Iterable[Step]) -> None:
 def replace_active(video_id: UUID) -> None:
     """End whatever run the video has; its worker loses the claim at its next write."""
     # A run that ends by itself meanwhile is not active any more, and stays as it ended.
-    _end(
-        Run.objects.filter(video_id=video_id, state__in=ACTIVE_STATES),
-        Run.State.REPLACED,
-        token=F("token") + 1,
-    )
+    active = Run.objects.filter(video_id=video_id, state__in=ACTIVE_STATES)
+    for run in active:
+        _end(active.filter(pk=run.pk), Run.State.REPLACED, token=F("token") + 1)
+        _close_steps(run)
 
 
 def advance(run: Run) -> None:
@@ -135,7 +134,8 @@ def wait(run: Run, why: Wait, message: str) -> None:
         holds_slot=why.keeps_slot,
         attempt=F("attempt") - 1,
         next_attempt_at=Now() + timedelta(seconds=why.delay_s),
-        error=message,
+        # Who sleeps has met no error.
+        error="" if why.reason == Run.Waiting.ASLEEP else message,
         **_WITHOUT_WORKER,
     )
 
@@ -247,8 +247,7 @@ def fail(run: Run, code: str, message: str, refused_by: str = "") -> None:
         error_code=code,
         waits_behind=refused_by,
     )
-    open_steps = Step.objects.filter(run=run, state__in=[Step.State.RUNNING, Step.State.RETRYING])
-    open_steps.update(state=Step.State.FAILED, finished_at=Now())
+    _close_steps(run)
     registry.hooks.failed(run, code, message)
     function = registry.functions.get(run.function)
     if function and function.failure_handler:
@@ -278,6 +277,7 @@ def start_failure_handler(run: Run, handler: Function) -> list[Run]:
 def cancel(run: Run) -> None:
     """End a run that somebody cancelled, and tell the hooks."""
     _end(Run.objects.filter(pk=run.pk), Run.State.CANCELLED, token=F("token") + 1)
+    _close_steps(run)
     registry.hooks.cancelled(run)
 
 
@@ -287,6 +287,12 @@ def request_cancellation(run: Run) -> None:
         Run.objects.filter(pk=run.pk).update(cancel_requested=True)
     else:
         cancel(run)
+
+
+def _close_steps(run: Run) -> None:
+    """End the steps that a run has begun, and does not finish any more."""
+    begun = Step.objects.filter(run=run, state__in=[Step.State.RUNNING, Step.State.RETRYING])
+    begun.update(state=Step.State.FAILED, finished_at=Now())
 
 
 def _end(runs: QuerySet[Run], state: Run.State, **fields: Any) -> None:

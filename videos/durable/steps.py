@@ -14,7 +14,7 @@ from videos.conf import conf
 from videos.durable.claims import Claim
 from videos.durable.models import Run, Step
 from videos.durable.retries import Decision, Fail, Retry, RetryPolicy, Wait, decide
-from videos.exceptions import Signal
+from videos.exceptions import Asleep, Signal
 from videos.text.storable import error_message
 
 _STATE_AFTER = {
@@ -111,6 +111,6 @@ def _record(step: Step, error: Exception, following: Decision) -> None:
     Step.objects.filter(pk=step.pk).update(
         state=_STATE_AFTER[type(following)],
         failures=step.failures,
-        error=error_message(error),
+        error="" if isinstance(error, Asleep) else error_message(error),
         finished_at=Now() if isinstance(following, Fail) else None,
     )

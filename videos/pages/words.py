@@ -22,6 +22,7 @@ _WAITS_FOR = {
     "service": gettext_lazy("the service is not available now; it goes on by itself"),
     "disk": gettext_lazy("the worker's disk is full; it goes on by itself"),
     "paused": gettext_lazy("it was paused"),
+    "asleep": gettext_lazy("it goes on later"),
     "worker": gettext_lazy("no worker is there that could do it"),
 }
 #: Before it has begun, it is no limit a minute that it waits for.

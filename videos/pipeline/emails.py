@@ -36,7 +36,7 @@ _SALT = "videos.unsubscribe"
 class NotYet(ServiceUnavailable):
     """Raised while more of a creator's videos are processed: the digest will tell of them, too."""
 
-    waits_for = Run.Waiting.PAUSED.value
+    waits_for = Run.Waiting.ASLEEP.value
 
 
 def can_be_told(user: Any) -> bool:

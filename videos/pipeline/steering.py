@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from django.db import transaction
-from django.db.models import QuerySet
+from django.db.models import Exists, OuterRef, QuerySet
 
 from videos import events
 from videos.durable import admission, runs
 from videos.durable.dispatch import dispatch
-from videos.models import Run, SetAside, Video
+from videos.models import Revision, Run, SetAside, Video
 from videos.pipeline.functions import active, joinable, locked, resuming
 from videos.pipeline.stages import stages
 from videos.search import Hit, search
@@ -17,6 +17,19 @@ from videos.search import Hit, search
 def restartable_stages() -> list[str]:
     """Return the stages from which a person can ask to process again, in their order."""
     return [name for name in stages if stages[name].event]
+
+
+def restartable(videos: QuerySet[Video], stage: str | None) -> QuerySet[Video]:
+    """Keep the videos that can be processed again from a stage; None: where they ended."""
+    if stage is None:
+        return videos.filter(status__in=(Video.Status.FAILED, Video.Status.CANCELLED))
+    if stages.is_before("transcribe", stage):
+        # Without a transcript, or without chunks, there is nothing to go on from.
+        made = Revision.objects.filter(video=OuterRef("pk"), transcript__completed_at__isnull=False)
+        if stages.is_before("chunk", stage):
+            made = made.filter(chunked_at__isnull=False)
+        return videos.filter(Exists(made))
+    return videos
 
 
 def resumable_stage(video: Video) -> str:

@@ -9,6 +9,7 @@ from django.template.loader import render_to_string
 from django.utils.safestring import SafeString
 
 from videos.admin import control_room as room
+from videos.admin.shown import when
 from videos.admin.timeline import Timeline
 from videos.admin.timeline import timeline as drawn
 from videos.durable.explanation import Explanation, explain
@@ -36,6 +37,9 @@ def timeline(run: Run) -> Timeline:
 def explanation(run: Run) -> Explanation | None:
     """Return why a run does not go on."""
     return explain(run)
+
+
+register.filter("when", when)
 
 
 @register.filter

@@ -82,11 +82,13 @@ def answer_call(
 def fail_call(call_id: UUID, error: BaseException) -> None:
     """Book a call without a usable answer: failed, or unknown when nobody can tell its cost.
 
-    A status is an answer of the service. A call that broke off may have been paid.
+    A status is an answer of the service. A call that broke off may have been paid, unless it did
+    not even reach it.
     """
     status = error.http_status if isinstance(error, ChronosError) else None
+    is_certain = status or (isinstance(error, ChronosError) and error.never_sent)
     Call.objects.filter(pk=call_id).update(
-        state=Call.State.FAILED if status else Call.State.UNKNOWN,
+        state=Call.State.FAILED if is_certain else Call.State.UNKNOWN,
         http_status=status,
         error=error_message(error),
         settled_at=Now(),

@@ -40,3 +40,5 @@ class Command(ReportingCommand):
             self.stdout.write(f"{video['id']}  {video['status']}  {video['title']}")
         for run in document.get("runs", ()):
             self.stdout.write(f"{run}  is being cancelled")
+        for run in set(options["runs"]) - set(document.get("runs", ())):
+            self.stdout.write(f"{run}  had ended before")

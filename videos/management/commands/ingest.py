@@ -16,7 +16,7 @@ from django.core.files.base import ContentFile
 from django.core.management.base import CommandParser
 
 from videos.documents import video_document
-from videos.durable.capacity import live_slots
+from videos.durable.capacity import live_slots, live_workers
 from videos.management.reporting import (
     Failed,
     ReportingCommand,
@@ -73,7 +73,11 @@ class Command(ReportingCommand):
             if worker is not None:
                 wait_for(ids, worker.ensure)
             elif not live_slots():
-                self.say("No worker is running: start one by `manage.py rundramatiq`.")
+                self.say(
+                    "The live workers take nothing: they are paused, about to end, or stuck."
+                    if live_workers().exists()
+                    else "No worker is running: start one by `manage.py rundramatiq`."
+                )
         return {"videos": [video_document(video) for video in find_videos(map(str, ids))]}
 
     def _ingest(

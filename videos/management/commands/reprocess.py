@@ -36,6 +36,7 @@ class Command(ReportingCommand):
     examples = (
         "0193a5c2-…",
         "--status failed --wait",
+        "--error-code service_unavailable",
         "--all --from embed --dry-run --json",
         "--all --from embed --bulk --per-minute 60",
     )
@@ -45,6 +46,7 @@ class Command(ReportingCommand):
         parser.add_argument("videos", nargs="*", metavar="VIDEO")
         parser.add_argument("--from", dest="from_stage", choices=steering.restartable_stages())
         parser.add_argument("--status", choices=Video.Status.values)
+        parser.add_argument("--error-code", metavar="CODE", help="Only those that failed so.")
         parser.add_argument("--creator", help="Only this creator's videos.")
         parser.add_argument("--all", action="store_true", help="Every video.")
         parser.add_argument("--dry-run", action="store_true", help="Only estimate.")
@@ -65,6 +67,8 @@ class Command(ReportingCommand):
 
     def perform(self, **options: Any) -> Any:
         videos = self._selected(options)
+        if options["per_minute"] and not options["bulk"]:
+            raise WrongUsage("--per-minute goes with --bulk.")
         if not videos:
             raise WrongUsage(
                 "No video is selected. Without --from, only failed and cancelled ones are."
@@ -76,10 +80,15 @@ class Command(ReportingCommand):
                     steering.resumable_stage(video)
                 except ValueError as error:
                     raise WrongUsage(str(error)) from None
+        chosen = Video.objects.filter(pk__in=[video.pk for video in videos])
+        able = steering.restartable(chosen, stage)
+        count = able.count()
+        if count < len(videos):
+            self.say(f"{len(videos) - count} of them have nothing to {stage}, and are left out.")
         document: dict[str, Any] = {
             "runs": [],
-            "videos": len(videos),
-            "estimate": asdict(estimate(videos, stage, force=options["force"])),
+            "videos": count,
+            "estimate": asdict(estimate(able, stage, force=options["force"])),
         }
         if options["dry_run"]:
             return document
@@ -106,11 +115,15 @@ class Command(ReportingCommand):
         """Return the videos that arguments and filters name; without a stage, resumable ones."""
         if options["videos"]:
             return find_videos(options["videos"])
-        if not (options["all"] or options["status"] or options["creator"]):
-            raise WrongUsage("Name videos, or select them by --status, --creator or --all.")
+        if not any(options[name] for name in ("all", "status", "creator", "error_code")):
+            raise WrongUsage(
+                "Name videos, or select them by --status, --error-code, --creator or --all."
+            )
         videos = all_videos()
         if options["status"]:
             videos = videos.filter(status=options["status"])
+        if options["error_code"]:
+            videos = videos.filter(error_code=options["error_code"])
         if options["creator"]:
             videos = videos.filter(creator=find_creator(options["creator"]))
         if options["from_stage"] is None:

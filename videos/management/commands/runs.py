@@ -51,7 +51,8 @@ class Command(ReportingCommand):
             self.stdout.write(f"No runs. {why}")
         for run in document["runs"]:
             waiting = run["waiting_for"]
-            note = f"waits for {waiting['reason']}" if waiting else run["error"] or ""
+            failed = ": ".join(filter(None, (run["error_code"], run["error"])))
+            note = f"waits for {waiting['reason']}" if waiting else failed
             self.stdout.write(f"{run['id']}  {run['function']}  {run['state']}  {note}".rstrip())
             for step in run["steps"]:
                 self.stdout.write(
