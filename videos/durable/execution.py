@@ -22,6 +22,7 @@ from videos.durable.messages import enqueue
 from videos.durable.models import Run, SetAside, Step
 from videos.durable.registry import Stage, registry
 from videos.durable.retries import Decision, Fail, Wait, waits
+from videos.durable.tracing import traced
 from videos.durable.transactions import DATABASE_ERRORS, is_lost
 from videos.durable.workers import current_worker_id
 from videos.exceptions import ChronosError, ClaimLost, HandedOver, RunCancelled, Yielded
@@ -65,7 +66,8 @@ def run_claimed(run_id: UUID, stage: str, worker_id: UUID | None) -> None:
             if claim is None:
                 raise SkipMessage(f"run {run_id} is not waiting for {stage}")
             try:
-                _execute_claimed(claim, known)
+                with traced(claim):
+                    _execute_claimed(claim, known)
             finally:
                 _admit_next(run_id)
     except ClaimLost as lost:
