@@ -1,12 +1,14 @@
 """Usage and cost, summed from the ledger."""
 
-from datetime import UTC, date, datetime
+import html
+from datetime import UTC, date, datetime, timedelta
 
 import pytest
+from django.urls import reverse
 
 from videos import usage
 from videos.durable.paid.ledger import cost_usd
-from videos.models import Call, MonthlyUsage
+from videos.models import Budget, Call, MonthlyUsage
 from videos.usage import summary
 
 pytestmark = pytest.mark.django_db
@@ -118,3 +120,48 @@ def test_a_creator_who_was_renamed_has_one_row(creator, django_user_model):
     rows = {row["creator"]: row["embedding_tokens"] for row in summary()}
 
     assert rows == {"countess": 12, "ada": 3}
+
+
+@pytest.fixture
+def spent(creator, django_user_model):
+    """Calls of two creators, this month and the one before, and a search of nobody's."""
+    now = datetime.now(UTC)
+    before = now.replace(day=1) - timedelta(days=3)
+    given = {"service": "transcription", "state": "answered", "audio_seconds": 3600.0}
+    call(creator, now, **given, cost_usd="0.5")
+    call(creator, before, **given, cost_usd="0.25")
+    call(django_user_model.objects.create_user("=bob"), now, **given, cost_usd="0.125")
+    Call.objects.create(service="embedding", state="answered", model="m", cost_usd="0.0625")
+    Budget.objects.create(creator=creator, month_usd=7)
+    return before
+
+
+def test_the_costs_of_months_are_shown_by_creator(admin_client, spent):
+    address = reverse("admin:videos_call_costs")
+    page = html.unescape(admin_client.get(address).content.decode())
+
+    assert ("$0.69" in page, "$0.5000" in page, "$7.00" in page) == (True, True, True)
+    assert "searches of nobody" in page
+    assert f"?month={spent:%Y-%m}" in page
+    before = html.unescape(admin_client.get(f"{address}?month={spent:%Y-%m}").content.decode())
+    assert f"{spent:%Y-%m}: $0.25" in before
+    assert "$7.00" not in before
+    rows = admin_client.get(f"{address}?csv").content.decode().splitlines()
+    assert [row.split(",")[0] for row in rows] == ["creator", "ada", "'=bob", ""]
+
+
+def test_costs_are_shown_to_who_may_see_calls(client, creator, spent):
+    creator.is_staff = True
+    creator.save()
+    client.force_login(creator)
+    assert client.get(reverse("admin:videos_call_costs")).status_code == 403
+
+
+def test_who_operates_some_creators_sees_their_costs(admin_client, spent, settings):
+    settings.CHRONOS_OPERATOR_POLICY = "tests.test_operator_scope.has_ada"
+
+    page = admin_client.get(reverse("admin:videos_call_costs")).content.decode()
+
+    assert "$0.50" in page
+    assert "bob" not in page
+    assert "searches of nobody" not in page

@@ -14,11 +14,11 @@ from django.db.models.functions import Now
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
-from django.urls import reverse
+from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import mark_safe
 
-from videos.admin import sending
+from videos.admin import costs, sending
 from videos.admin.histories import FOUND, HistoryAdmin, ReadOnly, known_values
 from videos.admin.scope import Scoped
 from videos.conf import conf
@@ -127,6 +127,11 @@ class CallAdmin(Scoped, ReadOnly, HistoryAdmin):
     )
     list_filter = ("service", "state", known_values("model", models_in_use), "sent_at")
     search_fields = ("creator_name",)
+
+    def get_urls(self) -> list[URLPattern]:
+        """Add the costs by month and creator."""
+        page = self.admin_site.admin_view(costs.costs)
+        return [path("costs/", page, name="videos_call_costs"), *super().get_urls()]
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
