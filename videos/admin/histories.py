@@ -79,7 +79,11 @@ class HistoryAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
     def get_sortable_by(self, request: HttpRequest) -> Any:
         """Let the columns of time alone be sorted by."""
-        return [str(name) for name in self.list_display if str(name) in ("created_at", "sent_at")]
+        return [
+            str(name)
+            for name in self.list_display
+            if str(name) in ("created", "created_at", "sent_at")
+        ]
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str

@@ -22,7 +22,7 @@ from videos.admin import control_room
 from videos.admin.filters import FaultFilter, WaitingFilter, ended_filter, error_codes, runs_since
 from videos.admin.histories import FOUND, HistoryAdmin, ReadOnly, known_values
 from videos.admin.scope import Scoped
-from videos.admin.shown import cost_of, folded, links
+from videos.admin.shown import cost_of, folded, links, when
 from videos.durable import interventions
 from videos.durable.models import ACTIVE_STATES
 from videos.durable.registry import registry
@@ -67,7 +67,7 @@ class RunAdmin(Scoped, ReadOnly, HistoryAdmin):
     search_help_text = "The id of a run or of its video, or words of its error or video's title."
 
     list_display = (
-        *("created_at", "state", "waits_for", "error_code", "video", "function", "stage"),
+        *("created", "state", "waits_for", "error_code", "video", "function", "stage"),
         *("next_attempt_at", "attempt", "finished_at"),
     )
     list_filter = (
@@ -134,6 +134,11 @@ class RunAdmin(Scoped, ReadOnly, HistoryAdmin):
         return Q(pk__in=run_ids) | Q(video__in=video_ids)
 
     readonly_fields = ("cost", "started", "started_by", "input")
+
+    @admin.display(description="created", ordering="created_at")
+    def created(self, run: Run) -> str:
+        """Show the time alone of what is today's: a phone has no room for more."""
+        return when(run.created_at) if run.created_at else "–"
 
     @admin.display(description="input")
     def input(self, run: Run) -> SafeString | str:

@@ -27,6 +27,14 @@ def sendable() -> list[str]:
     return sorted(name for name, kind in registry.types.items() if not kind.emitted)
 
 
+class _JSONField(forms.JSONField):
+    """JSON, or nothing at all, which is shown as such."""
+
+    def prepare_value(self, value: Any) -> Any:
+        """Return the text of the field."""
+        return "" if value is None else super().prepare_value(value)
+
+
 class SendForm(forms.Form):
     """The data of one type of event, a field for each of its own; nothing is sent that is empty."""
 
@@ -65,7 +73,7 @@ def _field(described: Mapping[str, Any], *, is_required: bool) -> forms.Field:
     kind = kinds.pop() if len(kinds) == 1 else None
     help_text = described.get("description", "")
     if kind in ("array", "object"):
-        return forms.JSONField(
+        return _JSONField(
             required=is_required,
             help_text=help_text or f"JSON, an {kind}.",
             # Where it may be left out, it is: an empty list says something else.
