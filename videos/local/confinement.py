@@ -9,11 +9,12 @@ does so in a process of its own.
 from __future__ import annotations
 
 import ctypes
-import glob
 import os
-import platform
 import struct
-from collections.abc import Iterable
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
 
 _PR_SET_NO_NEW_PRIVS = 38
 _PR_SET_SECCOMP = 22
@@ -33,7 +34,7 @@ _SYSTEM = (
     *("/usr/libexec", "/usr/local/bin", "/usr/local/lib", "/usr/local/lib64", "/nix/store"),
     *("/etc/ld.so.cache", "/dev/null"),
 )
-_LOADER_CONFIGURATION = ("/etc/ld.so.conf", "/etc/ld.so.conf.d/*.conf")
+_LOADER_CONFIGURATION = ("/etc/ld.so.conf", "/etc/ld.so.conf.d")
 #: Architecture, and the system calls that are refused: sockets, tracing, reading and writing
 #: other processes' memory, signals, and io_uring, which could do all of it by itself.
 #: The last is `tgkill`, by which a program may end itself, and nobody else.
@@ -95,11 +96,19 @@ def _restrict_files(libc: ctypes.CDLL, program: str, readable: Iterable[str]) ->
 def _library_folders() -> list[str]:
     """Return where the loader looks for libraries, beside the usual places (ld.so(8))."""
     folders = os.environ.get("LD_LIBRARY_PATH", "").split(":")
-    for pattern in _LOADER_CONFIGURATION:
-        for path in glob.glob(pattern):
-            with open(path, errors="replace") as lines:
-                folders += [line.strip() for line in lines]
+    for path in _loader_configuration():
+        with open(path, errors="replace") as lines:
+            folders += [line.strip() for line in lines]
     return [folder for folder in folders if folder.startswith("/") and folder != "/"]
+
+
+def _loader_configuration() -> Iterator[str]:
+    """Yield the files that name the folders."""
+    whole, parts = _LOADER_CONFIGURATION
+    if os.path.exists(whole):
+        yield whole
+    if os.path.isdir(parts):
+        yield from (f"{parts}/{name}" for name in os.listdir(parts) if name.endswith(".conf"))
 
 
 def _allow(libc: ctypes.CDLL, rules: int, path: str, rights: int) -> None:
@@ -117,7 +126,7 @@ def _allow(libc: ctypes.CDLL, rules: int, path: str, rights: int) -> None:
 
 def _refuse_calls(libc: ctypes.CDLL) -> None:
     """Have the kernel answer EPERM to system calls that a decoder never makes."""
-    known = _ARCHITECTURES.get(platform.machine())
+    known = _ARCHITECTURES.get(os.uname().machine)
     if known is None:
         return
     architecture, refused, signals_own = known

@@ -1,22 +1,23 @@
 """Start a program with less trust than our own, and never let it outlive us.
 
-`python -I sandbox.py LIMITS -- PROGRAM ARG…`, as `command` puts it together. LIMITS is JSON:
-{"cpu_s", "memory_bytes", "file_bytes", "no_network", "readable", "death_signal", "parent"}. They
-are set here, in a process of its own, because a `preexec_fn` may deadlock in a threaded worker. It
-imports nothing but the standard library, and little of that.
+`python -I -S sandbox.py LIMITS READABLE… -- PROGRAM ARG…`, as `command` puts it together. LIMITS
+are such as `cpu_s=60 no_network=1 readable=2`, of which the last counts the files that follow. They
+are set here, in a process of its own, because a `preexec_fn` may deadlock in a threaded worker.
+
+A video needs several such processes. So this file and `confinement` import only what costs nothing
+of the standard library: with json, shutil, signal and glob each start took twice the CPU time.
 """
 
 from __future__ import annotations
 
 import ctypes
-import importlib
-import json
 import os
 import resource
-import shutil
-import signal
 import sys
-from collections.abc import Sequence
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 _CLONE_NEWUSER = 0x10000000
 _CLONE_NEWNET = 0x40000000
@@ -45,23 +46,34 @@ def command(
     empty one, the program has no environment, writes and deletes nothing, and reaches no socket
     and no other process, as far as the kernel knows how.
     """
+    # Not for the child, which runs this file as well.
+    import shutil
+    import signal
+
     limits = {
-        "death_signal": death_signal,
+        "death_signal": int(signal.Signals[death_signal]) if death_signal else None,
         "parent": os.getpid(),
         "cpu_s": cpu_s,
         "memory_bytes": memory_bytes,
         "file_bytes": file_bytes,
-        "no_network": no_network,
-        "readable": readable,
+        "no_network": 1 if no_network else None,
+        "readable": None if readable is None else len(readable),
     }
-    return [sys.executable, "-I", "-S", __file__, json.dumps(limits), "--", *program]
+    said = " ".join(f"{name}={int(value)}" for name, value in limits.items() if value is not None)
+    found = program[0] if readable is None else shutil.which(program[0]) or program[0]
+    own = [sys.executable, "-I", "-S", __file__]
+    return [*own, said, *(readable or ()), "--", found, *program[1:]]
 
 
 def main(arguments: list[str]) -> None:
     """Set the limits, then become the program."""
     if arguments == [PROBE]:
         sys.exit(not leave_network())
-    limits, program = json.loads(arguments[0]), arguments[2:]
+    limits = {
+        name: int(value) for name, _, value in (s.partition("=") for s in arguments[0].split())
+    }
+    count = limits.get("readable", 0)
+    readable, program = arguments[1 : count + 1], arguments[count + 2 :]
     try:
         _limit(resource.RLIMIT_CPU, limits.get("cpu_s"))
         _limit(resource.RLIMIT_AS, limits.get("memory_bytes"))
@@ -69,16 +81,14 @@ def main(arguments: list[str]) -> None:
         if limits.get("no_network"):
             leave_network()
         if limits.get("death_signal"):
-            _die_with_parent(signal.Signals[limits["death_signal"]], limits["parent"])
-        if limits.get("readable") is None:
+            _die_with_parent(limits["death_signal"], limits["parent"])
+        if "readable" not in limits:
             os.execvp(program[0], program)
-        found = shutil.which(program[0]) or program[0]
         # Beside this file, which is run as a script and has no package around it.
         sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-        confine = importlib.import_module("confinement").confine
-        confine(found, limits["readable"])
+        __import__("confinement").confine(program[0], readable)
         libraries = {k: v for k, v in os.environ.items() if k == "LD_LIBRARY_PATH"}
-        os.execve(found, program, _ENVIRONMENT | libraries)
+        os.execve(program[0], program, _ENVIRONMENT | libraries)
     except (OSError, ValueError) as error:
         sys.stderr.write(f"{program[0]}: {error}\n")
         sys.exit(NOT_STARTED)
@@ -105,10 +115,10 @@ def _limit(kind: int, value: int | None) -> None:
         resource.setrlimit(kind, (most, most))
 
 
-def _die_with_parent(sent: signal.Signals, parent: int) -> None:
+def _die_with_parent(sent: int, parent: int) -> None:
     """Have the kernel send `sent` once the thread that started us is gone (Linux)."""
     if sys.platform.startswith("linux"):
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(sent))
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, sent)
         # The parent may have died before the kernel knew what to send.
         if os.getppid() != parent:
             os.kill(os.getpid(), sent)
