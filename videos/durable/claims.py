@@ -100,7 +100,6 @@ class Claim:
             RunCancelled: if somebody asked for that, unless the guard is there to do it.
         """
         with transaction.atomic():
-            transactions.bound_silence()
             run = lock_run(self.run, skip=skip, token=self.token, state=Run.State.RUNNING)
             if run is None:
                 raise ClaimLost(f"run {self.run.pk} has another owner")
@@ -121,13 +120,16 @@ def lock_run(run: Run, *, skip: bool = False, **still: Any) -> Run | None:
     """Lock a run in the transaction that is open, and return it if it is `still` so.
 
     Its video is locked before it, here and wherever both are, so that nobody waits for each
-    other. With `skip`, a run or video that somebody else has locked is None as well.
+    other. With `skip`, a run or video that somebody else has locked is None as well. Postgres ends
+    the transaction once its process is silent for 10 s (`transactions.bound_silence`).
     """
     if run.video_id:
         subjects = Run._meta.get_field("video").related_model._base_manager
         locked = subjects.select_for_update(no_key=True, skip_locked=skip).filter(pk=run.video_id)
-        if not locked.values_list("pk").first():
+        if not locked.values_list(transactions.SILENCE_BOUND)[:1]:
             return None
+    else:
+        transactions.bound_silence()
     runs = Run.objects.select_for_update(of=("self",), skip_locked=skip)
     return runs.filter(pk=run.pk, **still).first()
 

@@ -42,26 +42,30 @@ def execute(run_id: UUID, stage: str) -> None:
     """
     close_old_connections()
     try:
-        is_dangerous = quarantine.is_needed(run_id)
+        function, deaths = _known(run_id)
     except DATABASE_ERRORS as error:
         raise SkipMessage(str(error)) from None
-    if is_dangerous:
+    if deaths >= quarantine.MAX_DEATHS:
         try:
             quarantine.execute(run_id, stage, current_worker_id())
         finally:
             _admit_next(run_id)
     else:
-        run_claimed(run_id, stage, current_worker_id())
+        run_claimed(run_id, stage, current_worker_id(), function)
 
 
-def run_claimed(run_id: UUID, stage: str, worker_id: UUID | None) -> None:
+def run_claimed(
+    run_id: UUID, stage: str, worker_id: UUID | None, function: str | None = None
+) -> None:
     """Claim the run, execute the stage, and write down how it went.
+
+    `function` is the run's, where that is known already.
 
     Raises:
         SkipMessage: whenever Dramatiq's pipeline must not go on to the next stage.
     """
     try:
-        known = _stage(run_id, stage)
+        known = _stage(run_id, stage, _known(run_id)[0] if function is None else function)
         with claimed(run_id, stage, worker_id, known.deadline_s) as claim:
             if claim is None:
                 raise SkipMessage(f"run {run_id} is not waiting for {stage}")
@@ -84,9 +88,14 @@ def run_claimed(run_id: UUID, stage: str, worker_id: UUID | None) -> None:
         raise SkipMessage(str(error)) from None
 
 
-def _stage(run_id: UUID, stage: str) -> Stage:
-    function = Run.objects.filter(pk=run_id).values_list("function", flat=True).first()
-    known = registry.stage(function or "", stage)
+def _known(run_id: UUID) -> tuple[str, int]:
+    """Return the function of a run, and how many workers died under it; neither: it is gone."""
+    rows = Run.objects.filter(pk=run_id).values_list("function", "deaths")
+    return rows.first() or ("", 0)
+
+
+def _stage(run_id: UUID, stage: str, function: str) -> Stage:
+    known = registry.stage(function, stage)
     if known is None:
         raise SkipMessage(f"run {run_id} has no stage {stage}")
     return known

@@ -28,7 +28,7 @@ from videos.local import sandbox
 
 logger = logging.getLogger(__name__)
 
-#: Deaths of workers under a run after which it is put in quarantine.
+#: Deaths of workers under a run from which on it must not share a process with others.
 MAX_DEATHS = 2
 #: A child has loaded Django and claimed its run by then, or died.
 _CLAIMS_WITHIN = timedelta(seconds=12)
@@ -38,11 +38,6 @@ SKIPPED = 75
 _children: set[subprocess.Popen[bytes]] = set()
 _children_lock = threading.Lock()
 _stopping = threading.Event()
-
-
-def is_needed(run_id: UUID) -> bool:
-    """Whether workers died under this run, so that it must not share a process with others."""
-    return Run.objects.filter(pk=run_id, deaths__gte=MAX_DEATHS).exists()
 
 
 def execute(run_id: UUID, stage: str, worker_id: UUID | None) -> None:

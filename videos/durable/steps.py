@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from typing import Any
 
 from django.db.models import DurationField, ExpressionWrapper, F
-from django.db.models.functions import Coalesce, Now
+from django.db.models.functions import Now
+from uuid6 import uuid7
 
 from videos.conf import conf
 from videos.durable.claims import Claim
@@ -32,19 +33,27 @@ class StepFailed(Signal):
         self.failures = failures
 
 
+_ROW = "(%s, %s, %s, %s, 'running', 1, 0, '', statement_timestamp())"
+#: What is done stays as it is.
+_BEGIN = f"""
+    INSERT INTO {Step._meta.db_table} AS step
+        (id, run_id, stage, key, state, attempts, failures, error, started_at)
+    VALUES {{}}
+    ON CONFLICT (run_id, stage, key) DO UPDATE SET
+        state = CASE step.state WHEN 'done' THEN 'done' ELSE 'running' END,
+        attempts = step.attempts + CASE step.state WHEN 'done' THEN 0 ELSE 1 END,
+        started_at = CASE step.state
+            WHEN 'done' THEN step.started_at
+            ELSE coalesce(step.started_at, statement_timestamp()) END
+    RETURNING *
+    """
+
+
 def begin(claim: Claim, keys: Sequence[str]) -> dict[str, Step]:
     """Mark steps as running, creating them where they are new; return them by key."""
     with claim.guard() as run:
-        Step.objects.bulk_create(
-            [Step(run=run, stage=claim.stage, key=key) for key in keys],
-            ignore_conflicts=True,
-        )
-        rows = Step.objects.filter(run=run, stage=claim.stage, key__in=keys)
-        rows.exclude(state=Step.State.DONE).update(
-            state=Step.State.RUNNING,
-            attempts=F("attempts") + 1,
-            started_at=Coalesce("started_at", Now()),
-        )
+        given = [value for key in keys for value in (uuid7(), run.pk, claim.stage, key)]
+        rows = Step.objects.raw(_BEGIN.format(", ".join([_ROW] * len(keys))), given)
         return {step.key: step for step in rows}
 
 

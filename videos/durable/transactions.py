@@ -8,6 +8,7 @@ from typing import Any
 
 import psycopg
 from django.db import connection, transaction
+from django.db.models import Func, TextField
 from django.db.utils import DatabaseErrorWrapper, InterfaceError, InternalError, OperationalError
 
 DATABASE_ERRORS = (OperationalError, InterfaceError, InternalError)
@@ -23,6 +24,8 @@ USAGE = 0x6368726F6E04
 #: Longer than any transaction of ours is silent, shorter than anybody wants to wait for one
 #: whose process was stopped, or whose machine is gone.
 _BOUND_SILENCE = "set_config('idle_in_transaction_session_timeout', '10s', true)"
+#: The same as a column of a query, which saves a statement.
+SILENCE_BOUND = Func(template=_BOUND_SILENCE, output_field=TextField())
 
 
 def after_commit(call: Callable[..., object], *args: Any, **kwargs: Any) -> None:

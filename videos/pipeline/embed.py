@@ -125,6 +125,8 @@ class _Embedding:
             is_lacking = any(chunk.pk not in have for chunk in batch.chunks)
             if is_lacking or (again and batch.key(self.space) not in done_before):
                 self._embed_batch(batch)
+            if number == len(grouped):
+                return  # What follows says so.
             with claim.guard() as run:
                 if run.video_id is not None:
                     statuses.progressed(run.video_id, claim.stage, number / len(grouped))
