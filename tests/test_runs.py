@@ -8,6 +8,7 @@ from django.db import connection, transaction
 from django.utils import timezone
 
 from tests.conftest import eventually
+from tests.rows import completed_video
 from videos.durable import admission, claims, heartbeat
 from videos.durable.sweep import sweep
 from videos.exceptions import ClaimLost, RunCancelled, TimedOut
@@ -302,3 +303,33 @@ def test_saving_a_video_writes_nothing_of_what_the_pipeline_wrote(upload):
 
     video = Video.objects.get()
     assert (video.title, video.status, video.duration_s) == ("Another title", "completed", 8)
+
+
+def test_a_guard_waits_for_the_video_before_it_locks_the_run(creator):
+    """The other way round, who locks a video and then its run would wait for it for ever."""
+    video = completed_video(creator)
+    Run.objects.update(state="running", lease_until="2100-01-01T00:00Z", finished_at=None)
+    claim = claims.Claim(Run.objects.get(video=video), "finish", 60)
+    guarded = []
+
+    def guard():
+        with claim.guard() as run:
+            guarded.append(run.pk)
+        connection.close()
+
+    with transaction.atomic():
+        Video.objects.select_for_update(no_key=True).get(pk=video.pk)
+        thread = threading.Thread(target=guard)
+        thread.start()
+        eventually(_somebody_waits_for_a_lock)
+        Run.objects.select_for_update(nowait=True).get(pk=claim.run.pk)
+        assert guarded == []
+    thread.join(10)
+
+    assert guarded == [claim.run.pk]
+
+
+def _somebody_waits_for_a_lock():
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT 1 FROM pg_locks WHERE NOT granted")
+        return cursor.fetchone()

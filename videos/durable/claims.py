@@ -14,6 +14,7 @@ from concurrent.futures import Future
 from concurrent.futures import wait as wait_for_any
 from contextlib import contextmanager
 from datetime import timedelta
+from functools import cache
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -100,12 +101,23 @@ class Claim:
             RunCancelled: if somebody asked for that, unless the guard is there to do it.
         """
         with transaction.atomic():
-            run = lock_run(self.run, skip=skip, token=self.token, state=Run.State.RUNNING)
+            run = self._locked(skip)
             if run is None:
                 raise ClaimLost(f"run {self.run.pk} has another owner")
             if run.cancel_requested and not cancelling:
                 raise RunCancelled
             yield run
+
+    def _locked(self, skip: bool) -> Run | None:
+        """Do what `lock_run` does, for the run while it is claimed, in a third of its time.
+
+        A stage opens a guard for each thing that it writes, and Django would compile the same
+        two queries each time.
+        """
+        rows = Run.objects.raw(
+            _lock_claimed(bool(self.run.video_id), skip), [self.run.pk, self.token]
+        )
+        return next(iter(rows), None)
 
     def extend_deadline(self, seconds: float) -> None:
         """Let the stage take this long from now on, for example once the duration is known."""
@@ -114,6 +126,21 @@ class Claim:
         Run.objects.filter(pk=self.run.pk, token=self.token).update(
             deadline_at=Now() + timedelta(seconds=seconds)
         )
+
+
+@cache
+def _lock_claimed(has_video: bool, skip: bool) -> str:
+    """Return the SQL that locks a claimed run, its video before it, and bounds the silence."""
+    join, lock, skipping = "", "", "SKIP LOCKED" if skip else ""
+    if has_video:
+        video = Run._meta.get_field("video").related_model._meta.db_table
+        join = f"JOIN {video} AS video ON video.id = run.video_id"
+        lock = f"FOR NO KEY UPDATE OF video {skipping}"
+    return f"""
+        SELECT run.*, {transactions.BOUND_SILENCE} FROM {Run._meta.db_table} AS run {join}
+        WHERE run.id = %s AND run.token = %s AND run.state = 'running'
+        {lock} FOR UPDATE OF run {skipping}
+        """
 
 
 def lock_run(run: Run, *, skip: bool = False, **still: Any) -> Run | None:

@@ -91,7 +91,7 @@ def run_claimed(
 def _known(run_id: UUID) -> tuple[str, int]:
     """Return the function of a run, and how many workers died under it; neither: it is gone."""
     rows = Run.objects.filter(pk=run_id).values_list("function", "deaths")
-    return rows.first() or ("", 0)
+    return next(iter(rows), ("", 0))
 
 
 def _stage(run_id: UUID, stage: str, function: str) -> Stage:

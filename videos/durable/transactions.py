@@ -23,9 +23,9 @@ SERVING = 0x6368726F6E03
 USAGE = 0x6368726F6E04
 #: Longer than any transaction of ours is silent, shorter than anybody wants to wait for one
 #: whose process was stopped, or whose machine is gone.
-_BOUND_SILENCE = "set_config('idle_in_transaction_session_timeout', '10s', true)"
+BOUND_SILENCE = "set_config('idle_in_transaction_session_timeout', '10s', true)"
 #: The same as a column of a query, which saves a statement.
-SILENCE_BOUND = Func(template=_BOUND_SILENCE, output_field=TextField())
+SILENCE_BOUND = Func(template=BOUND_SILENCE, output_field=TextField())
 
 
 def after_commit(call: Callable[..., object], *args: Any, **kwargs: Any) -> None:
@@ -41,17 +41,17 @@ def bound_silence() -> None:
 
     Its locks go to others then. Where the process wakes up after all, its next statement fails.
     """
-    _select(_BOUND_SILENCE)
+    _select(BOUND_SILENCE)
 
 
 def hold(key: int) -> None:
     """Take an advisory lock until the end of the transaction; wait for it if need be."""
-    _select(f"{_BOUND_SILENCE}, pg_advisory_xact_lock(%s)", key)
+    _select(f"{BOUND_SILENCE}, pg_advisory_xact_lock(%s)", key)
 
 
 def hold_text(text: str) -> None:
     """Take the advisory lock of a text until the end of the transaction; wait if need be."""
-    _select(f"{_BOUND_SILENCE}, pg_advisory_xact_lock(hashtextextended(%s, 0))", text)
+    _select(f"{BOUND_SILENCE}, pg_advisory_xact_lock(hashtextextended(%s, 0))", text)
 
 
 def try_hold(key: int) -> bool:
@@ -59,7 +59,7 @@ def try_hold(key: int) -> bool:
 
     The lock belongs to the transaction, so that a pooler in transaction mode keeps it.
     """
-    return bool(_select(f"pg_try_advisory_xact_lock(%s), {_BOUND_SILENCE}", key))
+    return bool(_select(f"pg_try_advisory_xact_lock(%s), {BOUND_SILENCE}", key))
 
 
 def _select(expressions: str, *parameters: int | str) -> Any:
