@@ -5,7 +5,7 @@ BIN := .venv/bin
 # Each process that tests has Postgres, Redis and a data folder of its own.
 PARALLEL := --numprocesses=auto --dist=worksteal
 
-.PHONY: run install install-dev check test test-processes test-browser test-full test-next chaos format lock
+.PHONY: run install install-dev check test test-processes test-browser test-full test-next chaos bench format lock
 
 run: install
 	@exec $(BIN)/python manage.py up $(if $(ONCE),--once) $(if $(PORT),--port $(PORT))
@@ -71,9 +71,19 @@ format: install-dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+# Ours beside what people would use instead; QUICK=1 only tries it. Nothing else should be at work.
+bench: .venv/installed-bench
+	$(BIN)/python benchmarks/throughput.py
+
+.venv/installed-bench: requirements-bench.txt .venv/installed-dev
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-bench.txt
+	@touch $@
+
 # Needs `uv`, which resolves for all supported Pythons at once.
 lock:
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 		--no-annotate --no-header pyproject.toml requirements.in -o requirements.txt
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 		--no-annotate --no-header -c requirements.txt pyproject.toml requirements-dev.in -o requirements-dev.txt
+	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+		--no-annotate --no-header -c requirements-dev.txt pyproject.toml requirements-bench.in -o requirements-bench.txt

@@ -1,21 +1,26 @@
-"""How many videos a minute two cores get through, and what each costs in CPU time and statements.
+"""How many videos a second two cores get through, and what each costs: ours, and on Celery.
 
-    .venv/bin/python benchmarks/throughput.py [VIDEOS [PROCESSES THREADS]]
+    .venv/bin/python benchmarks/throughput.py [VIDEOS [REPEATS]]
 
 Videos of a minute each; the service answers after half a second without using CPU time; limits are
-off. CPU time is told by what used it: the workers' Python, their children (ffmpeg), Postgres,
-Redis, and the service here. Transactions and rows are those of Postgres' own statistics.
+off. CPU time is told by what used it: the workers' Python, their children (ffmpeg), and Postgres.
+Each system starts anew each time, and is warmed up by four videos; medians, and the spread. The
+table is printed, and put into docs/benchmarks.md unless QUICK=1.
 """
 
 from __future__ import annotations
 
 import os
+import shutil
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 PROJECT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(PROJECT))
@@ -25,29 +30,43 @@ from benchmarks.services import is_child, run_again  # noqa: E402
 VIDEO_S = 60
 ANSWERS_AFTER_S = 0.5
 WARM_UP = 4
-LOOK_S = 0.1
+LOOK_S = 0.05
+LONGEST_S = 300.0
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+PAGE = PROJECT / "docs" / "benchmarks.md"
+BEGIN, END = "<!-- throughput -->\n", "<!-- end of throughput -->"
 
 
 @dataclass(frozen=True)
-class Used:
-    """CPU seconds: of a process itself, and of the children that it has waited for."""
+class System:
+    """What processes videos: how its workers start, a video is uploaded, and those done counted."""
 
-    own_s: float
+    name: str
+    start: Callable[[], subprocess.Popen[bytes]]
+    upload: Callable[[Path], object]
+    done: Callable[[], int]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One run: videos a second, and CPU seconds and transactions a video."""
+
+    rate: float
+    workers_s: float
     children_s: float
+    postgres_s: float
+    commits: float
 
 
 def main() -> None:
-    """Process the videos, and print what they took."""
+    """Measure every system, and print the table."""
+    is_quick = os.environ.get("QUICK") == "1"
     given = [int(argument) for argument in sys.argv[1:]]
-    count = given[0] if given else 60
-    processes, threads = given[1:3] if len(given) > 2 else (1, 16)
+    count = given[0] if given else 12 if is_quick else 60
+    repeats = given[1] if len(given) > 1 else 1 if is_quick else 3
     if not is_child():
         run_again(
-            CHRONOS_CREATOR_CONCURRENCY=0,
-            CHRONOS_CREATOR_STARTS_PER_MINUTE=0,
-            CHRONOS_LISTENING="",
-            CHRONOS_LOG_FORMAT="line",
+            CHRONOS_CREATOR_CONCURRENCY=0, CHRONOS_CREATOR_STARTS_PER_MINUTE=0, CHRONOS_LISTENING=""
         )
         return
     import django
@@ -55,45 +74,129 @@ def main() -> None:
     from tests.openai_server import Fault, OpenAIServer
 
     server = OpenAIServer(dimensions=int(os.environ["EMBEDDING_DIMENSIONS"]))
+    server.faults.append(Fault(status=200, path="/", delay_s=ANSWERS_AFTER_S, times=10**9))
     server.start()
     os.environ |= {"OPENAI_BASE_URL": server.url, "OPENAI_API_KEY": server.key}
     django.setup()
-    from django.db import connection
-
-    from videos.management.waiting import start_worker, stop
-    from videos.models import Run, Video, Worker
-
-    server.faults.append(Fault(status=200, path="/", delay_s=ANSWERS_AFTER_S, times=10**9))
+    systems = [ours(1, 16), ours(2, 8), *celery()]
+    rows: dict[str, list[Measured]] = {system.name: [] for system in systems}
     with tempfile.TemporaryDirectory() as folder:
         path = make_video(Path(folder))
+        for _ in range(repeats):
+            for system in systems:
+                rows[system.name].append(measure(system, path, count))
+    table = "\n".join(written(rows, count))
+    print(table)
+    if not is_quick:
+        before, _, rest = PAGE.read_text().partition(BEGIN)
+        PAGE.write_text(f"{before}{BEGIN}{table}\n{END}{rest.partition(END)[2]}")
+
+
+def ours(processes: int, threads: int) -> System:
+    """Chronos, each video by a creator of its own: equal files are one creator's once."""
+    from django.contrib.auth import get_user_model
+    from django.core.files import File
+
+    from videos.management.waiting import start_worker
+    from videos.models import Video, Worker
+
+    def start() -> subprocess.Popen[bytes]:
+        Worker.objects.all().delete()
         worker = start_worker(processes, threads, subprocess.DEVNULL)
-        try:
-            while Worker.objects.count() < processes:
-                time.sleep(LOOK_S)
-            upload(path, WARM_UP)
-            wait_for_all()
-            before, statements = used(worker.pid), counted()
-            began = time.monotonic()
-            upload(path, count)
-            uploaded_s = time.monotonic() - began
-            wait_for_all()
-            took_s = time.monotonic() - began
-            after, statements_after = used(worker.pid), counted()
-        finally:
-            stop(worker)
-    assert Video.objects.filter(status="completed").count() == count + WARM_UP
-    print(
-        f"{count} videos of {VIDEO_S} s, {processes} x {threads} threads: {count / took_s:.2f} "
-        f"videos/s ({took_s:.1f} s, of which uploading {uploaded_s:.1f})"
+        await_true(lambda: Worker.objects.count() >= processes)
+        return worker
+
+    def upload(path: Path) -> None:
+        creator = get_user_model().objects.create(username=f"creator{time.time_ns()}")
+        with path.open("rb") as file:
+            Video.objects.create(creator=creator, file=File(file, name=path.name))
+
+    def done() -> int:
+        assert not Video.objects.filter(status="failed").exists()
+        return Video.objects.filter(status="completed").count()
+
+    return System(f"Chronos, {processes} x {threads} threads", start, upload, done)
+
+
+def celery() -> list[System]:
+    """Pipelines on Celery: plain, and well written, with threads and with processes."""
+    from django.db import connection
+
+    from benchmarks.peers.celery_pipeline import TABLES, transcribe
+    from videos.management.waiting import spawn
+
+    with connection.cursor() as cursor:
+        cursor.execute(TABLES)
+
+    def upload(path: Path) -> None:
+        copy = path.with_name(f"{time.time_ns()}.mp4")
+        shutil.copy(path, copy)
+        with connection.cursor() as cursor:
+            cursor.execute("INSERT INTO peer_video (path) VALUES (%s) RETURNING id", [str(copy)])
+            transcribe.delay(cursor.fetchone()[0], str(copy))
+
+    def done() -> int:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT count(*) FROM peer_video WHERE status = 'completed'")
+            return int(cursor.fetchone()[0])
+
+    def system(name: str, codec: str, pool: str, workers: int, *, pooled: bool) -> System:
+        def start() -> subprocess.Popen[bytes]:
+            os.environ |= {"PEER_CODEC": codec, "PEER_POOLED": "1" if pooled else ""}
+            return spawn(
+                [
+                    *(sys.executable, "-m", "celery", "-A", "benchmarks.peers.celery_pipeline"),
+                    *("worker", "--loglevel", "ERROR", "-P", pool, "-c", str(workers)),
+                    *("--without-gossip", "--without-mingle"),
+                ],
+                subprocess.DEVNULL,
+            )
+
+        return System(f"Celery, {name}, {workers} {pool}", start, upload, done)
+
+    return [
+        system("plain, MP3", "mp3", "threads", 16, pooled=False),
+        system("pooled, Opus", "opus", "threads", 16, pooled=True),
+        system("pooled, FLAC", "flac", "threads", 16, pooled=True),
+        system("pooled, FLAC", "flac", "prefork", 16, pooled=True),
+    ]
+
+
+def measure(system: System, path: Path, count: int) -> Measured:
+    """Process the videos; return what they took."""
+    from videos.management.waiting import stop
+
+    worker = system.start()
+    try:
+        _process(system, path, WARM_UP)
+        before, commits = used(worker.pid), committed()
+        took_s = _process(system, path, count)
+        after, commits = used(worker.pid), committed() - commits
+    finally:
+        stop(worker)
+    own, children, postgres = (
+        (now - then) / count for now, then in zip(after, before, strict=True)
     )
-    for name, cpu in after.items():
-        was = before.get(name, Used(0, 0))
-        own, children = cpu.own_s - was.own_s, cpu.children_s - was.children_s
-        print(f"  {name:<10} {own / count:6.3f} CPU-s a video, children {children / count:6.3f}")
-    for name, total in statements_after.items():
-        print(f"  {name:<14} {(total - statements[name]) / count:7.1f} a video")
-    print(f"  runs {Run.objects.count()}")
-    connection.close()
+    print(f"{system.name}: {count / took_s:.2f} videos/s", file=sys.stderr, flush=True)
+    return Measured(count / took_s, own, children, postgres, commits / count)
+
+
+def _process(system: System, path: Path, count: int) -> float:
+    """Upload so many videos, and wait for them; return the seconds from the first on."""
+    wanted = system.done() + count
+    began = time.monotonic()
+    for _ in range(count):
+        system.upload(path)
+    await_true(lambda: system.done() >= wanted)
+    return time.monotonic() - began
+
+
+def await_true(condition: Callable[[], Any]) -> None:
+    """Return once it is so."""
+    until = time.monotonic() + LONGEST_S
+    while not condition():
+        assert time.monotonic() < until, f"not within {LONGEST_S} s"
+        time.sleep(LOOK_S)
 
 
 def make_video(folder: Path) -> Path:
@@ -101,74 +204,61 @@ def make_video(folder: Path) -> Path:
     from tests.media import run_ffmpeg
 
     path = folder / "minute.mp4"
-    sample = PROJECT / "sample" / "lecture.mp4"
-    run_ffmpeg("-i", sample, "-t", VIDEO_S, "-c", "copy", path)
+    run_ffmpeg("-i", PROJECT / "sample" / "lecture.mp4", "-t", VIDEO_S, "-c", "copy", path)
     return path
 
 
-def upload(path: Path, count: int) -> None:
-    """Upload so many videos, each by a creator of its own: equal files are one creator's once."""
-    from django.contrib.auth import get_user_model
-    from django.core.files import File
-
-    from videos.models import Video
-
-    for _ in range(count):
-        creator = get_user_model().objects.create(username=f"creator{time.time_ns()}")
-        with path.open("rb") as file:
-            Video.objects.create(creator=creator, file=File(file, name=path.name))
-
-
-def wait_for_all() -> None:
-    """Return once no video is under way."""
-    from videos.models import Video
-
-    while Video.objects.exclude(status__in=["completed", "failed"]).exists():
-        time.sleep(LOOK_S)
-
-
-def counted() -> dict[str, int]:
-    """Return Postgres' counts of transactions and rows."""
+def committed() -> int:
+    """Return how many transactions Postgres has committed in this database."""
     from django.db import connection
 
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_stat_force_next_flush()")
         cursor.execute(
-            "SELECT xact_commit, xact_rollback, tup_inserted, tup_updated "
-            "FROM pg_stat_database WHERE datname = current_database()"
+            "SELECT xact_commit FROM pg_stat_database WHERE datname = current_database()"
         )
-        row = cursor.fetchone()
-    return dict(zip(["commits", "rollbacks", "rows inserted", "rows updated"], row, strict=True))
+        return int(cursor.fetchone()[0])
 
 
-def used(worker_pid: int) -> dict[str, Used]:
-    """Return the CPU time of workers, Postgres, Redis, and this process."""
-    found: dict[str, Used] = {}
-    for pid in map(int, filter(str.isdecimal, os.listdir("/proc"))):
+def used(session: int) -> tuple[float, float, float]:
+    """Return the CPU seconds of a session's processes, their ended children, and Postgres."""
+    own = children = postgres = 0.0
+    for pid in filter(str.isdecimal, os.listdir("/proc")):
         try:
             stat = Path(f"/proc/{pid}/stat").read_text()
-            command = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+            command = Path(f"/proc/{pid}/cmdline").read_text()
         except OSError:
             continue  # It has ended meanwhile.
         fields = stat.rpartition(")")[2].split()
-        session = int(fields[3])
-        own, children = (
+        its, of_children = (
             sum(int(fields[at]) for at in places) / TICKS_PER_S for places in ((11, 12), (13, 14))
         )
-        if pid == os.getpid():
-            name = "service"
-        elif session == worker_pid:
-            name = "workers" if "ffmpeg" not in command else ""
+        if int(fields[3]) == session and "ffmpeg" not in command:
+            own, children = own + its, children + of_children
         elif "postgres" in command:
-            name, children = "postgres", children if "-D" in command else 0.0
-        elif "redis-server" in command:
-            name = "redis"
-        else:
-            continue
-        if name:
-            so_far = found.get(name, Used(0, 0))
-            found[name] = Used(so_far.own_s + own, so_far.children_s + children)
-    return found
+            # The first process has what those that ended have used.
+            postgres += its + (of_children if "-D" in command else 0.0)
+    return own, children, postgres
+
+
+def written(rows: dict[str, list[Measured]], count: int) -> list[str]:
+    """Return the table's lines."""
+    lines = [
+        f"| {count} videos of a minute, each system {len(next(iter(rows.values())))} time(s) "
+        "| videos/s | workers, CPU-s a video | their ffmpeg | Postgres | transactions a video |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name, measured in rows.items():
+        rates = sorted(each.rate for each in measured)
+        mid = [
+            statistics.median(getattr(each, field) for each in measured)
+            for field in ("workers_s", "children_s", "postgres_s", "commits")
+        ]
+        lines.append(
+            f"| {name} | {statistics.median(rates):.2f} ({rates[0]:.2f} to {rates[-1]:.2f}) "
+            f"| {mid[0]:.3f} | {mid[1]:.3f} | {mid[2]:.3f} | {mid[3]:.0f} |"
+        )
+    return lines
 
 
 if __name__ == "__main__":

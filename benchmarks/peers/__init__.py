@@ -1,0 +1,1 @@
+"""The same work on what people would use instead, for the benchmarks."""
