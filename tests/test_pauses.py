@@ -253,7 +253,7 @@ def test_many_are_resumed_at_once(admin_client, creator):
 
     admin_client.post(
         reverse("admin:videos_pause_changelist"),
-        {"action": "resume", "_selected_action": ids},
+        {"action": "delete_selected", "_selected_action": ids},
     )
 
     assert reason(run) == "queued"

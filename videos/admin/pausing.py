@@ -55,17 +55,11 @@ class PauseAdmin(Scoped, admin.ModelAdmin):  # type: ignore[type-arg]
     list_display = ("__str__", "by", "why", "since", "until")
     list_select_related = ("creator",)
     raw_id_fields = ("creator",)
-    actions = ("resume",)
-
-    def get_actions(self, request: HttpRequest) -> dict[str, Any]:
-        """Call deleting by what it does."""
-        found: dict[str, Any] = super().get_actions(request)
-        found.pop("delete_selected", None)
-        return found
+    actions = ("delete_selected",)
 
     @admin.action(description="Resume", permissions=["delete"])
-    def resume(self, request: HttpRequest, rows: QuerySet[Pause]) -> None:
-        """Let what waited for the selected ones start."""
+    def delete_selected(self, request: HttpRequest, rows: QuerySet[Pause]) -> None:
+        """Let what waited for the selected ones start, in place of Django's own action."""
         ended = [str(row) for row in rows.select_related("creator")]
         self.delete_queryset(request, rows)
         self.message_user(request, f"Resumed: {', '.join(ended)}.")
