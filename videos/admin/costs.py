@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections import defaultdict
-from datetime import timedelta
+from datetime import date, timedelta
 from typing import Any
 
 from django.contrib import admin
@@ -27,10 +27,11 @@ def costs(request: HttpRequest) -> HttpResponse:
     """Show them; `month=YYYY-MM` names the one that is told by creator, `csv` asks for a file."""
     if not request.user.has_perm("videos.view_call"):
         raise PermissionDenied
-    months = _last_months()
+    since, *_ = days = _last_months()
+    months = [f"{day:%Y-%m}" for day in days]
     chosen = request.GET.get("month", "")
     chosen = chosen if chosen in months else months[-1]
-    rows = _theirs(request, summary(since=month_of(_month_ago(_MONTHS - 1))))
+    rows = _theirs(request, summary(since=since))
     of_month = sorted(
         (row for row in rows if row["month"] == chosen), key=lambda row: -row["cost_usd"]
     )
@@ -59,16 +60,12 @@ def costs(request: HttpRequest) -> HttpResponse:
     return TemplateResponse(request, "admin/videos/costs.html", context)
 
 
-def _month_ago(count: int) -> Any:
-    """Return a time in the month that many months before this one."""
-    moment = timezone.now()
-    for _ in range(count):
-        moment = budgets.month_begins(moment) - timedelta(days=1)
-    return moment
-
-
-def _last_months() -> list[str]:
-    return [f"{month_of(_month_ago(ago)):%Y-%m}" for ago in reversed(range(_MONTHS))]
+def _last_months() -> list[date]:
+    """Return the first days of the last months, the oldest first."""
+    months = [month_of(timezone.now())]
+    while len(months) < _MONTHS:
+        months.insert(0, (months[0] - timedelta(days=1)).replace(day=1))
+    return months
 
 
 def _theirs(request: HttpRequest, rows: list[UsageRow]) -> list[UsageRow]:

@@ -147,16 +147,13 @@ def lock_run(run: Run, *, skip: bool = False, **still: Any) -> Run | None:
     """Lock a run in the transaction that is open, and return it if it is `still` so.
 
     Its video is locked before it, here and wherever both are, so that nobody waits for each
-    other. With `skip`, a run or video that somebody else has locked is None as well. Postgres ends
-    the transaction once its process is silent for 10 s (`transactions.bound_silence`).
+    other. With `skip`, a run or video that somebody else has locked is None as well.
     """
     if run.video_id:
         subjects = Run._meta.get_field("video").related_model._base_manager
         locked = subjects.select_for_update(no_key=True, skip_locked=skip).filter(pk=run.video_id)
-        if not locked.values_list(transactions.SILENCE_BOUND)[:1]:
+        if not locked.values_list("pk").first():
             return None
-    else:
-        transactions.bound_silence()
     runs = Run.objects.select_for_update(of=("self",), skip_locked=skip)
     return runs.filter(pk=run.pk, **still).first()
 

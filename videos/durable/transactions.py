@@ -8,7 +8,6 @@ from typing import Any
 
 import psycopg
 from django.db import connection, transaction
-from django.db.models import Func, TextField
 from django.db.utils import DatabaseErrorWrapper, InterfaceError, InternalError, OperationalError
 
 DATABASE_ERRORS = (OperationalError, InterfaceError, InternalError)
@@ -21,11 +20,11 @@ ADMISSION = 0x6368726F6E01
 SWEEP = 0x6368726F6E02
 SERVING = 0x6368726F6E03
 USAGE = 0x6368726F6E04
-#: Longer than any transaction of ours is silent, shorter than anybody wants to wait for one
-#: whose process was stopped, or whose machine is gone.
+#: As a column: Postgres ends the transaction that is open once its process is silent for 10 s, and
+#: its locks go to others. That is longer than any transaction of ours is silent, and shorter than
+#: anybody wants to wait for one whose process was stopped, or whose machine is gone. Where the
+#: process wakes up after all, its next statement fails.
 BOUND_SILENCE = "set_config('idle_in_transaction_session_timeout', '10s', true)"
-#: The same as a column of a query, which saves a statement.
-SILENCE_BOUND = Func(template=BOUND_SILENCE, output_field=TextField())
 
 
 def after_commit(call: Callable[..., object], *args: Any, **kwargs: Any) -> None:
@@ -34,14 +33,6 @@ def after_commit(call: Callable[..., object], *args: Any, **kwargs: Any) -> None
     Not by `functools.partial`: Django 5.2 fails while it logs an error of one.
     """
     transaction.on_commit(lambda: call(*args, **kwargs), robust=True)
-
-
-def bound_silence() -> None:
-    """Have Postgres end the transaction that is open once its process is silent for 10 s.
-
-    Its locks go to others then. Where the process wakes up after all, its next statement fails.
-    """
-    _select(BOUND_SILENCE)
 
 
 def hold(key: int) -> None:

@@ -32,6 +32,7 @@ from videos.pipeline.vectors import (
     VectorRow,
     configured_space,
     encode,
+    of_chunks,
     replace,
     serving_space,
     writers,
@@ -132,12 +133,7 @@ class _Embedding:
                     statuses.progressed(run.video_id, claim.stage, number / len(grouped))
 
     def _embedded_chunks(self, chunks: list[Chunk]) -> set[object]:
-        rows = Embedding.objects.filter(
-            chunk__in=chunks,
-            segment_index=None,
-            model=self.space.model,
-            dimensions=self.space.dimensions,
-        )
+        rows = of_chunks(self.space).filter(chunk__in=chunks)
         return set(rows.values_list("chunk_id", flat=True))
 
     def _embed_batch(self, batch: Batch) -> None:

@@ -21,7 +21,13 @@ from videos.durable import transactions
 from videos.durable.registry import Chore, registry
 from videos.exceptions import ChronosError
 from videos.models import Chunk, Embedding, Revision, ServingModel, Video
-from videos.pipeline.vectors import Space, configured_space
+from videos.pipeline.vectors import (
+    Space,
+    configured_space,
+    of_chunks,
+    serving_space,
+    space_of,
+)
 
 _AT_ONCE = 5_000
 #: What is not waited for: nobody finds them by meaning until they are embedded again.
@@ -34,7 +40,7 @@ class Filled:
 
     space: Space
     chunks: int
-    #: Chunks and videos in force that lack its vectors.
+    #: Videos in force that lack its vectors.
     lacking_videos: int
     is_serving: bool
     is_configured: bool
@@ -48,16 +54,14 @@ def serving_of(space: Space) -> ServingModel:
 
 def lacking(space: Space) -> QuerySet[Video]:
     """Return the videos in force that a switch to a space would leave without vectors."""
-    vectors = Embedding.objects.filter(
-        chunk=OuterRef("pk"), segment_index=None, model=space.model, dimensions=space.dimensions
-    )
+    vectors = of_chunks(space).filter(chunk=OuterRef("pk"))
     chunks = Chunk.objects.filter(~Exists(vectors), revision=OuterRef("revision"))
     return Video.objects.filter(Exists(chunks)).exclude(status__in=_ENDED).order_by("pk")
 
 
 def filled() -> list[Filled]:
     """Return what there is of each model, the one that serves first; it reads all of an index."""
-    serving = ServingModel.objects.first()
+    serving = serving_space()
     counted = (
         Embedding.objects.filter(segment_index=None)
         .order_by()
@@ -70,7 +74,7 @@ def filled() -> list[Filled]:
             space=space,
             chunks=count,
             lacking_videos=lacking(space).count(),
-            is_serving=serving is not None and _space_of(serving) == space,
+            is_serving=space == serving,
             is_configured=space == configured_space(),
             has_index=serving_of(space).has_index(),
         )
@@ -87,7 +91,7 @@ def serve_when_ready() -> bool:
     """
     space, serving = configured_space(), ServingModel.objects.first()
     if serving is not None:
-        if _space_of(serving) == space:
+        if space_of(serving) == space:
             return True
         went_back = serving.is_rolled_back and _former_of(serving) == space
         if went_back or (serving.has_index() and not serving_of(space).has_index()):
@@ -131,8 +135,7 @@ def drop(space: Space, told: Callable[[int], object] = lambda dropped: None) -> 
     Raises:
         ChronosError: if it serves searches, or is the configured one.
     """
-    serving = ServingModel.objects.first()
-    if space == configured_space() or (serving is not None and _space_of(serving) == space):
+    if space in (configured_space(), serving_space()):
         raise ChronosError(f"{space} is in use: its vectors stay.")
     _drop_index(serving_of(space))
     dropped, last = 0, 0
@@ -160,7 +163,7 @@ def _switch(space: Space, *, is_rolled_back: bool = False) -> None:
     serving = ServingModel.objects.first()
     if serving is None:
         serving_of(space).save()
-    elif _space_of(serving) != space:
+    elif space_of(serving) != space:
         ServingModel.objects.update(
             model=space.model,
             dimensions=space.dimensions,
@@ -169,10 +172,6 @@ def _switch(space: Space, *, is_rolled_back: bool = False) -> None:
             former_dimensions=serving.dimensions,
             is_rolled_back=is_rolled_back,
         )
-
-
-def _space_of(serving: ServingModel) -> Space:
-    return Space(serving.model, serving.dimensions)
 
 
 def _former_of(serving: ServingModel) -> Space:

@@ -12,6 +12,7 @@ from videos.conf import conf
 from videos.durable.paid import prices
 from videos.models import AudioPart, Chunk, Embedding, Revision, Video
 from videos.pipeline import batches
+from videos.pipeline.vectors import configured_space, of_chunks
 
 #: English as it is spoken to an audience (National Center for Voice and Speech, "Voice Qualities").
 _WORDS_PER_MINUTE = 150
@@ -74,12 +75,7 @@ def _transcribed_s(videos: QuerySet[Video, Any], newest: QuerySet[Revision]) -> 
 
 def _vectors() -> QuerySet[Embedding]:
     """Return the configured model's vectors of an outer query's chunk."""
-    return Embedding.objects.filter(
-        chunk=OuterRef("pk"),
-        segment_index=None,
-        model=conf().embedding_model,
-        dimensions=conf().embedding_dimensions,
-    )
+    return of_chunks(configured_space()).filter(chunk=OuterRef("pk"))
 
 
 def _revisions(videos: QuerySet[Video]) -> QuerySet[Video, Any]:

@@ -25,7 +25,7 @@ from videos.models import (
 )
 from videos.pipeline import carry_over, embedding_models, statuses, storage
 from videos.pipeline.segments import warning
-from videos.pipeline.vectors import configured_space
+from videos.pipeline.vectors import configured_space, of_chunks
 
 #: Less than this in a part is more often a noise than speech that was missed.
 _MIN_SPEECH_MS = 5_000
@@ -81,13 +81,7 @@ def _is_embedded_for_another(run: Run, revision: Revision) -> bool:
 
 def _vectors(revision: Revision) -> QuerySet[Embedding]:
     """Return the vectors of a revision's whole chunks in the configured space."""
-    space = configured_space()
-    return Embedding.objects.filter(
-        chunk__revision=revision,
-        segment_index=None,
-        model=space.model,
-        dimensions=space.dimensions,
-    )
+    return of_chunks(configured_space()).filter(chunk__revision=revision)
 
 
 def _check_complete(run: Run, revision: Revision, transcript: Transcript) -> int:

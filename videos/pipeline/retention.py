@@ -69,8 +69,8 @@ def prune(told: Callable[[Pruned], object] = lambda pruned: None) -> Pruned:
         while ids := list(_calls_of(month).values_list("pk", flat=True)[:_AT_ONCE]):
             pruned.calls += Call.objects.filter(pk__in=ids).delete()[0]
             told(pruned)
-    for transcript in _old_audio().select_related("video").iterator(chunk_size=_AT_ONCE):
-        pruned.audio += _delete_audio(transcript)
+    while old := list(_old_audio().select_related("video")[:_AT_ONCE]):
+        pruned.audio += sum(map(_delete_audio, old))
         told(pruned)
     return pruned
 
@@ -165,10 +165,5 @@ def _delete_audio(transcript: Transcript) -> bool:
     return True
 
 
-def _delete_old_audio() -> None:
-    for transcript in _old_audio().select_related("video")[:_AT_ONCE]:
-        _delete_audio(transcript)
-
-
-registry.chores["audio"] = Chore(partial(_old_audio, _GRACE), _delete_old_audio)
+registry.chores["audio"] = Chore(partial(_old_audio, _GRACE), prune)
 registry.chores["retention"] = Chore(due, prune)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from django.db import connection
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 from pgvector import HalfVector
 
 from videos.conf import conf
@@ -63,10 +63,22 @@ def configured_space() -> Space:
     return Space(conf().embedding_model, conf().embedding_dimensions)
 
 
+def space_of(serving: ServingModel) -> Space:
+    """Return the space in which searches compare while this serves."""
+    return Space(serving.model, serving.dimensions)
+
+
 def serving_space() -> Space | None:
     """Return the space in which searches compare now, if there is any yet."""
     serving = ServingModel.objects.first()
-    return Space(serving.model, serving.dimensions) if serving else None
+    return space_of(serving) if serving else None
+
+
+def of_chunks(space: Space) -> QuerySet[Embedding]:
+    """Return the vectors of whole chunks in a space: by them a chunk counts as embedded."""
+    return Embedding.objects.filter(
+        segment_index=None, model=space.model, dimensions=space.dimensions
+    )
 
 
 def encode(rows: Sequence[VectorRow], space: Space) -> bytes:
