@@ -49,6 +49,12 @@ class Durability(Middleware):
         self._threads = WorkerThreads(worker, intake, queues, owns_process=self._owns_process)
         self._threads.start()
 
+    def before_process_message(self, broker: Broker, message: MessageProxy) -> None:
+        """Let who executes a stage know of its message."""
+        from videos.durable import messages
+
+        messages.processing(message)
+
     def before_worker_shutdown(self, broker: Broker, worker: Worker) -> None:
         """Hand the runs of this process over to others, at their next look at their claim.
 

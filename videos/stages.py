@@ -19,7 +19,6 @@ from functools import partial
 from typing import TypeVar
 
 from videos import events
-from videos.durable import runs
 from videos.durable.claims import Claim
 from videos.durable.functions import RunContext, declare_actor
 from videos.durable.paid_calls import PaidAnswer
@@ -128,4 +127,4 @@ def _work(callee: Callable[[StageContext], object], claim: Claim) -> None:
     callee(context)
     context.raise_if_ended()
     with claim.guard() as run:
-        runs.advance(run)
+        claim.advance(run)

@@ -23,8 +23,9 @@ from django.db.models import F
 from django.db.models.functions import Coalesce, Now
 
 from videos.conf import conf
-from videos.durable import transactions
+from videos.durable import runs, transactions
 from videos.durable.models import Run
+from videos.durable.registry import registry
 from videos.exceptions import ClaimLost, HandedOver, RunCancelled
 
 #: Seconds between two looks of a waiting stage at its claim.
@@ -41,13 +42,22 @@ _grace_s: float | None = None
 
 
 class Claim:
-    """A worker's time-limited right to execute one stage of a run."""
+    """A worker's time-limited right to execute a stage of a run, and those after it.
 
-    def __init__(self, run: Run, stage: str, deadline_s: float) -> None:
+    With `carries_on`, a run that was moved to another stage (`advance`) stays with its worker, and
+    waits for no message. Without, its claim ends with the one stage.
+    """
+
+    def __init__(self, run: Run, stage: str, deadline_s: float, *, carries_on: bool = True) -> None:
         self.run = run
         self.stage = stage
         self.token = run.token
         self.deadline_s = deadline_s
+        self.carries_on = carries_on
+        #: Whether the run came to its stage in this claim.
+        self.has_moved = False
+        #: The run as it was moved to another stage, in the guard that ended this one.
+        self._moved: Run | None = None
         #: What ended the claim, and the time of `time.monotonic` from which nobody waits for it.
         self.ended_by: BaseException | None = None
         self.ended_at = 0.0
@@ -117,7 +127,40 @@ class Claim:
         rows = Run.objects.raw(
             _lock_claimed(bool(self.run.video_id), skip), [self.run.pk, self.token]
         )
-        return next(iter(rows), None)
+        for run in rows:
+            run.creator = self.run.creator
+            return run
+        return None
+
+    def advance(self, run: Run) -> None:
+        """Move the run to the stage after its own, in a guard; after the last one, end it well."""
+        following = registry.functions[run.function].stages_from(run.stage)[1:]
+        if following:
+            self.move(run, following[0])
+        else:
+            runs.complete(run)
+
+    def move(self, run: Run, stage: str, **fields: Any) -> bool:
+        """Move the run to a stage, in a guard; tell whether this claim goes on with it.
+
+        Else it is queued there, and a message has to follow.
+        """
+        if not self.carries_on:
+            runs.queue_at(run, stage, **fields)
+            return False
+        deadline_s = registry.functions[run.function].stages[stage].deadline_s
+        runs.carry_on(run, stage, deadline_s, **fields)
+        self._moved = run
+        return True
+
+    def carry_on(self) -> bool:
+        """Turn to the stage that the run was moved to, if it was; tell whether."""
+        if self._moved is None:
+            return False
+        self.run, self._moved, self.has_moved = self._moved, None, True
+        self.stage = self.run.stage
+        self.deadline_s = registry.functions[self.run.function].stages[self.stage].deadline_s
+        return True
 
     def extend_deadline(self, seconds: float) -> None:
         """Let the stage take this long from now on, for example once the duration is known."""
@@ -174,9 +217,14 @@ def start_call(call: Callable[..., Result], *args: Any, **kwargs: Any) -> Future
 
 @contextmanager
 def claimed(
-    run_id: UUID, stage: str, worker_id: UUID | None, deadline_s: float
+    run_id: UUID,
+    stage: str,
+    worker_id: UUID | None,
+    deadline_s: float,
+    *,
+    carries_on: bool = True,
 ) -> Iterator[Claim | None]:
-    """Claim a queued run for one stage, for as long as the block runs.
+    """Claim a queued run for a stage, and those after it, for as long as the block runs.
 
     Yields None where there is nothing to claim: the message came twice or late, another
     worker was faster, or the run has ended.
@@ -197,7 +245,8 @@ def claimed(
     if not taken:
         yield None
         return
-    claim = Claim(Run.objects.select_related("creator", "video").get(pk=run_id), stage, deadline_s)
+    run = Run.objects.select_related("creator", "video").get(pk=run_id)
+    claim = Claim(run, stage, deadline_s, carries_on=carries_on)
     if claim.run.cancel_requested:
         claim.abort(RunCancelled())
     with _live_lock:

@@ -1,7 +1,7 @@
 """Executing a stage of a run: what happens between a message's arrival and its end.
 
 execute                a message has arrived: here, or in quarantine
-  run_claimed          claim the run for as long as the stage works
+  run_claimed          claim the run for as long as the stage works, and those after it
     _execute_claimed   the stage's own work; then what somebody asked for meanwhile
       _execute_stage   the stage's own work; then what follows from its errors
         _settle        wait, retry or fail (`retries.decide`)
@@ -16,9 +16,8 @@ from uuid import UUID
 from django.db import close_old_connections, transaction
 from dramatiq.middleware import SkipMessage
 
-from videos.durable import admission, quarantine, runs, set_aside, steps
+from videos.durable import admission, messages, quarantine, runs, set_aside, steps
 from videos.durable.claims import Claim, claimed, lock_run
-from videos.durable.messages import enqueue
 from videos.durable.models import Run, SetAside, Step
 from videos.durable.registry import Stage, registry
 from videos.durable.retries import Decision, Fail, Wait, waits
@@ -52,26 +51,34 @@ def execute(run_id: UUID, stage: str) -> None:
             _admit_next(run_id)
     else:
         run_claimed(run_id, stage, current_worker_id(), function)
+        messages.end_pipeline()
 
 
 def run_claimed(
-    run_id: UUID, stage: str, worker_id: UUID | None, function: str | None = None
+    run_id: UUID,
+    stage: str,
+    worker_id: UUID | None,
+    function: str | None = None,
+    *,
+    carries_on: bool = True,
 ) -> None:
-    """Claim the run, execute the stage, and write down how it went.
+    """Claim the run, execute the stage and those after it, and write down how it went.
 
-    `function` is the run's, where that is known already.
+    `function` is the run's, where that is known already. Without `carries_on`, it is the one
+    stage, and the others wait for their messages.
 
     Raises:
         SkipMessage: whenever Dramatiq's pipeline must not go on to the next stage.
     """
     try:
-        known = _stage(run_id, stage, _known(run_id)[0] if function is None else function)
-        with claimed(run_id, stage, worker_id, known.deadline_s) as claim:
+        if function is None:
+            function, _ = _known(run_id)
+        known = _stage(run_id, stage, function)
+        with claimed(run_id, stage, worker_id, known.deadline_s, carries_on=carries_on) as claim:
             if claim is None:
                 raise SkipMessage(f"run {run_id} is not waiting for {stage}")
             try:
-                with traced(claim):
-                    _execute_claimed(claim, known)
+                _execute_stages(claim, known)
             finally:
                 _admit_next(run_id)
     except ClaimLost as lost:
@@ -101,6 +108,15 @@ def _stage(run_id: UUID, stage: str, function: str) -> Stage:
     return known
 
 
+def _execute_stages(claim: Claim, stage: Stage) -> None:
+    """Execute the stage, and those to which the claim is carried on."""
+    with traced(claim):
+        _execute_claimed(claim, stage)
+    while claim.carry_on():
+        with traced(claim):
+            _execute_claimed(claim, _stage(claim.run.pk, claim.stage, claim.run.function))
+
+
 def _execute_claimed(claim: Claim, stage: Stage) -> None:
     """Execute the stage, or do what somebody asked for meanwhile."""
     try:
@@ -112,7 +128,7 @@ def _execute_claimed(claim: Claim, stage: Stage) -> None:
     except HandedOver:
         with claim.guard(cancelling=True) as run:
             handed = [] if _is_cancelled(run) else runs.hand_over(run)
-        enqueue(handed)
+        messages.enqueue(handed)
         raise SkipMessage(f"run {claim.run.pk} was handed over") from None
     except Yielded:
         with claim.guard(cancelling=True) as run:
@@ -130,6 +146,7 @@ def _is_cancelled(run: Run) -> bool:
 
 def _execute_stage(claim: Claim, stage: Stage) -> None:
     try:
+        claim.check()
         stage.work(claim)
     except steps.StepFailed as failed:
         _settle(claim, stage, failed.failures)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Iterable
 
 import dramatiq
-from dramatiq import Message
+from dramatiq import Message, MessageProxy
 from dramatiq.errors import BrokerError
 from redis.exceptions import RedisError
 
@@ -14,6 +15,9 @@ from videos.durable.models import Run
 from videos.durable.registry import Function, registry
 
 logger = logging.getLogger(__name__)
+
+#: The message that this thread processes, if it does.
+_processed = threading.local()
 
 
 def enqueue(runs: Iterable[Run]) -> None:
@@ -35,6 +39,17 @@ def enqueue(runs: Iterable[Run]) -> None:
             logger.warning("Run %s could not be enqueued, the sweep will: %s", run.pk, error)
         except Exception:  # Whatever is wrong with this run's queue or actor.
             logger.exception("Run %s could not be enqueued.", run.pk)
+
+
+def processing(message: MessageProxy) -> None:
+    """Note the message that this thread begins to process."""
+    _processed.message = message
+
+
+def end_pipeline() -> None:
+    """Have Dramatiq send no message for the next stage: the run has gone on without it."""
+    if message := getattr(_processed, "message", None):
+        message.options.pop("pipe_target", None)
 
 
 def sendable_stages(function: Function) -> list[str]:

@@ -47,7 +47,7 @@ class EventType:
 
 @dataclass(frozen=True)
 class Stage:
-    """One actor's work in a run; it ends by advancing or completing the run."""
+    """One actor's work in a run; it ends by advancing the run (`Claim.advance`)."""
 
     actor: str
     work: Callable[[Claim], object]
@@ -82,6 +82,9 @@ class Hooks:
 
     They hear of every run, so also of one whose function no installed app has any more.
     """
+
+    def entered(self, run: Run, stage: str) -> None:
+        """A run's worker goes on with another stage."""
 
     def failed(self, run: Run, code: str, message: str) -> None:
         """A run has failed for good."""

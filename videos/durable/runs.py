@@ -82,21 +82,18 @@ def replace_active(video_id: UUID) -> None:
         _close_steps(run)
 
 
-def advance(run: Run) -> None:
-    """Move a claimed run to the stage after its own, or end it well after the last one."""
-    following = registry.functions[run.function].stages_from(run.stage)[1:]
-    if following:
-        _move(run, following[0])
-    else:
-        complete(run)
+def carry_on(run: Run, stage: str, deadline_s: float, **fields: Any) -> None:
+    """Move a claimed run to another stage, which its worker begins at once."""
+    Run.objects.filter(pk=run.pk).update(
+        stage=stage, deaths=0, deadline_at=Now() + timedelta(seconds=deadline_s), **fields
+    )
+    for name, value in {"stage": stage, **fields}.items():
+        setattr(run, name, value)
+    registry.hooks.entered(run, stage)
 
 
-def return_to(run: Run, stage: str, **fields: Any) -> None:
-    """Move a claimed run back to a stage; the caller enqueues it once that is committed."""
-    _move(run, stage, **fields)
-
-
-def _move(run: Run, stage: str, **fields: Any) -> None:
+def queue_at(run: Run, stage: str, **fields: Any) -> None:
+    """Move a claimed run to another stage, for which a message is to follow."""
     Run.objects.filter(pk=run.pk).update(
         state=Run.State.QUEUED,
         stage=stage,

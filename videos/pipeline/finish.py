@@ -9,7 +9,7 @@ from django.db.models import FloatField, Func, QuerySet
 from videos import events
 from videos.audio import confidence
 from videos.audio.splitting import Interval
-from videos.durable import runs, steps
+from videos.durable import steps
 from videos.durable.claims import Claim
 from videos.durable.messages import enqueue
 from videos.durable.transactions import after_commit
@@ -42,8 +42,8 @@ def finish(claim: Claim) -> None:
     if _is_embedded_for_another(claim.run, revision):
         with claim.guard() as run:
             data = run.data | {_SENT_BACK_FOR: str(configured_space())}
-            runs.return_to(run, "embed", data=data)
-            after_commit(enqueue, [run])
+            if not claim.move(run, "embed", data=data):
+                after_commit(enqueue, [run])
         return
     with steps.step(claim, "revision") as step:
         storage.delete_orphans(claim, video)
@@ -62,7 +62,7 @@ def finish(claim: Claim) -> None:
                 chunk_count=chunk_count,
             )
             steps.finish(run, step)
-            runs.complete(run)
+            claim.advance(run)
 
 
 def _is_embedded_for_another(run: Run, revision: Revision) -> bool:

@@ -212,9 +212,9 @@ def _newest_transcribed(video: Video) -> Revision | None:
 
 def showing(work: Callable[[Claim], object], claim: Claim) -> None:
     """Show on the video that a stage has begun, then do its work."""
-    with claim.guard() as run:
-        assert run.video_id is not None, "a stage of a video has one"
-        statuses.entered(run.video_id, claim.stage)
+    if not claim.has_moved:  # Else who moved it has shown it.
+        with claim.guard() as run:
+            registry.hooks.entered(run, claim.stage)
     work(claim)
 
 

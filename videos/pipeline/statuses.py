@@ -68,7 +68,12 @@ def completed(video_id: UUID, revision: Revision, warnings: list[dict[str, Any]]
 
 
 class VideoHooks(Hooks):
-    """Shows on a video, and emits, how its run ended; runs without a video concern nobody."""
+    """Shows on a video, and emits, how its run goes on and ends; others concern nobody."""
+
+    def entered(self, run: Run, stage: str) -> None:
+        """Show the stage on the video."""
+        if run.video_id is not None:
+            entered(run.video_id, stage)
 
     def failed(self, run: Run, code: str, message: str) -> None:
         """Show the error on the video, and emit `video/failed`."""

@@ -31,7 +31,9 @@ class Command(BaseCommand):
         renewing = _Heartbeat()
         renewing.start()
         try:
-            execution.run_claimed(options["run"], options["stage"], options["worker"])
+            execution.run_claimed(
+                options["run"], options["stage"], options["worker"], carries_on=False
+            )
         except SkipMessage:
             sys.exit(quarantine.SKIPPED)
         finally:
