@@ -21,16 +21,16 @@ from typing import Any
 from uuid import UUID
 
 from django.contrib.auth import get_user_model
-from django.db import transaction
+from django.db import connection, transaction
 from django.db.models import Count, F, Min, OuterRef, Q, QuerySet, Subquery, Window
 from django.db.models.functions import Now, RowNumber
 
 from videos.conf import conf
 from videos.durable import pauses, transactions
 from videos.durable import runs as lifecycle
-from videos.durable.capacity import Capacity
+from videos.durable.capacity import WORKER_FRESH_S, Capacity
 from videos.durable.messages import enqueue
-from videos.durable.models import Run
+from videos.durable.models import Run, Worker
 from videos.durable.paid import budgets
 from videos.durable.transactions import after_commit
 from videos.exceptions import Yielded
@@ -38,6 +38,17 @@ from videos.exceptions import Yielded
 BULK = "bulk"
 _MINUTE = timedelta(seconds=60)
 _deferred = threading.local()
+#: Whether an ended run has left its slot, one waits that could take it, and how many of its queue
+#: lie ready beside how many threads there are.
+_AFTER = f"""
+    SELECT NOT EXISTS (SELECT FROM {Run._meta.db_table} WHERE id = %s AND holds_slot),
+        EXISTS (SELECT FROM {Run._meta.db_table} WHERE state = 'waiting' AND NOT holds_slot
+            AND (next_attempt_at IS NULL OR next_attempt_at <= statement_timestamp())),
+        (SELECT count(*) FROM {Run._meta.db_table} WHERE state = 'queued'
+            AND queue = (SELECT queue FROM {Run._meta.db_table} WHERE id = %s)),
+        (SELECT coalesce(sum(threads), 0) FROM {Worker._meta.db_table}
+            WHERE last_seen > statement_timestamp() - interval '{WORKER_FRESH_S} seconds')
+    """
 _NEVER = datetime.min.replace(tzinfo=UTC)
 #: Priority of runs that an operator lets go first; others have 0.
 _PREFERRED = 1
@@ -76,6 +87,19 @@ def admit() -> int:
         with transaction.atomic():
             _write_reasons(free, _CreatorLimits(), capacity)
     return len(admitted)
+
+
+def admit_after(run_id: UUID) -> None:
+    """Give the slot that a run has left to the next at once, unless enough lie ready.
+
+    While half the threads have a run waiting for them, others end before any thread idles, and
+    the last of those admits many at once.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(_AFTER, [run_id, run_id])
+        has_left, is_wanted, ready, threads = cursor.fetchone()
+    if has_left and is_wanted and 2 * ready < threads:
+        admit()
 
 
 @contextmanager

@@ -13,7 +13,8 @@ from videos.durable.models import Run, Worker
 
 #: Released runs may be this many times the live worker slots, so that no slot idles.
 _RELEASED_PER_SLOT = 2
-_WORKER_FRESH = timedelta(seconds=10)
+#: Seconds for which a worker lives on without a heartbeat.
+WORKER_FRESH_S = 10
 BUSY_STATES = (Run.State.QUEUED, Run.State.RUNNING)
 #: The queues of a worker that names none.
 _EVERY: frozenset[str] = frozenset()
@@ -21,7 +22,7 @@ _EVERY: frozenset[str] = frozenset()
 
 def live_workers() -> QuerySet[Worker]:
     """Return the workers with a fresh heartbeat."""
-    return Worker.objects.filter(last_seen__gt=Now() - _WORKER_FRESH)
+    return Worker.objects.filter(last_seen__gt=Now() - timedelta(seconds=WORKER_FRESH_S))
 
 
 def live_slots() -> int:

@@ -223,8 +223,7 @@ def _for_people(error: Exception) -> tuple[str, str]:
 def _admit_next(run_id: UUID) -> None:
     """Give the slot that a run has left to the next at once; without a database the sweep will."""
     try:
-        if not Run.objects.filter(pk=run_id, holds_slot=True).exists():
-            admission.admit()
+        admission.admit_after(run_id)
     except DATABASE_ERRORS as error:
         logger.warning("The next run is left to the sweep: %s", error)
 

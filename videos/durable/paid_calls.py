@@ -18,6 +18,7 @@ from videos.durable.claims import Claim, start_call
 from videos.durable.models import Run, Step
 from videos.durable.paid import breaker, ledger, rate_limits
 from videos.durable.paid.models import Call
+from videos.durable.steps import begin_planned
 from videos.durable.transactions import DATABASE_ERRORS, after_commit, is_lost
 from videos.exceptions import ChronosError, Overdue, Signal
 from videos.text.storable import error_message
@@ -95,6 +96,8 @@ def book(
 ) -> list[Call]:
     """Book the first of these steps' calls as sent: as many as may leave now, one at least.
 
+    Planned steps begin with that; the others are left as they are.
+
     Raises:
         CircuitOpen, BudgetSpent: if none may leave now.
         OverBudget: if the first never may.
@@ -102,6 +105,7 @@ def book(
     with claim.guard() as run:
         limit = 1 if breaker.acquire_call(service) else len(steps)
         count = rate_limits.affordable(service, tokens[:limit])
+        begin_planned(run, steps[:count])
         return ledger.send_calls(run, steps[:count], service, model, tokens)
 
 

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from django.db import connection
 from django.db.models import DurationField, ExpressionWrapper, F
 from django.db.models.functions import Now
+from django.utils import timezone
 from uuid6 import uuid7
 
 from videos.conf import conf
 from videos.durable.claims import Claim
 from videos.durable.models import Run, Step
 from videos.durable.retries import Decision, Fail, Retry, RetryPolicy, Wait, decide
+from videos.durable.transactions import after_commit
 from videos.exceptions import Asleep, Signal
 from videos.text.storable import error_message
 
@@ -49,12 +53,53 @@ _BEGIN = f"""
     """
 
 
+#: The same of a step that begins and ends in one transaction, after so much time.
+_FINISH = f"""
+    INSERT INTO {Step._meta.db_table} AS step
+        (id, run_id, stage, key, state, attempts, failures, error, result, started_at, finished_at)
+    VALUES (%s, %s, %s, %s, 'done', 1, 0, '', %s,
+        statement_timestamp() - %s * interval '1 second', statement_timestamp())
+    ON CONFLICT (run_id, stage, key) DO UPDATE SET
+        state = 'done',
+        attempts = step.attempts + 1,
+        error = '',
+        result = excluded.result,
+        started_at = coalesce(step.started_at, excluded.started_at),
+        finished_at = excluded.finished_at
+    """
+
+
 def begin(claim: Claim, keys: Sequence[str]) -> dict[str, Step]:
     """Mark steps as running, creating them where they are new; return them by key."""
     with claim.guard() as run:
-        given = [value for key in keys for value in (uuid7(), run.pk, claim.stage, key)]
-        rows = Step.objects.raw(_BEGIN.format(", ".join([_ROW] * len(keys))), given)
-        return {step.key: step for step in rows}
+        return _begin(run, claim.stage, keys)
+
+
+def _begin(run: Run, stage: str, keys: Sequence[str]) -> dict[str, Step]:
+    given = [value for key in keys for value in (uuid7(), run.pk, stage, key)]
+    rows = Step.objects.raw(_BEGIN.format(", ".join([_ROW] * len(keys))), given)
+    return {step.key: step for step in rows}
+
+
+def plan(claim: Claim, key: str) -> Step:
+    """Return a step that is not written yet: `begin_planned` does that, or `finish`."""
+    return Step(run_id=claim.run.pk, stage=claim.stage, key=key, started_at=timezone.now())
+
+
+def begin_planned(run: Run, steps: Sequence[Step]) -> None:
+    """Mark steps as running, in a guard that books their calls; those begun before stay as is."""
+    planned = {step.key: step for step in steps if step._state.adding}
+    if planned:
+        begun = _begin(run, steps[0].stage, list(planned))
+        for key, step in planned.items():
+            step.pk = begun[key].pk
+        after_commit(_adopt, planned, begun)
+
+
+def _adopt(planned: dict[str, Step], begun: dict[str, Step]) -> None:
+    """Make planned steps what was written of them, once that is committed."""
+    for key, step in planned.items():
+        vars(step).update(vars(begun[key]))
 
 
 def seconds_since_begun(step: Step) -> float:
@@ -64,18 +109,18 @@ def seconds_since_begun(step: Step) -> float:
     return float(passed.total_seconds())
 
 
-def revert_to_pending(begun: Sequence[Step]) -> None:
-    """Mark steps that were begun, and then could not be tried, as if they never were."""
-    # A step that the run's next owner has finished by then is not running, and stays done.
-    rows = Step.objects.filter(pk__in=[step.pk for step in begun], state=Step.State.RUNNING)
-    rows.update(state=Step.State.PENDING, attempts=F("attempts") - 1)
-
-
 def finish(run: Run, step: Step, result: Any = None) -> None:
     """Mark a step as done, inside the guard that stores what it made."""
-    Step.objects.filter(pk=step.pk).update(
-        state=Step.State.DONE, result=result, error="", finished_at=Now()
-    )
+    if step._state.adding:
+        assert step.started_at is not None, "`plan` has noted it"
+        passed_s = (timezone.now() - step.started_at).total_seconds()
+        made = None if result is None else json.dumps(result)
+        with connection.cursor() as cursor:
+            cursor.execute(_FINISH, [uuid7(), run.pk, step.stage, step.key, made, passed_s])
+    else:
+        Step.objects.filter(pk=step.pk).update(
+            state=Step.State.DONE, result=result, error="", finished_at=Now()
+        )
     if run.deaths:
         Run.objects.filter(pk=run.pk).update(deaths=0)
 
@@ -91,6 +136,24 @@ def step(claim: Claim, key: str) -> Iterator[Step]:
     try:
         yield row
     except Exception as error:
+        raise StepFailed([(row, error)]) from error
+
+
+@contextmanager
+def planned_step(claim: Claim, key: str) -> Iterator[Step]:
+    """Do one step whose row is written with its call, or with what it made: not before.
+
+    It cannot tell whether an earlier attempt has done it.
+
+    Raises:
+        StepFailed: for any error but the loss or the end of the claim.
+    """
+    row = plan(claim, key)
+    try:
+        yield row
+    except Exception as error:
+        if row._state.adding:
+            row = begin(claim, [key])[key]
         raise StepFailed([(row, error)]) from error
 
 

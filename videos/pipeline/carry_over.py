@@ -60,11 +60,10 @@ def catch_up(video: Video, revision: Revision) -> None:
     Call it inside `guard`. Until its end nobody changes anything; what has another text now is
     embedded once the revision is in force.
     """
-    hold(video.pk)
     if is_outdated(video, revision):
         chunks.rewrite(revision, carry_over(video, revision))
+        revision.refresh_from_db(fields=["corrections"])
     space = configured_space()
-    revision.refresh_from_db(fields=["corrections"])
     if revision.corrections and chunks.stale(revision, space.model, space.dimensions).exists():
         emit(video)
 
@@ -75,8 +74,8 @@ def is_outdated(video: Video, revision: Revision) -> bool:
     Call it inside `guard`: until its end nobody changes anything.
     """
     hold(video.pk)
-    known = Revision.objects.values_list("corrections", flat=True).get(pk=revision.pk)
-    return known != Correction.objects.filter(video=video).count()
+    revision.refresh_from_db(fields=["corrections"])
+    return revision.corrections != Correction.objects.filter(video=video).count()
 
 
 def _renamed(video: Video, lines: Sequence[Line]) -> list[Line]:

@@ -17,7 +17,7 @@ def chunk(claim: Claim) -> None:
     """Replace the revision's chunks, and pass the run on."""
     revision, video = claim.run.revision, claim.run.video
     assert revision is not None and revision.transcript is not None and video is not None
-    with steps.step(claim, "chunks") as step:
+    with steps.planned_step(claim, "chunks") as step:
         is_stored = False
         while not is_stored:
             with claim.guard():

@@ -137,7 +137,7 @@ class _Embedding:
         return set(rows.values_list("chunk_id", flat=True))
 
     def _embed_batch(self, batch: Batch) -> None:
-        with steps.step(self.claim, batch.key(self.space)) as step:
+        with steps.planned_step(self.claim, batch.key(self.space)) as step:
             known = {} if self._pays_again() else self._known_vectors(batch.targets)
             by_text = {target.text_hash: target for target in batch.targets}
             unknown = [target for text, target in by_text.items() if text not in known]

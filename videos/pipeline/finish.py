@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.db import connection
 from django.db.models import FloatField, Func, QuerySet
 
 from videos import events
@@ -15,7 +16,9 @@ from videos.durable.messages import enqueue
 from videos.durable.transactions import after_commit
 from videos.exceptions import ChronosError
 from videos.models import (
+    AudioPart,
     Call,
+    Chunk,
     Embedding,
     Revision,
     Run,
@@ -30,6 +33,18 @@ from videos.pipeline.vectors import configured_space, of_chunks
 #: Less than this in a part is more often a noise than speech that was missed.
 _MIN_SPEECH_MS = 5_000
 _SENT_BACK_FOR = "embed_once_more_for"
+#: Chunks of a revision, their vectors in a space, parts that nobody has recognized, open calls.
+_COUNTS = f"""
+    SELECT
+        (SELECT count(*) FROM {Chunk._meta.db_table} WHERE revision_id = %(revision)s),
+        (SELECT count(*) FROM {Embedding._meta.db_table} AS embedding
+            JOIN {Chunk._meta.db_table} AS chunk ON chunk.id = embedding.chunk_id
+            WHERE chunk.revision_id = %(revision)s AND embedding.segment_index IS NULL
+                AND embedding.model = %(model)s AND embedding.dimensions = %(dimensions)s),
+        (SELECT count(*) FROM {AudioPart._meta.db_table}
+            WHERE transcript_id = %(transcript)s AND result IS NULL),
+        (SELECT count(*) FROM {Call._meta.db_table} WHERE run_id = %(run)s AND state = 'sent')
+    """
 
 
 def finish(claim: Claim) -> None:
@@ -45,7 +60,7 @@ def finish(claim: Claim) -> None:
             if not claim.move(run, "embed", data=data):
                 after_commit(enqueue, [run])
         return
-    with steps.step(claim, "revision") as step:
+    with steps.planned_step(claim, "revision") as step:
         storage.delete_orphans(claim, video)
         with claim.guard() as run:
             carry_over.catch_up(video, revision)
@@ -90,21 +105,32 @@ def _check_complete(run: Run, revision: Revision, transcript: Transcript) -> int
     Raises:
         ChronosError: if a part, a vector or a ledger row is missing.
     """
-    assert run.video is not None
     space = configured_space()
-    chunks = revision.chunks.count()
-    lacking_vectors = chunks - _vectors(revision).count()
+    with connection.cursor() as cursor:
+        cursor.execute(
+            _COUNTS,
+            {
+                "revision": revision.pk,
+                "transcript": transcript.pk,
+                "run": run.pk,
+                "model": space.model,
+                "dimensions": space.dimensions,
+            },
+        )
+        counts: tuple[int, int, int, int] = cursor.fetchone()
+    chunks, vectors, missing_parts, open_calls = counts
+    lacking_vectors = chunks - vectors
     if not lacking_vectors:
         Revision.objects.filter(pk=revision.pk).update(
             embedding_model=space.model, embedding_dimensions=space.dimensions
         )
-    elif run.data.get("chunk_ids") is not None and run.video.revision_id == revision.pk:
+    elif run.data.get("chunk_ids") is not None and _is_in_force(revision):
         # What it was asked for is done; the video is as complete as it was.
         lacking_vectors = 0
     missing = {
-        "audio parts": transcript.parts.filter(result__isnull=True).count(),
+        "audio parts": missing_parts,
         "vectors": lacking_vectors,
-        "booked calls": Call.objects.filter(run_id=run.pk, state=Call.State.SENT).count(),
+        "booked calls": open_calls,
     }
     lacking = [f"{count} {what}" for what, count in missing.items() if count]
     if lacking:
@@ -113,6 +139,10 @@ def _check_complete(run: Run, revision: Revision, transcript: Transcript) -> int
             "embed, or from transcribe where parts are missing."
         )
     return chunks
+
+
+def _is_in_force(revision: Revision) -> bool:
+    return Video.objects.filter(pk=revision.video_id, revision=revision).exists()
 
 
 def _warnings(transcript: Transcript) -> list[dict[str, Any]]:

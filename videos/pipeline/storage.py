@@ -133,12 +133,15 @@ def delete_orphans(claim: Claim, video: Video) -> None:
             _, names = storage.listdir(video.folder)
         except (FileNotFoundError, NotImplementedError):
             return
-        recorded = set(video.transcripts.values_list("audio", flat=True))
+        found = (_AUDIO_NAME.search(f"{video.folder}/{name}") for name in names)
+        audio = {stored.string: stored for stored in found if stored}
+        if audio:
+            recorded = set(video.transcripts.values_list("audio", flat=True))
+            audio = {name: audio[name] for name in audio.keys() - recorded}
+        if not audio:
+            return
         others = set(video.runs.filter(state__in=ACTIVE_STATES).values_list("pk", flat=True))
-        for name in (f"{video.folder}/{name}" for name in names):
-            stored = _AUDIO_NAME.search(name)
-            if stored is None or name in recorded:
-                continue
+        for name, stored in audio.items():
             run_id, token = UUID(stored["run"]), int(stored["token"])
             is_past = token <= claim.token if run_id == claim.run.pk else run_id not in others
             if is_past:

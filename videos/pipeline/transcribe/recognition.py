@@ -127,23 +127,20 @@ class Recognition:
         batch = [self._ready[position] for position in range(min(room, len(self._ready)))]
         if not batch or time.monotonic() < self._paused_until:
             return
-        rows = steps.begin(self._claim, [upload.key for upload in batch])
-        ordered = [rows[upload.key] for upload in batch]
+        planned = [steps.plan(self._claim, upload.key) for upload in batch]
         tokens = [math.ceil(upload.seconds * _TOKENS_PER_S) for upload in batch]
         try:
             booked = paid_calls.book(
-                self._claim, ordered, Call.Service.TRANSCRIPTION, self._transcript.model, tokens
+                self._claim, planned, Call.Service.TRANSCRIPTION, self._transcript.model, tokens
             )
         except ChronosError as error:
             if not waits(error):
-                raise steps.StepFailed([(ordered[0], error)]) from error
-            steps.revert_to_pending(ordered)
+                (begun,) = steps.begin(self._claim, [planned[0].key]).values()
+                raise steps.StepFailed([(begun, error)]) from error
             self._pause(error)
             return
         self.paused_by = None
-        if len(booked) < len(ordered):
-            steps.revert_to_pending(ordered[len(booked) :])
-        for call, step in zip(booked, ordered, strict=False):
+        for call, step in zip(booked, planned, strict=False):
             self._start(call, step, self._ready.popleft())
 
     def _pause(self, error: ChronosError) -> None:
@@ -238,9 +235,8 @@ class Recognition:
         def store(settled: paid_calls.Settled) -> None:
             if first is not None:
                 settled.used = trust > _confidence(upload.part, first.recognized, voiced)
-            if settled.used:
-                self._part_row(sent).update(result=result)
-            self._part_row(sent).update(again=not is_final)
+            better = {"result": result} if settled.used else {}
+            self._part_row(sent).update(again=not is_final, **better)
             steps.finish(settled.run, sent.step)
             if is_final:
                 self._stored(upload.part)

@@ -206,7 +206,8 @@ class _Transcription:
                 (row.start_ms, row.end_ms): row.again
                 for row in self._transcript.parts.unrecognized()
             }
-            self._progress.add(*(each.part for each in cut if _bounds(each) not in undone))
+            if known := [each.part for each in cut if _bounds(each) not in undone]:
+                self._progress.add(*known)
         for entry in cut:
             if _bounds(entry) in undone:
                 recognition.add(entry, is_second_pass=undone[_bounds(entry)])
