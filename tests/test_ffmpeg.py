@@ -1,6 +1,7 @@
 """ffmpeg in its sandbox."""
 
 import os
+import queue
 import shlex
 import shutil
 import socket
@@ -15,7 +16,7 @@ from tests.media import make_video, run_ffmpeg
 from videos.audio import ffmpeg
 from videos.audio.decoding import decode
 from videos.exceptions import Misconfigured, RunCancelled, UnreadableMedia
-from videos.local import confinement, sandbox, semaphores
+from videos.local import confinement, cores, sandbox
 
 
 def launch(limits, *program):
@@ -226,8 +227,10 @@ def test_decoding_ends_ffmpeg_when_the_block_ends(tmp_path):
 def test_no_more_decode_at_once_than_there_are_cores(tmp_path, monkeypatch):
     clip = make_video(tmp_path / "clip.mp4", 4)
     track = ffmpeg.probe(clip).choose("").used[0]
-    monkeypatch.setattr("videos.audio.decoding._decoders", threading.BoundedSemaphore(1))
-    monkeypatch.setattr(semaphores, "_CHECK_S", 0.01)
+    only: queue.SimpleQueue[int] = queue.SimpleQueue()
+    only.put(min(os.sched_getaffinity(0)))
+    monkeypatch.setattr(cores, "_free", lambda: only)
+    monkeypatch.setattr(cores, "_CHECK_S", 0.01)
 
     def is_cancelled():
         raise RunCancelled
@@ -237,6 +240,21 @@ def test_no_more_decode_at_once_than_there_are_cores(tmp_path, monkeypatch):
             pass
     with decode(clip, 60, track, check=is_cancelled) as decoding:
         assert sum(map(len, decoding.blocks())) == pytest.approx(4 * 16_000, abs=500)
+
+
+def test_each_decoder_has_a_core_of_its_own(tmp_path):
+    clip = make_video(tmp_path / "clip.mp4", 30)
+    with decode(clip, 60, ffmpeg.probe(clip).choose("").used[0]) as decoding:
+        next(decoding.blocks())
+        allowed = os.sched_getaffinity(decoding._process.pid)
+
+    assert len(allowed) == 1
+
+
+def test_a_core_that_is_gone_costs_nothing_but_time():
+    child = launch({"core": 4_000}, sys.executable, "-c", "print('here')")
+
+    assert (child.returncode, child.stdout) == (0, "here\n")
 
 
 def test_a_file_that_says_much_of_itself_is_read(tmp_path):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import queue
 import subprocess
 import threading
@@ -22,7 +21,7 @@ from videos.audio.mixing import Samples, mono
 from videos.audio.splitting import SAMPLE_RATE
 from videos.conf import conf
 from videos.local import sandbox
-from videos.local.semaphores import acquired
+from videos.local.cores import own_core
 
 #: PCM samples handed on at a time: 5 seconds; and by ffmpeg's filters: the fewer hand-overs
 #: between its threads, the less time it takes (docs/figures.md), and so many are lost where the
@@ -31,8 +30,6 @@ BLOCK_SAMPLES = SAMPLE_RATE * 5
 _FRAMES = f"asetnsamples={SAMPLE_RATE // 10}:p=0,ashowinfo"
 #: Two channels of 16 bits.
 _BYTES_PER_SAMPLE = 4
-#: No more ffmpegs decode at once than there are cores: more would only take longer each.
-_decoders = threading.BoundedSemaphore(os.cpu_count() or 1)
 _PICTURES_TO_NOWHERE = ("-map", "0:v", "-c", "copy", "-f", "null", "-")
 
 
@@ -167,8 +164,8 @@ def decode(
         *("-filter_complex", f"{_mixed(tracks)},{_FRAMES}[out]", "-map", "[out]"),
         *("-f", "s16le", "pipe:1", *(_PICTURES_TO_NOWHERE if needs_pictures else ())),
     ]
-    with acquired(_decoders, check):
-        process = ffmpeg.start(path, program, cpu_s)
+    with own_core(check) as core:
+        process = ffmpeg.start(path, program, cpu_s, core)
         decoding = Decoding(process, has_clock=all(track.has_clock for track in tracks))
         try:
             yield decoding

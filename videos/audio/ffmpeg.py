@@ -197,10 +197,12 @@ def encode_opus(samples: Samples) -> bytes:
     return encoded.stdout
 
 
-def start(path: Path, program: list[str], cpu_s: int) -> subprocess.Popen[bytes]:
-    """Start ffmpeg on a file under limits, as the head of a process group."""
+def start(
+    path: Path, program: list[str], cpu_s: int, core: int | None = None
+) -> subprocess.Popen[bytes]:
+    """Start ffmpeg on a file under limits, as the head of a process group, on one core if given."""
     return subprocess.Popen(
-        _sandboxed(program, cpu_s, path),
+        _sandboxed(program, cpu_s, path, core=core),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -209,7 +211,9 @@ def start(path: Path, program: list[str], cpu_s: int) -> subprocess.Popen[bytes]
     )
 
 
-def _sandboxed(program: list[str], cpu_s: int, *readable: Path) -> list[str]:
+def _sandboxed(
+    program: list[str], cpu_s: int, *readable: Path, core: int | None = None
+) -> list[str]:
     """Return the command that runs ffmpeg under limits; it may write nothing but its pipes."""
     return sandbox.command(
         program,
@@ -217,6 +221,7 @@ def _sandboxed(program: list[str], cpu_s: int, *readable: Path) -> list[str]:
         memory_bytes=_MEMORY_BYTES,
         file_bytes=0,
         no_network=True,
+        core=core,
         readable=[str(path) for path in readable],
     )
 
