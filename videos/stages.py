@@ -19,6 +19,7 @@ from functools import partial
 from typing import TypeVar
 
 from videos import events
+from videos.durable import runs
 from videos.durable.claims import Claim
 from videos.durable.functions import RunContext, declare_actor
 from videos.durable.paid_calls import PaidAnswer
@@ -127,4 +128,4 @@ def _work(callee: Callable[[StageContext], object], claim: Claim) -> None:
     callee(context)
     context.raise_if_ended()
     with claim.guard() as run:
-        claim.advance(run)
+        runs.advance(claim, run)

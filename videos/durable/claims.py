@@ -23,9 +23,8 @@ from django.db.models import F
 from django.db.models.functions import Coalesce, Now
 
 from videos.conf import conf
-from videos.durable import runs, transactions
+from videos.durable import transactions
 from videos.durable.models import Run
-from videos.durable.registry import registry
 from videos.exceptions import ClaimLost, HandedOver, RunCancelled
 
 #: Seconds between two looks of a waiting stage at its claim.
@@ -44,8 +43,8 @@ _grace_s: float | None = None
 class Claim:
     """A worker's time-limited right to execute a stage of a run, and those after it.
 
-    With `carries_on`, a run that was moved to another stage (`advance`) stays with its worker, and
-    waits for no message. Without, its claim ends with the one stage.
+    With `carries_on`, a run that was moved to another stage (`runs.advance`) stays with its worker,
+    and waits for no message. Without, its claim ends with the one stage.
     """
 
     def __init__(self, run: Run, stage: str, deadline_s: float, *, carries_on: bool = True) -> None:
@@ -56,8 +55,8 @@ class Claim:
         self.carries_on = carries_on
         #: Whether the run came to its stage in this claim.
         self.has_moved = False
-        #: The run as it was moved to another stage, in the guard that ended this one.
-        self._moved: Run | None = None
+        #: The run as it was moved to another stage, and the seconds that this may take.
+        self._moved: tuple[Run, float] | None = None
         #: What ended the claim, and the time of `time.monotonic` from which nobody waits for it.
         self.ended_by: BaseException | None = None
         self.ended_at = 0.0
@@ -132,34 +131,17 @@ class Claim:
             return run
         return None
 
-    def advance(self, run: Run) -> None:
-        """Move the run to the stage after its own, in a guard; after the last one, end it well."""
-        following = registry.functions[run.function].stages_from(run.stage)[1:]
-        if following:
-            self.move(run, following[0])
-        else:
-            runs.complete(run)
-
-    def move(self, run: Run, stage: str, **fields: Any) -> bool:
-        """Move the run to a stage, in a guard; tell whether this claim goes on with it.
-
-        Else it is queued there, and a message has to follow.
-        """
-        if not self.carries_on:
-            runs.queue_at(run, stage, **fields)
-            return False
-        deadline_s = registry.functions[run.function].stages[stage].deadline_s
-        runs.carry_on(run, stage, deadline_s, **fields)
-        self._moved = run
-        return True
+    def follow(self, run: Run, deadline_s: float) -> None:
+        """Note, in the guard that moved the run to another stage, that this claim goes on there."""
+        self._moved = run, deadline_s
 
     def carry_on(self) -> bool:
         """Turn to the stage that the run was moved to, if it was; tell whether."""
         if self._moved is None:
             return False
-        self.run, self._moved, self.has_moved = self._moved, None, True
+        self.run, self.deadline_s = self._moved
         self.stage = self.run.stage
-        self.deadline_s = registry.functions[self.run.function].stages[self.stage].deadline_s
+        self._moved, self.has_moved = None, True
         return True
 
     def extend_deadline(self, seconds: float) -> None:

@@ -47,7 +47,7 @@ class EventType:
 
 @dataclass(frozen=True)
 class Stage:
-    """One actor's work in a run; it ends by advancing the run (`Claim.advance`)."""
+    """One actor's work in a run; it ends by advancing the run (`runs.advance`)."""
 
     actor: str
     work: Callable[[Claim], object]

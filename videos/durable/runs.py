@@ -15,6 +15,7 @@ from django.db.models import DurationField, ExpressionWrapper, F, QuerySet, Valu
 from django.db.models.functions import Least, Now, Power
 
 from videos.durable import set_aside
+from videos.durable.claims import Claim
 from videos.durable.models import ACTIVE_STATES, Run, SetAside, Step
 from videos.durable.paid import ledger
 from videos.durable.registry import Function, registry
@@ -82,28 +83,41 @@ def replace_active(video_id: UUID) -> None:
         _close_steps(run)
 
 
-def carry_on(run: Run, stage: str, deadline_s: float, **fields: Any) -> None:
-    """Move a claimed run to another stage, which its worker begins at once."""
-    Run.objects.filter(pk=run.pk).update(
-        stage=stage, deaths=0, deadline_at=Now() + timedelta(seconds=deadline_s), **fields
-    )
+def advance(claim: Claim, run: Run) -> None:
+    """Move a claimed run to the stage after its own; after the last one, end it well."""
+    following = registry.functions[run.function].stages_from(run.stage)[1:]
+    if following:
+        move(claim, run, following[0])
+    else:
+        complete(run)
+
+
+def move(claim: Claim, run: Run, stage: str, **fields: Any) -> bool:
+    """Move a claimed run to a stage; tell whether its claim goes on with it.
+
+    Else it is queued there, and a message has to follow.
+    """
+    rows = Run.objects.filter(pk=run.pk)
+    if not claim.carries_on:
+        rows.update(
+            state=Run.State.QUEUED,
+            stage=stage,
+            message_lost_at=message_lost_at(),
+            deaths=0,
+            # The next stage's first claim is no new attempt at anything.
+            attempt=F("attempt") - 1,
+            **_WITHOUT_WORKER,
+            **fields,
+        )
+        return False
+    deadline_s = registry.functions[run.function].stages[stage].deadline_s
+    ends = Now() + timedelta(seconds=deadline_s)
+    rows.update(stage=stage, deaths=0, deadline_at=ends, **fields)
     for name, value in {"stage": stage, **fields}.items():
         setattr(run, name, value)
     registry.hooks.entered(run, stage)
-
-
-def queue_at(run: Run, stage: str, **fields: Any) -> None:
-    """Move a claimed run to another stage, for which a message is to follow."""
-    Run.objects.filter(pk=run.pk).update(
-        state=Run.State.QUEUED,
-        stage=stage,
-        message_lost_at=message_lost_at(),
-        deaths=0,
-        # The next stage's first claim is no new attempt at anything.
-        attempt=F("attempt") - 1,
-        **_WITHOUT_WORKER,
-        **fields,
-    )
+    claim.follow(run, deadline_s)
+    return True
 
 
 def complete(run: Run) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.db.models.functions import Now
 
-from videos.durable import steps
+from videos.durable import runs, steps
 from videos.durable.claims import Claim
 from videos.models import Revision
 from videos.pipeline import carry_over, chunks
@@ -32,4 +32,4 @@ def chunk(claim: Claim) -> None:
                     chunks.store(revision, texts, segments)
                     Revision.objects.filter(pk=revision.pk).update(chunked_at=Now())
                     steps.finish(run, step, {"chunks": len(texts)})
-                    claim.advance(run)
+                    runs.advance(claim, run)

@@ -17,7 +17,7 @@ from pgvector import HalfVector
 
 from videos.ai import providers
 from videos.ai.embedding import Embedded
-from videos.durable import admission, paid_calls, steps
+from videos.durable import admission, paid_calls, runs, steps
 from videos.durable.claims import Claim
 from videos.durable.paid_calls import PaidCall
 from videos.durable.retries import Fail
@@ -58,7 +58,7 @@ def embed(claim: Claim) -> None:
     with closing(providers.embedder()) as embedder:
         _embed_in_all_spaces(claim, embedder, _asked_for(claim), again=again)
     with claim.guard() as run:
-        claim.advance(run)
+        runs.advance(claim, run)
 
 
 def embed_changed(claim: Claim, chunks: Sequence[Chunk]) -> None:

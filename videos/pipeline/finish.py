@@ -10,7 +10,7 @@ from django.db.models import FloatField, Func, QuerySet
 from videos import events
 from videos.audio import confidence
 from videos.audio.splitting import Interval
-from videos.durable import steps
+from videos.durable import runs, steps
 from videos.durable.claims import Claim
 from videos.durable.messages import enqueue
 from videos.durable.transactions import after_commit
@@ -57,7 +57,7 @@ def finish(claim: Claim) -> None:
     if _is_embedded_for_another(claim.run, revision):
         with claim.guard() as run:
             data = run.data | {_SENT_BACK_FOR: str(configured_space())}
-            if not claim.move(run, "embed", data=data):
+            if not runs.move(claim, run, "embed", data=data):
                 after_commit(enqueue, [run])
         return
     with steps.planned_step(claim, "revision") as step:
@@ -77,7 +77,7 @@ def finish(claim: Claim) -> None:
                 chunk_count=chunk_count,
             )
             steps.finish(run, step)
-            claim.advance(run)
+            runs.advance(claim, run)
 
 
 def _is_embedded_for_another(run: Run, revision: Revision) -> bool:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from videos.audio import confidence, ffmpeg
 from videos.audio.stitching import RecognizedSegment
-from videos.durable import steps
+from videos.durable import runs, steps
 from videos.durable.claims import Claim
 from videos.exceptions import UnreadableCaptions
 from videos.models import Revision, Transcript, Video
@@ -58,7 +58,7 @@ def take_captions(claim: Claim, video: Video, revision: Revision, folder: Path) 
             statuses.measured(video.pk, duration_ms=duration_ms)
             segments.store(run, transcript, recognized, language=language, coverage=None)
             steps.finish(run, step, {"cues": len(recognized)})
-            claim.advance(run)
+            runs.advance(claim, run)
 
 
 def _doubt(cue: captions.Caption, announced_ms: int | None) -> str:

@@ -21,7 +21,7 @@ from videos.audio import confidence
 from videos.audio.splitting import Part
 from videos.audio.stitching import stitch
 from videos.conf import conf
-from videos.durable import steps
+from videos.durable import runs, steps
 from videos.durable.claims import CHECK_S, Claim
 from videos.exceptions import ChronosError, HandedOver, MissingFile, SameContent
 from videos.local import workdirs
@@ -76,7 +76,7 @@ def _copy(found: FromDuplicate, claim: Claim, video: Video, folder: Path, audio_
             steps.finish(run, audio_step, {"taken_from": str(found.complete.video_id)})
             statuses.measured(video.pk, duration_ms=found.complete.duration_ms)
             segments.emit_completed(run, count, found.complete.duration_ms)
-            claim.advance(run)
+            runs.advance(claim, run)
     except (MissingFile, Transcript.DoesNotExist) as error:
         raise SameContent(
             "The duplicate whose transcript was being reused was just deleted; this file will be "
@@ -268,7 +268,7 @@ class _Transcription:
                 coverage=coverage,
             )
             deduplication.notify(self._transcript, run.creator_id)
-            self._claim.advance(run)
+            runs.advance(self._claim, run)
 
     def _review(self) -> None:
         try:
