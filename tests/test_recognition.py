@@ -1,15 +1,18 @@
 """What models are asked, what they answer, and what is recognized twice."""
 
 import pytest
+import soundfile
 from django.db import DataError, connection
 
 from tests.conftest import ended, eventually
-from tests.media import make_audio, run_ffmpeg
+from tests.media import make_audio, make_video, run_ffmpeg
 from tests.openai_server import Fault, hear_numbers
 from videos.audio import splitting
 from videos.durable import steps
 from videos.exceptions import HandedOver
 from videos.models import AudioPart, Call, Glossary, ProbedModel, Run, Segment, Step
+from videos.pipeline.transcribe.cutting import cut_media
+from videos.pipeline.transcribe.media_file import MediaFile
 from videos.pipeline.transcribe.stage import _Transcription
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -316,3 +319,14 @@ def test_a_new_splitter_takes_over_what_an_older_one_has_begun(
     assert Step.objects.filter(key="0-8000 ms", state="done").count() == 1
     used = Call.objects.filter(service="transcription", used=True)
     assert used.count() == recognized
+
+
+def test_a_short_file_without_silences_is_encoded_once(tmp_path):
+    source = MediaFile.read(make_video(tmp_path / "clip.mp4", 8), "")
+    producer = cut_media(source, tmp_path, splitting.Limits(8_000, 8), [])
+    producer.start(wake=lambda: None)
+    eventually(lambda: not producer._thread.is_alive())
+    cut, end = producer.arrived()
+
+    assert cut.path.resolve() == tmp_path / "audio.flac"
+    assert soundfile.info(cut.path).duration == pytest.approx(end.duration_ms / 1000, abs=0.01)

@@ -23,11 +23,11 @@ from videos.conf import conf
 from videos.local import sandbox
 from videos.local.cores import own_core
 
-#: PCM samples handed on at a time: 5 seconds; and by ffmpeg's filters: the fewer hand-overs
-#: between its threads, the less time it takes (docs/figures.md), and so many are lost where the
-#: format changes.
+#: PCM samples handed on at a time: 5 seconds; and by ffmpeg's filters a fifth of one: the fewer
+#: hand-overs between its threads and to us, the less time it takes (docs/figures.md), and so many
+#: are lost where the format changes.
 BLOCK_SAMPLES = SAMPLE_RATE * 5
-_FRAMES = f"asetnsamples={SAMPLE_RATE // 10}:p=0,ashowinfo"
+_FRAMES = f"asetnsamples={SAMPLE_RATE // 5}:p=0,ashowinfo"
 #: Two channels of 16 bits.
 _BYTES_PER_SAMPLE = 4
 _PICTURES_TO_NOWHERE = ("-map", "0:v", "-c", "copy", "-f", "null", "-")

@@ -30,17 +30,18 @@ def cut_media(
     source: MediaFile, folder: Path, limits: Limits, committed: Sequence[int]
 ) -> AudioProducer:
     """Decode a media file once; parts arrive as they are cut, the whole goes to audio.flac."""
+    whole = folder / "audio.flac"
 
     def produce(producer: AudioProducer) -> AudioEnd:
         cpu_s = _DECODE_CPU_S + int(conf().max_duration_s * _DECODE_CPU_PER_MEDIA_S)
         with (
             decode(source.path, cpu_s, *source.tracks, check=producer.check) as decoding,
-            _whole(folder) as whole,
+            _writing(whole) as written,
         ):
             producer.interrupt_with(decoding.kill)
             cutter = _Cutter(producer, folder, limits, committed)
             for block in decoding.blocks():
-                whole.write(block)
+                written.write(block)
                 cutter.feed(block)
             broken = decoding.is_broken()
             if decoding.was_killed():
@@ -50,7 +51,7 @@ def cut_media(
             raise UnreadableMedia(
                 "The audio track holds nothing that can be decoded. Export the video again."
             )
-        cutter.finish()
+        cutter.finish(whole)
         return AudioEnd(end_ms, broken or source.is_cut_off(end_ms, cpu_s))
 
     return AudioProducer(folder, produce)
@@ -119,9 +120,15 @@ class _Cutter:
         self._blocks.append(block)
         self._hand_on(self._splitter.feed(levels_db(block)))
 
-    def finish(self) -> None:
-        """Hand on what is left."""
-        self._hand_on(self._splitter.finish(self.end_ms))
+    def finish(self, whole: Path | None = None) -> None:
+        """Hand on what is left; where that is all of a short file, it is encoded already."""
+        parts = self._splitter.finish(self.end_ms)
+        if whole and [part.clips for part in parts] == [[(0, self.end_ms)]] and _uploads_flac():
+            path = self._folder / "whole.flac"
+            path.symlink_to(whole)
+            self._producer.put(CutPart(parts[0], path))
+        else:
+            self._hand_on(parts)
 
     def _hand_on(self, parts: Iterable[Part]) -> None:
         for part in parts:
@@ -133,10 +140,9 @@ class _Cutter:
 
 
 @contextmanager
-def _whole(folder: Path) -> Iterator[soundfile.SoundFile]:
-    path = folder / "audio.flac"
-    with soundfile.SoundFile(path, "w", SAMPLE_RATE, 1, "PCM_16", format="FLAC") as whole:
-        yield whole
+def _writing(path: Path) -> Iterator[soundfile.SoundFile]:
+    with soundfile.SoundFile(path, "w", SAMPLE_RATE, 1, "PCM_16", format="FLAC") as written:
+        yield written
 
 
 def read_upload(whole: soundfile.SoundFile, part: Part) -> Samples:
@@ -160,13 +166,17 @@ def _write_upload(folder: Path, part: Part, upload: Samples) -> Path | None:
     if not len(upload):
         return None
     name = f"{part.start_ms}-{part.end_ms}"
-    if conf().upload_codec == "opus":
-        path = folder / f"{name}.ogg"
-        path.write_bytes(ffmpeg.encode_opus(upload))
-    else:
+    if _uploads_flac():
         path = folder / f"{name}.flac"
         soundfile.write(path, upload, SAMPLE_RATE, subtype="PCM_16", format="FLAC")
+    else:
+        path = folder / f"{name}.ogg"
+        path.write_bytes(ffmpeg.encode_opus(upload))
     return path
+
+
+def _uploads_flac() -> bool:
+    return conf().upload_codec == "flac"
 
 
 def _check_duration(samples: int) -> None:
