@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 from typing import TYPE_CHECKING, Any
@@ -32,8 +33,13 @@ class Durability(Middleware):
         self._owns_process = False
 
     def after_process_boot(self, broker: Broker) -> None:
-        """Note that this process is a worker's and may be ended for its sake."""
+        """Note that this process is a worker's and may be ended for its sake.
+
+        What it has loaded lasts as long as it does: looking through all of that for garbage would
+        take a tenth of a second each time.
+        """
         self._owns_process = True
+        gc.freeze()
 
     def before_worker_boot(self, broker: Broker, worker: Worker) -> None:
         """Fetch no more messages than there are threads: any other may wait here for nothing."""
