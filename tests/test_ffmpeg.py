@@ -16,7 +16,7 @@ from tests.media import make_video, run_ffmpeg
 from videos.audio import ffmpeg
 from videos.audio.decoding import decode
 from videos.exceptions import Misconfigured, RunCancelled, UnreadableMedia
-from videos.local import confinement, cores, sandbox
+from videos.local import confinement, cores, launcher, sandbox
 
 
 def launch(limits, *program):
@@ -132,7 +132,7 @@ def test_ffmpeg_starts_in_its_sandbox():
 
 def test_no_more_headers_are_read_at_once_than_there_are_cores(tmp_path, monkeypatch):
     at_once, most = [0], [0]
-    start, end = ffmpeg.start, ffmpeg.end
+    start, end = ffmpeg.start, launcher.Launched.end
     guard = threading.Lock()
 
     def started(*arguments):
@@ -147,7 +147,7 @@ def test_no_more_headers_are_read_at_once_than_there_are_cores(tmp_path, monkeyp
             at_once[0] -= 1
 
     monkeypatch.setattr(ffmpeg, "start", started)
-    monkeypatch.setattr(ffmpeg, "end", ended)
+    monkeypatch.setattr(launcher.Launched, "end", ended)
     clip = make_video(tmp_path / "clip.mp4")
     threads = [threading.Thread(target=ffmpeg.probe, args=[clip]) for _ in range(12)]
     for thread in threads:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import queue
-import subprocess
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -11,7 +10,6 @@ from contextlib import contextmanager
 from dataclasses import replace
 from enum import Enum, auto
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 
@@ -22,6 +20,7 @@ from videos.audio.splitting import SAMPLE_RATE
 from videos.conf import conf
 from videos.local import sandbox
 from videos.local.cores import own_core
+from videos.local.launcher import Launched
 
 #: PCM samples handed on at a time: 5 seconds; and by ffmpeg's filters a fifth of one: the fewer
 #: hand-overs between its threads and to us, the less time it takes (docs/figures.md), and so many
@@ -47,7 +46,7 @@ class Decoding:
     that starts late, or a format that changes in the middle.
     """
 
-    def __init__(self, process: subprocess.Popen[bytes], *, has_clock: bool) -> None:
+    def __init__(self, process: Launched, *, has_clock: bool) -> None:
         self._process = process
         self._has_clock = has_clock
         self._messages: deque[str] = deque(maxlen=ffmpeg.STDERR_LINES)
@@ -87,8 +86,6 @@ class Decoding:
 
     def _stretches(self) -> Iterator[tuple[int | None, Samples]]:
         """Yield when a stretch without a gap begins, and its samples: those that are there now."""
-        stdout = self._process.stdout
-        assert stdout is not None
         frame = self._frames.get()
         while isinstance(frame, Frame):
             start, length = frame.start, frame.samples
@@ -96,7 +93,7 @@ class Decoding:
             while isinstance(following, Frame) and following.start in (None, (start or 0) + length):
                 length += following.samples
                 following = self._next_frame()
-            data = stdout.read(length * _BYTES_PER_SAMPLE)
+            data = self._process.stdout.read(length * _BYTES_PER_SAMPLE)
             yield start, mono(np.frombuffer(data[: len(data) // 4 * 4], dtype="<i2"))
             # ffmpeg waits until its pipe is read: what it says next is waited for after that.
             frame = self._frames.get() if following is _Silence.NOT_YET else following
@@ -113,11 +110,11 @@ class Decoding:
         Raises:
             Misconfigured: if ffmpeg could not be started.
         """
-        self._process.wait()
+        code = self._process.wait()
         self._listener.join()
-        if self._process.returncode == sandbox.NOT_STARTED:
+        if code == sandbox.NOT_STARTED:
             raise ffmpeg.lost(sandbox.NOT_STARTED, "".join(self._messages))
-        return self._process.returncode != 0 or is_damaged(self._messages)
+        return code != 0 or is_damaged(self._messages)
 
     def was_killed(self) -> bool:
         """Tell, after the last block, whether a signal ended ffmpeg, as its limits do."""
@@ -125,13 +122,11 @@ class Decoding:
 
     def kill(self) -> None:
         """End ffmpeg now, and whatever it may have started."""
-        ffmpeg.kill(self._process)
+        self._process.kill()
 
     def _listen(self) -> None:
-        stderr: IO[bytes] | None = self._process.stderr
-        assert stderr is not None
         is_begin = True
-        while line := stderr.readline(ffmpeg.STDERR_LINE_BYTES):
+        while line := self._process.stderr.readline(ffmpeg.STDERR_LINE_BYTES):
             was_begin, is_begin = is_begin, line.endswith(b"\n")
             said = line.decode(errors="replace")
             if not was_begin:
@@ -170,9 +165,9 @@ def decode(
         try:
             yield decoding
         finally:
-            ffmpeg.kill(process)
+            process.kill()
             decoding._listener.join()
-            ffmpeg.end(process)
+            process.end()
 
 
 def _mixed(tracks: Sequence[Track]) -> str:

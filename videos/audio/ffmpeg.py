@@ -17,7 +17,7 @@ from collections import deque
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import imageio_ffmpeg
 
@@ -31,7 +31,8 @@ from videos.exceptions import (
     Misconfigured,
     TooLong,
 )
-from videos.local import sandbox
+from videos.local import launcher, sandbox
+from videos.local.launcher import Launched
 
 #: The containers that are read. Formats that name other files (playlists, concat, image
 #: sequences, …) are not among them.
@@ -98,16 +99,15 @@ def probe(path: Path) -> Probe:
     """
     with _probes:
         process = start(path, read_from(path, *AUDIO_ALONE), _PROBE_CPU_S)
-        limit = threading.Timer(_PROBE_WITHIN_S, kill, [process])
+        limit = threading.Timer(_PROBE_WITHIN_S, process.kill)
         limit.start()
         try:
-            assert process.stderr is not None
             said = _header(process.stderr)
             if len(said) < _HEADER_BYTES and process.wait() in _NO_WORD_ON_THE_FILE:
-                raise lost(process.returncode, said.decode(errors="replace"))
+                raise lost(process.wait(), said.decode(errors="replace"))
         finally:
             limit.cancel()
-            end(process)
+            process.end()
     found = read_header(said.decode(errors="replace"))
     tracks = [
         replace(track, is_decodable=track.codec in _decodable_codecs()) for track in found.tracks
@@ -145,14 +145,13 @@ def pictures_end_ms(path: Path, cpu_s: int) -> int:
         *("-map", "0:v:0", "-c", "copy", "-f", "null", "-progress", "pipe:1", "-"),
     ]
     process = start(path, program, cpu_s)
-    limit = threading.Timer(_READ_WITHIN_S, kill, [process])
+    limit = threading.Timer(_READ_WITHIN_S, process.kill)
     limit.start()
     try:
-        assert process.stdout is not None
         said = deque(process.stdout, maxlen=STDERR_LINES)
     finally:
         limit.cancel()
-        end(process)
+        process.end()
     found = re.findall(rb"^out_time_us=(\d{1,15})", b"".join(said), re.MULTILINE)
     return int(found[-1]) // 1000 if found else 0
 
@@ -197,48 +196,26 @@ def encode_opus(samples: Samples) -> bytes:
     return encoded.stdout
 
 
-def start(
-    path: Path, program: list[str], cpu_s: int, core: int | None = None
-) -> subprocess.Popen[bytes]:
+def start(path: Path, program: list[str], cpu_s: int, core: int | None = None) -> Launched:
     """Start ffmpeg on a file under limits, as the head of a process group, on one core if given."""
-    return subprocess.Popen(
-        _sandboxed(program, cpu_s, path, core=core),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        start_new_session=True,
-        pipesize=_PIPE_BYTES,
-    )
+    limits = _limits(cpu_s, path)
+    return launcher.start(sandbox.arguments(program, core=core, **limits), _PIPE_BYTES)
 
 
-def _sandboxed(
-    program: list[str], cpu_s: int, *readable: Path, core: int | None = None
-) -> list[str]:
-    """Return the command that runs ffmpeg under limits; it may write nothing but its pipes."""
-    return sandbox.command(
-        program,
-        cpu_s=cpu_s,
-        memory_bytes=_MEMORY_BYTES,
-        file_bytes=0,
-        no_network=True,
-        core=core,
-        readable=[str(path) for path in readable],
-    )
+def _sandboxed(program: list[str], cpu_s: int) -> list[str]:
+    """Return the command that runs ffmpeg under limits, without any file."""
+    return sandbox.command(program, **_limits(cpu_s))
 
 
-def kill(process: subprocess.Popen[bytes]) -> None:
-    """Kill a process group whose head has not been waited for: its id is still its own."""
-    if process.poll() is None:
-        os.killpg(process.pid, signal.SIGKILL)
-
-
-def end(process: subprocess.Popen[bytes]) -> None:
-    """Kill a process that may still run, and close its pipes."""
-    kill(process)
-    process.wait()
-    for pipe in (process.stdout, process.stderr):
-        if pipe is not None:
-            pipe.close()
+def _limits(cpu_s: int, *readable: Path) -> dict[str, Any]:
+    """Return the limits of an ffmpeg that may write nothing but its pipes."""
+    return {
+        "cpu_s": cpu_s,
+        "memory_bytes": _MEMORY_BYTES,
+        "file_bytes": 0,
+        "no_network": True,
+        "readable": [str(path) for path in readable],
+    }
 
 
 def read_from(path: Path, *options: str) -> list[str]:

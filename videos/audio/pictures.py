@@ -29,13 +29,12 @@ def frame(path: Path, duration_ms: int | None) -> bytes | None:
         *("-c:v", "mjpeg", "-q:v", "5", "-f", "image2pipe", "pipe:1"),
     ]
     process = ffmpeg.start(path, program, _CPU_S)
-    limit = threading.Timer(_WITHIN_S, ffmpeg.kill, [process])
+    limit = threading.Timer(_WITHIN_S, process.kill)
     limit.start()
     try:
-        assert process.stdout is not None
         picture = process.stdout.read(_MAX_BYTES + 1)
     finally:
         limit.cancel()
-        ffmpeg.end(process)
+        process.end()
     is_whole = picture.endswith(b"\xff\xd9") and len(picture) <= _MAX_BYTES
     return picture if is_whole else None

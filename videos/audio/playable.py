@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import threading
 from collections.abc import Callable
@@ -89,7 +91,8 @@ def _await(process: subprocess.Popen[bytes], check: Callable[[], object]) -> str
                 check()
         listener.join()
     finally:
-        ffmpeg.kill(process)
+        if process.poll() is None:  # Its id is still its own.
+            os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         listener.join()
         process.stderr.close()

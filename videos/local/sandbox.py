@@ -1,6 +1,7 @@
 """Start a program with less trust than our own, and never let it outlive us.
 
-`python -I -S sandbox.py LIMITS READABLE… -- PROGRAM ARG…`, as `command` puts it together. LIMITS
+`python -I -S sandbox.py LIMITS READABLE… -- PROGRAM ARG…`, as `command` puts it together; or the
+same in a process that `forking` has forked. LIMITS
 are such as `cpu_s=60 no_network=1 readable=2`, of which the last counts the files that follow. They
 are set here, in a process of its own, because a `preexec_fn` may deadlock in a threaded worker.
 
@@ -18,6 +19,7 @@ import sys
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import Any
 
 _CLONE_NEWUSER = 0x10000000
 _CLONE_NEWNET = 0x40000000
@@ -30,7 +32,12 @@ _ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LC_ALL": "C"}
 NOT_STARTED = 127
 
 
-def command(
+def command(program: Sequence[str], **limits: Any) -> list[str]:
+    """Return the command that starts a program under limits, as `arguments` has them."""
+    return [sys.executable, "-I", "-S", __file__, *arguments(program, **limits)]
+
+
+def arguments(
     program: Sequence[str],
     *,
     death_signal: str = "SIGKILL",
@@ -41,12 +48,12 @@ def command(
     core: int | None = None,
     readable: Sequence[str] | None = None,
 ) -> list[str]:
-    """Return the command that starts a program under limits; it dies with this process.
+    """Return what `main` is to be given, so that a program runs under limits.
 
-    With `core`, all of its threads run on that one, which spares them waking each other across.
-    `readable` names all files that it may read beside those of the system: with it, even an
-    empty one, the program has no environment, writes and deletes nothing, and reaches no socket
-    and no other process, as far as the kernel knows how.
+    It dies with this process. With `core`, all of its threads run on that one, which spares them
+    waking each other across. `readable` names all files that it may read beside those of the
+    system: with it, even an empty one, the program has no environment, writes and deletes nothing,
+    and reaches no socket and no other process, as far as the kernel knows how.
     """
     # Not for the child, which runs this file as well.
     import shutil
@@ -64,19 +71,16 @@ def command(
     }
     said = " ".join(f"{name}={int(value)}" for name, value in limits.items() if value is not None)
     found = program[0] if readable is None else shutil.which(program[0]) or program[0]
-    own = [sys.executable, "-I", "-S", __file__]
-    return [*own, said, *(readable or ()), "--", found, *program[1:]]
+    return [said, *(readable or ()), "--", found, *program[1:]]
 
 
-def main(arguments: list[str]) -> None:
+def main(given: list[str]) -> None:
     """Set the limits, then become the program."""
-    if arguments == [PROBE]:
+    if given == [PROBE]:
         sys.exit(not leave_network())
-    limits = {
-        name: int(value) for name, _, value in (s.partition("=") for s in arguments[0].split())
-    }
+    limits = {name: int(value) for name, _, value in (s.partition("=") for s in given[0].split())}
     count = limits.get("readable", 0)
-    readable, program = arguments[1 : count + 1], arguments[count + 2 :]
+    readable, program = given[1 : count + 1], given[count + 2 :]
     try:
         _limit(resource.RLIMIT_CPU, limits.get("cpu_s"))
         _limit(resource.RLIMIT_AS, limits.get("memory_bytes"))
