@@ -19,9 +19,9 @@ def launch(*program, **limits):
 
 
 def said(launched):
-    output, errors = launched.stdout.read(), launched.stderr.read()
+    output, errors, code = launched.stdout.read(), launched.stderr.read(), launched.wait()
     launched.end()
-    return launched.returncode, output, errors
+    return code, output, errors
 
 
 @pytest.mark.parametrize("code", [0, 3])
