@@ -66,7 +66,7 @@ def test_the_same_key_twice_is_one_event(tmp_path):
 def test_an_event_is_dispatched_once(upload):
     upload()
 
-    assert dispatch(Event.objects.get().pk) == []
+    assert dispatch(Event.objects.get()) == []
     assert Run.objects.count() == 1
 
 

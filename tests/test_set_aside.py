@@ -162,10 +162,10 @@ def test_an_event_whose_dispatch_raises_holds_up_no_younger_one(monkeypatch):
     made = [Event.objects.create(name=GREETING, data=DATA, created_at=past) for _ in range(3)]
     dispatch = dispatch_module.dispatch
 
-    def dispatch_or_raise(event_id):
-        if event_id == made[0].pk:
+    def dispatch_or_raise(event):
+        if event == made[0]:
             raise KeyError("no such thing")
-        return dispatch(event_id)
+        return dispatch(event)
 
     monkeypatch.setattr("videos.durable.dispatch.dispatch", dispatch_or_raise)
     waiting = Run.objects.create(function=GREET, stage=WHOLE, data=DATA)

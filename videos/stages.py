@@ -43,8 +43,8 @@ class StageContext(RunContext):
 
     def __init__(self, claim: Claim, run: Run) -> None:
         super().__init__(claim, run)
-        assert claim.run.video is not None and claim.run.revision is not None
-        self.video: Video = claim.run.video
+        assert run.video is not None and claim.run.revision is not None
+        self.video: Video = run.video
         #: What the run makes of the video: not in force before the last stage has ended.
         self.revision: Revision = claim.run.revision
 
@@ -124,7 +124,9 @@ def _check(name: str, after: str, weight: float) -> None:
 
 
 def _work(callee: Callable[[StageContext], object], claim: Claim) -> None:
-    context = StageContext(claim, Run.objects.select_related("parent").get(pk=claim.run.pk))
+    context = StageContext(
+        claim, Run.objects.select_related("parent", "video").get(pk=claim.run.pk)
+    )
     callee(context)
     context.raise_if_ended()
     with claim.guard() as run:

@@ -140,7 +140,9 @@ class Claim:
         """Turn to the stage that the run was moved to, if it was; tell whether."""
         if self._moved is None:
             return False
+        video = self.run.video
         self.run, self.deadline_s = self._moved
+        self.run.video = video
         self.stage = self.run.stage
         self._moved, self.has_moved = None, True
         return True

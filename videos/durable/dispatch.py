@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from typing import Any
-from uuid import UUID
 
-from django.db import transaction
-from django.db.models.functions import Now
+from django.db import connection, transaction
 from django.dispatch import receiver
 
 from videos.durable import admission, runs, set_aside
@@ -15,14 +13,20 @@ from videos.durable.outbox import event_recorded
 from videos.durable.registry import Function, registry
 from videos.exceptions import Misconfigured
 
+_TAKE = f"""
+    UPDATE {Event._meta.db_table} SET dispatched_at = statement_timestamp()
+    WHERE id = (SELECT id FROM {Event._meta.db_table} WHERE id = %s AND dispatched_at IS NULL
+        FOR UPDATE SKIP LOCKED)
+    """
+
 
 @receiver(event_recorded, dispatch_uid="videos.dispatch_event")
 def dispatch_recorded(event: Event, **_: Any) -> None:
     """Dispatch a committed event; the sweep does it where this process cannot."""
-    dispatch(event.pk)
+    dispatch(event)
 
 
-def dispatch(event_id: UUID) -> list[Run]:
+def dispatch(event: Event) -> list[Run]:
     """Create the runs that an event starts, and admit what may run now.
 
     An event that was dispatched before, or is being dispatched by another process, is left
@@ -30,17 +34,13 @@ def dispatch(event_id: UUID) -> list[Run]:
     created is set aside, and costs the event's other functions nothing.
     """
     with transaction.atomic():
-        event = (
-            Event.objects.select_for_update(skip_locked=True)
-            .filter(pk=event_id, dispatched_at__isnull=True)
-            .first()
-        )
-        if event is None:
-            return []
+        with connection.cursor() as cursor:
+            cursor.execute(_TAKE, [event.pk])
+            if not cursor.rowcount:
+                return []
         started: list[Run] = []
         for function in registry.started_by(event.name):
             started += _start(event, function)
-        Event.objects.filter(pk=event.pk).update(dispatched_at=Now())
     if started:
         admission.admit()
     return started

@@ -13,7 +13,7 @@ import logging
 from collections.abc import Sequence
 from uuid import UUID
 
-from django.db import close_old_connections, transaction
+from django.db import close_old_connections, connection, transaction
 from dramatiq.middleware import SkipMessage
 
 from videos.durable import admission, messages, quarantine, runs, set_aside, steps
@@ -97,8 +97,9 @@ def run_claimed(
 
 def _known(run_id: UUID) -> tuple[str, int]:
     """Return the function of a run, and how many workers died under it; neither: it is gone."""
-    rows = Run.objects.filter(pk=run_id).values_list("function", "deaths")
-    return next(iter(rows), ("", 0))
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT function, deaths FROM {Run._meta.db_table} WHERE id = %s", [run_id])
+        return cursor.fetchone() or ("", 0)
 
 
 def _stage(run_id: UUID, stage: str, function: str) -> Stage:

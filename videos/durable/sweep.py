@@ -129,7 +129,7 @@ def _dispatch_forgotten() -> int:
     ids = list(_forgotten().order_by("created_at").values_list("pk", flat=True)[:_MAX_AT_ONCE])
     for event_id in ids:
         try:
-            dispatch.dispatch(event_id)
+            dispatch.dispatch(Event.objects.get(pk=event_id))
         except Exception as error:  # Whatever it is, the other events go on.
             if is_lost(error):
                 raise

@@ -72,7 +72,7 @@ def start(
 
 def _started(data: dict[str, Any]) -> Iterator[Run]:
     event = events.send("videos/steer.requested", data)
-    yield from Run.objects.filter(event=event) or dispatch(event.pk)
+    yield from Run.objects.filter(event=event) or dispatch(event)
 
 
 def _steer(run_id: UUID, data: SteerRequested, ids: Sequence[UUID]) -> dict[str, Any]:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from django.db.models.functions import Now
-
 from videos.durable import runs, steps
 from videos.durable.claims import Claim
-from videos.models import Revision
 from videos.pipeline import carry_over, chunks
 from videos.text import chunking
 
@@ -14,14 +11,19 @@ _CHUNKED_WITHIN_S = 1800.0
 
 
 def chunk(claim: Claim) -> None:
-    """Replace the revision's chunks, and pass the run on."""
+    """Replace the revision's chunks, and pass the run on.
+
+    Corrections can only have been made of a transcript that is in force, or while this works.
+    """
     revision, video = claim.run.revision, claim.run.video
     assert revision is not None and revision.transcript is not None and video is not None
     with steps.planned_step(claim, "chunks") as step:
-        is_stored = False
+        is_stored, may_be_corrected = False, video.revision_id is not None
         while not is_stored:
-            with claim.guard():
-                carry_over.carry_over(video, revision)
+            if may_be_corrected:
+                with claim.guard():
+                    carry_over.carry_over(video, revision)
+            may_be_corrected = True
             segments = list(revision.transcript.segments.all())
             # A person who cancels waits for no text, however long.
             texts = claim.await_call(_CHUNKED_WITHIN_S, chunking.chunk, segments)
@@ -30,6 +32,5 @@ def chunk(claim: Claim) -> None:
                 is_stored = not carry_over.is_outdated(video, revision)
                 if is_stored:
                     chunks.store(revision, texts, segments)
-                    Revision.objects.filter(pk=revision.pk).update(chunked_at=Now())
                     steps.finish(run, step, {"chunks": len(texts)})
                     runs.advance(claim, run)

@@ -6,6 +6,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from django.db.models import F, Q, QuerySet
+from django.db.models.functions import Now
 
 from videos.models import Chunk, Embedding, Revision, Segment
 from videos.pipeline import passages
@@ -43,10 +44,11 @@ def chunk_rows(revision: Revision, texts: Sequence[ChunkText]) -> list[Chunk]:
 def store(revision: Revision, texts: Sequence[ChunkText], segments: Sequence[Segment]) -> None:
     """Replace all chunks of a revision, which were cut from `segments`."""
     passages.hold(revision)
-    revision.chunks.all().delete()
+    if revision.chunked_at is not None:
+        revision.chunks.all().delete()
     rows = chunk_rows(revision, texts)
     Chunk.objects.bulk_create(rows, batch_size=_CHUNKS_PER_STATEMENT)
-    passages.store(revision, rows, segments)
+    passages.store(revision, rows, segments, chunked_at=Now())
 
 
 def rewrite(revision: Revision, changed: Collection[int]) -> bool:

@@ -118,8 +118,7 @@ class _Embedding:
         """Embed batches whose chunks lack vectors; `again`: all that the run has not done yet."""
         claim = self.claim
         have = self._embedded_chunks([chunk for batch in grouped for chunk in batch.chunks])
-        done = Step.objects.filter(run=claim.run, stage=claim.stage, state=Step.State.DONE)
-        done_before = set(done.values_list("key", flat=True))
+        done_before = self._done_steps() if again else set()
         for number, batch in enumerate(grouped, start=1):
             claim.check()
             admission.yield_if_preempted(claim.run)
@@ -131,6 +130,11 @@ class _Embedding:
             with claim.guard() as run:
                 if run.video_id is not None:
                     statuses.progressed(run.video_id, claim.stage, number / len(grouped))
+
+    def _done_steps(self) -> set[str]:
+        run, stage = self.claim.run, self.claim.stage
+        done = Step.objects.filter(run=run, stage=stage, state=Step.State.DONE)
+        return set(done.values_list("key", flat=True))
 
     def _embedded_chunks(self, chunks: list[Chunk]) -> set[object]:
         rows = of_chunks(self.space).filter(chunk__in=chunks)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.db import connection
 from django.db.models import FloatField, Func, QuerySet
@@ -22,6 +22,7 @@ from videos.models import (
     Embedding,
     Revision,
     Run,
+    Segment,
     Step,
     Transcript,
     Video,
@@ -33,18 +34,43 @@ from videos.pipeline.vectors import configured_space, of_chunks
 #: Less than this in a part is more often a noise than speech that was missed.
 _MIN_SPEECH_MS = 5_000
 _SENT_BACK_FOR = "embed_once_more_for"
-#: Chunks of a revision, their vectors in a space, parts that nobody has recognized, open calls.
-_COUNTS = f"""
+#: Chunks of a revision, their vectors in a space, those of length zero, parts that nobody has
+#: recognized, open calls; whether there are segments, doubtful ones, and what the video had before.
+_FOUND = f"""
     SELECT
         (SELECT count(*) FROM {Chunk._meta.db_table} WHERE revision_id = %(revision)s),
-        (SELECT count(*) FROM {Embedding._meta.db_table} AS embedding
-            JOIN {Chunk._meta.db_table} AS chunk ON chunk.id = embedding.chunk_id
-            WHERE chunk.revision_id = %(revision)s AND embedding.segment_index IS NULL
-                AND embedding.model = %(model)s AND embedding.dimensions = %(dimensions)s),
+        vectors.count, vectors.zero,
         (SELECT count(*) FROM {AudioPart._meta.db_table}
             WHERE transcript_id = %(transcript)s AND result IS NULL),
-        (SELECT count(*) FROM {Call._meta.db_table} WHERE run_id = %(run)s AND state = 'sent')
+        (SELECT count(*) FROM {Call._meta.db_table} WHERE run_id = %(run)s AND state = 'sent'),
+        EXISTS (SELECT FROM {Segment._meta.db_table} WHERE transcript_id = %(transcript)s),
+        EXISTS (SELECT FROM {Segment._meta.db_table}
+            WHERE transcript_id = %(transcript)s AND doubt <> ''),
+        EXISTS (SELECT FROM {Revision._meta.db_table}
+            WHERE video_id = %(video)s AND id <> %(revision)s)
+            OR EXISTS (SELECT FROM {Transcript._meta.db_table}
+                WHERE video_id = %(video)s AND id <> %(transcript)s)
+    FROM (
+        SELECT count(*) AS count, count(*) FILTER (WHERE l2_norm(vector) = 0) AS zero
+        FROM {Embedding._meta.db_table} AS embedding
+        JOIN {Chunk._meta.db_table} AS chunk ON chunk.id = embedding.chunk_id
+        WHERE chunk.revision_id = %(revision)s AND embedding.segment_index IS NULL
+            AND embedding.model = %(model)s AND embedding.dimensions = %(dimensions)s
+    ) AS vectors
     """
+
+
+class _Found(NamedTuple):
+    """What `_FOUND` finds of a run that is about to end."""
+
+    chunks: int
+    vectors: int
+    zero_vectors: int
+    missing_parts: int
+    open_calls: int
+    has_segments: bool
+    has_doubts: bool
+    has_older: bool
 
 
 def finish(claim: Claim) -> None:
@@ -64,17 +90,21 @@ def finish(claim: Claim) -> None:
         storage.delete_orphans(claim, video)
         with claim.guard() as run:
             carry_over.catch_up(video, revision)
-            chunk_count = _check_complete(run, revision, revision.transcript)
-            warnings = _warnings(revision.transcript) + _without_direction(revision)
+            found = _find(run, revision, revision.transcript)
+            _check_complete(run, revision, found)
+            warnings = _warnings(revision.transcript, found)
+            if found.zero_vectors:
+                warnings += _without_direction(revision)
             statuses.completed(video.pk, revision, warnings)
             embedding_models.serve_when_ready()
-            _drop_older(video, revision)
+            if found.has_older:
+                _drop_older(video, revision)
             events.emit(
                 "video/completed",
                 video_id=video.pk,
                 creator_id=run.creator_id,
                 duration_s=revision.transcript.duration_ms / 1000,
-                chunk_count=chunk_count,
+                chunk_count=found.chunks,
             )
             steps.finish(run, step)
             runs.advance(claim, run)
@@ -99,28 +129,30 @@ def _vectors(revision: Revision) -> QuerySet[Embedding]:
     return of_chunks(configured_space()).filter(chunk__revision=revision)
 
 
-def _check_complete(run: Run, revision: Revision, transcript: Transcript) -> int:
-    """Return the number of chunks.
+def _find(run: Run, revision: Revision, transcript: Transcript) -> _Found:
+    space = configured_space()
+    given: dict[str, Any] = {
+        "video": revision.video_id,
+        "revision": revision.pk,
+        "transcript": transcript.pk,
+        "run": run.pk,
+        "model": space.model,
+        "dimensions": space.dimensions,
+    }
+    with connection.cursor() as cursor:
+        cursor.execute(_FOUND, given)
+        return _Found(*cursor.fetchone())
+
+
+def _check_complete(run: Run, revision: Revision, found: _Found) -> None:
+    """Check that nothing is missing, and note in which space the revision is embedded.
 
     Raises:
         ChronosError: if a part, a vector or a ledger row is missing.
     """
-    space = configured_space()
-    with connection.cursor() as cursor:
-        cursor.execute(
-            _COUNTS,
-            {
-                "revision": revision.pk,
-                "transcript": transcript.pk,
-                "run": run.pk,
-                "model": space.model,
-                "dimensions": space.dimensions,
-            },
-        )
-        counts: tuple[int, int, int, int] = cursor.fetchone()
-    chunks, vectors, missing_parts, open_calls = counts
-    lacking_vectors = chunks - vectors
+    lacking_vectors = found.chunks - found.vectors
     if not lacking_vectors:
+        space = configured_space()
         Revision.objects.filter(pk=revision.pk).update(
             embedding_model=space.model, embedding_dimensions=space.dimensions
         )
@@ -128,9 +160,9 @@ def _check_complete(run: Run, revision: Revision, transcript: Transcript) -> int
         # What it was asked for is done; the video is as complete as it was.
         lacking_vectors = 0
     missing = {
-        "audio parts": missing_parts,
+        "audio parts": found.missing_parts,
         "vectors": lacking_vectors,
-        "booked calls": open_calls,
+        "booked calls": found.open_calls,
     }
     lacking = [f"{count} {what}" for what, count in missing.items() if count]
     if lacking:
@@ -138,17 +170,16 @@ def _check_complete(run: Run, revision: Revision, transcript: Transcript) -> int
             f"The video is not complete: {', '.join(lacking)} are missing. Reprocess it from "
             "embed, or from transcribe where parts are missing."
         )
-    return chunks
 
 
 def _is_in_force(revision: Revision) -> bool:
     return Video.objects.filter(pk=revision.video_id, revision=revision).exists()
 
 
-def _warnings(transcript: Transcript) -> list[dict[str, Any]]:
+def _warnings(transcript: Transcript, found: _Found) -> list[dict[str, Any]]:
     """Return what a viewer should know of a transcript."""
     warnings = list(transcript.warnings)
-    if not transcript.segments.exists():
+    if not found.has_segments:
         warnings.append(warning("no_speech", "No words were found, so the transcript is empty."))
     if transcript.coverage is not None and transcript.coverage < confidence.MIN_COVERAGE:
         warnings.append(
@@ -175,7 +206,7 @@ def _warnings(transcript: Transcript) -> list[dict[str, Any]]:
                 "be decoded of it was transcribed. Join files by muxing, not byte by byte.",
             )
         )
-    for segment in transcript.segments.exclude(doubt=""):
+    for segment in transcript.segments.exclude(doubt="") if found.has_doubts else ():
         warnings.append(
             warning(
                 "suspicious_text",

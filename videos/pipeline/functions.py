@@ -188,7 +188,8 @@ def resuming(video: Video) -> tuple[str, Revision]:
     """
     revision = next(iter(_candidates(video)), None) or Revision(video=video)
     stage = stages.first_unfinished(revision)
-    last = revision.runs.order_by("-created_at").first() if revision.pk else None
+    is_new = revision._state.adding
+    last = None if is_new else revision.runs.order_by("-created_at").first()
     if last is not None and last.stage in stages and stages.is_before(last.stage, stage):
         stage = last.stage
     return stage, revision

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from django.db import connection, transaction
 from django.db.models import QuerySet
@@ -28,10 +29,15 @@ _INSERT = f"""
     """
 
 
-def store(revision: Revision, chunks: Sequence[Chunk], segments: Sequence[Segment]) -> None:
-    """Store the passages of all chunks of a revision, which has none; hold it first."""
+def store(
+    revision: Revision, chunks: Sequence[Chunk], segments: Sequence[Segment], **fields: Any
+) -> None:
+    """Store the passages of all chunks of a revision, which has none; hold it first.
+
+    `fields` are what else is written of the revision.
+    """
     _insert(revision, chunks, segments)
-    Revision.objects.filter(pk=revision.pk).update(has_passages=True)
+    Revision.objects.filter(pk=revision.pk).update(has_passages=True, **fields)
 
 
 def rewrite(revision: Revision, chunks: Sequence[Chunk], segments: Sequence[Segment]) -> None:
@@ -44,7 +50,10 @@ def rewrite(revision: Revision, chunks: Sequence[Chunk], segments: Sequence[Segm
 def hold(revision: Revision) -> bool:
     """Keep others from making a revision's passages, until the commit; tell whether it has them."""
     held = Revision.objects.select_for_update(no_key=True).filter(pk=revision.pk)
-    return bool(held.values_list("has_passages", flat=True).get())
+    revision.has_passages, revision.chunked_at = held.values_list(
+        "has_passages", "chunked_at"
+    ).get()
+    return revision.has_passages
 
 
 def _insert(revision: Revision, chunks: Sequence[Chunk], segments: Sequence[Segment]) -> None:

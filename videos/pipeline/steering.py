@@ -91,7 +91,7 @@ class PipelineSteering:
         elif stage == "chunk":
             data["force"] = force
         event = events.send(stages[stage].event, data, key)
-        started = Run.objects.filter(event=event).first() or next(iter(dispatch(event.pk)), None)
+        started = Run.objects.filter(event=event).first() or next(iter(dispatch(event)), None)
         run = started or joinable(video)
         if run is None and (kept := SetAside.objects.filter(item_id=event.pk).first()):
             raise ValueError(f"{video} was set aside, and will be retried by itself: {kept.error}")

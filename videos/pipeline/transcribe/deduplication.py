@@ -38,6 +38,8 @@ def find(transcript: Transcript, creator_id: Any) -> Transcript | None:
         SameContent: if another run is just making it, and began before this one.
     """
     equal = _equal(transcript, creator_id)
+    if not equal.exists():
+        return None
     complete = equal.filter(completed_at__isnull=False).order_by("-completed_at").first()
     if complete is not None:
         return complete

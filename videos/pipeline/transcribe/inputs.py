@@ -26,10 +26,13 @@ class FromFile:
     transcript: Transcript
     capability: Capability
     file: MediaFile
+    #: Whether no earlier attempt can have cut anything of it.
+    is_new: bool = False
 
     def producer(self, folder: Path) -> AudioProducer:
         """Return what decodes the file, from where an earlier attempt ended."""
-        limits, ends = _limits(self.transcript)
+        limits = Limits.from_name(self.transcript.splitter)
+        ends = [] if self.is_new else _ends(self.transcript)
         return cutting.cut_media(self.file, folder, limits, ends)
 
 
@@ -45,7 +48,7 @@ class FromStoredAudio:
         """Return what cuts the audio: anew, or only what is not transcribed yet."""
         transcript = self.transcript
         if transcript.cut_at is None:
-            limits, ends = _limits(transcript)
+            limits, ends = Limits.from_name(transcript.splitter), _ends(transcript)
             audio = storage.fetch_audio(transcript, folder, self.claim)
             return cutting.cut_stored(audio, folder, limits, ends, truncated=transcript.truncated)
         parts = [row.part for row in transcript.parts.unrecognized()]
@@ -133,9 +136,9 @@ class InputResolver:
                 track_count=len(found.tracks),
                 warnings=_left_out(file, self._video.language),
             )
-        if complete := self._complete_duplicate(transcript):
+        if complete := self._complete_duplicate(transcript, is_new=True):
             return FromDuplicate(transcript, complete)
-        return FromFile(transcript, capability, file)
+        return FromFile(transcript, capability, file, is_new=True)
 
     def _begin_with_audio_of(self, stored: Transcript) -> Input:
         model = conf().transcription_model
@@ -158,7 +161,8 @@ class InputResolver:
         return FromStoredAudio(transcript, capability, self._claim)
 
     def _create(self, run: Run, capability: Capability, **known: object) -> Transcript:
-        recognition.forget_parts(run)
+        if run.token > 1:  # Else nothing was there before.
+            recognition.forget_parts(run)
         transcript = Transcript(
             video=self._video,
             model=conf().transcription_model,
@@ -198,16 +202,17 @@ class InputResolver:
             return False
         return not transcript.parts.exclude(speech=[]).filter(result__isnull=False).exists()
 
-    def _complete_duplicate(self, transcript: Transcript) -> Transcript | None:
-        if not self._reuses_transcripts or transcript.parts.exists():
+    def _complete_duplicate(
+        self, transcript: Transcript, *, is_new: bool = False
+    ) -> Transcript | None:
+        if not self._reuses_transcripts or not (is_new or not transcript.parts.exists()):
             return None
         return deduplication.find(transcript, self._claim.run.creator_id)
 
 
-def _limits(transcript: Transcript) -> tuple[Limits, Sequence[int]]:
-    """Return how a transcript's audio is cut, and where it was cut by an earlier attempt."""
-    ends = list(transcript.parts.values_list("end_ms", flat=True))
-    return Limits.from_name(transcript.splitter), ends
+def _ends(transcript: Transcript) -> Sequence[int]:
+    """Return where a transcript's audio was cut by an earlier attempt."""
+    return list(transcript.parts.values_list("end_ms", flat=True))
 
 
 def _asked(video: Video) -> dict[str, object]:

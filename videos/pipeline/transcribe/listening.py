@@ -7,7 +7,7 @@ compared with where there is a voice. It costs processor time of the worker's, a
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +51,9 @@ def voice_in_file(part: Part, path: Path) -> list[Interval] | None:
         return None
 
 
-def review(claim: Claim, transcript: Transcript, audio: Callable[[], Path]) -> None:
+def review(
+    claim: Claim, transcript: Transcript, parts: Sequence[AudioPart], audio: Callable[[], Path]
+) -> None:
     """Improve what each part's result says of times and voices, where it leaves something to ask.
 
     Each part is stored by itself, so that a run which goes on does only the rest. `audio` fetches
@@ -59,7 +61,7 @@ def review(claim: Claim, transcript: Transcript, audio: Callable[[], Path]) -> N
     """
     if not conf().listening:
         return
-    rows = [row for row in transcript.parts.exclude(speech=[]) if _is_open(row)]
+    rows = [row for row in parts if row.speech and _is_open(row)]
     # Only a worker that has something to listen to loads the models' libraries: 100 MB.
     if not rows or not is_possible():
         return
@@ -67,9 +69,9 @@ def review(claim: Claim, transcript: Transcript, audio: Callable[[], Path]) -> N
         for row in rows:
             claim.check()
             upload = read_upload(whole, row.part)
-            result = _reviewed(row, upload, transcript.asked.get("language", ""))
+            row.result = _reviewed(row, upload, transcript.asked.get("language", ""))
             with claim.guard():
-                AudioPart.objects.filter(pk=row.pk).update(result=result)
+                AudioPart.objects.filter(pk=row.pk).update(result=row.result)
 
 
 def _is_open(row: AudioPart) -> bool:

@@ -252,8 +252,8 @@ class _Transcription:
 
     def store_segments(self) -> None:
         """Put what was recognized together, and pass the run on."""
-        self._review()
         rows = list(self._transcript.parts.all())
+        self._review(rows)
         recognized = stitch((row.part, row.recognized) for row in rows)
         speech = _all_of(rows, lambda row: row.spoken)
         voiced = _all_of(rows, lambda row: row.voiced)
@@ -270,9 +270,9 @@ class _Transcription:
             deduplication.notify(self._transcript, run.creator_id)
             runs.advance(self._claim, run)
 
-    def _review(self) -> None:
+    def _review(self, rows: list[AudioPart]) -> None:
         try:
-            listening.review(self._claim, self._transcript, self._whole_audio)
+            listening.review(self._claim, self._transcript, rows, self._whole_audio)
         except soundfile.SoundFileError as error:
             logger.warning(
                 "The audio of %s cannot be read, so its words are not aligned: %s",
