@@ -27,8 +27,8 @@ def _log_claims(log: Path) -> None:
 
     original = claims.Claim.__init__
 
-    def logged(claim: claims.Claim, *args: object) -> None:
-        original(claim, *args)  # type: ignore[arg-type]
+    def logged(claim: claims.Claim, *args: object, **options: object) -> None:
+        original(claim, *args, **options)  # type: ignore[arg-type]
         line = [time.time(), str(claim.run.pk), claim.token, os.getpid()]
         with log.open("a") as file:
             file.write(json.dumps(line) + "\n")

@@ -33,6 +33,7 @@ VIDEOS = f"{os.sep}videos{os.sep}"
 FRAMES = {
     *("claims.guard", "messages.enqueue", "brokers.enqueue", "brokers.wake", "brokers.ack"),
     *("admission.admit", "admission._enqueue", "steps.finish", "steps.begin", "steps.step"),
+    *("steps.begin_planned", "steps.planned_step", "steps._begin"),
     *(
         "breaker.record",
         "paid_calls.fail",
@@ -117,7 +118,7 @@ class Boundaries:
 
 def _is_autocommit(cursor: CursorWrapper, sql: Any, *_: Any) -> bool:
     return (
-        str(sql).startswith(WRITES)
+        str(sql).lstrip().startswith(WRITES)
         and not cursor.db.in_atomic_block
         and cursor.db is connections["default"]
     )
