@@ -1,13 +1,24 @@
 """Chunks of 500 to 1000 words, whatever was said in whatever script."""
 
+import math
+from itertools import combinations, pairwise
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from videos.audio.stitching import RecognizedSegment
-from videos.text.chunking import MAX_WORDS, MIN_WORDS, chunk, passages
-from videos.text.counting import count_words, estimate_tokens
+from videos.text.chunking import (
+    MAX_WORDS,
+    MIN_WORDS,
+    _cheapest_cuts,
+    _Unit,
+    chunk,
+    passages,
+)
+from videos.text.counting import count_words, estimate_tokens, milliwords, weights
 
+COSTS = [0.0, 2.0, 0.1, 10.0]
 SENTENCES = {
     "English": "The quick brown fox jumps over the lazy dog near the river bank.",
     "Japanese": "これは日本語の文章で、植物が光からどのように糖を作るかを説明します。",
@@ -159,3 +170,37 @@ def test_many_segments_of_hardly_any_words_are_bounded(text):
     assert max(len(each.text) for each in chunks) <= MAX_CHARACTERS
     assert max(len(passage) for _, passage in grouped) <= MAX_CHARACTERS
     assert [first for first, _ in grouped] == sorted({first for first, _ in grouped})
+
+
+@given(st.text(st.sampled_from("aehxAEH019 .,:;'_\"-!?()\n/@"), max_size=80))
+def test_ascii_is_counted_as_any_other_text(text):
+    assert milliwords(text) == sum(weight for _, weight in weights(text))
+
+
+@given(st.lists(st.integers(1, 900), min_size=1, max_size=12))
+@settings(deadline=None)
+def test_no_other_cuts_cost_less(sizes):
+    """Beside all ways to cut: those of least cost, as `_cheapest_cuts` says."""
+    units = [
+        _Unit("x", "", 0, 0, size * 1000, cost)
+        for size, cost in zip(sizes, COSTS * 3, strict=False)
+    ]
+
+    def price(bounds):
+        total = 0.0
+        for begin, end in pairwise(bounds):
+            words = sum(sizes[begin:end])
+            deviation = (words - 750) / 250
+            total += deviation**2 + (0.0 if end == len(sizes) else units[end - 1].cut_cost)
+            if words < MIN_WORDS and len(bounds) > 2:
+                total += 100 + MIN_WORDS - words
+            if words > MAX_WORDS and end - begin > 1:
+                return math.inf
+        return total
+
+    inner = range(1, len(sizes))
+    ways = [
+        [0, *cuts, len(sizes)] for count in range(len(sizes)) for cuts in combinations(inner, count)
+    ]
+
+    assert price(_cheapest_cuts(units)) == pytest.approx(min(map(price, ways)))

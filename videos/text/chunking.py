@@ -33,6 +33,8 @@ _SENTENCE_BREAK = regex.compile(
     # A run of quotes without an end must not be looked through from each of them.
     r"(?<=[.!?…؟۔।॥][\"'”’»)\]]{0,3})\s+|(?<=[。！？။።][」』”]{0,3})(?=[^」』”。！？\s])\s*"
 )
+#: Without this there is none of those: to look behind each space takes many times as long.
+_MAY_BREAK = regex.compile(r"[.!?…؟۔।॥][\"'”’»)\]]{0,3}\s|[。！？။።]")
 
 #: An unbroken sentence longer than this may be cut inside, at about every _PIECE_WORDS words.
 _LONG_SENTENCE_WORDS = 100
@@ -40,6 +42,7 @@ _PIECE_WORDS = 50
 #: Shorter units are joined with the next before the search, to bound its cost.
 _SHORT_UNIT_WORDS = 8
 
+_MIDDLE = (MIN_WORDS + MAX_WORDS) / 2
 #: What a cut costs, beside the deviation from the middle of the range (0 to 1).
 _CUT_AT_SENTENCE_AND_SEGMENT = 0.0
 _CUT_AT_SENTENCE = 0.1
@@ -175,17 +178,31 @@ def _cheapest_cuts(units: Sequence[_Unit]) -> list[int]:
     sums = [0, *accumulate(unit.size for unit in units)]
     costs = [0.0]
     begins = [0]
+    #: Of chunks that end here, those that begin from `first` on are not too long, and those from
+    #: `short` on too short.
+    first = short = 0
     for end in range(1, len(units) + 1):
-        cut_cost = units[end - 1].cut_cost if end < len(units) else 0.0
+        total = sums[end]
+        while first < end - 1 and total - sums[first] > MAX_WORDS * 1000:
+            first += 1
+        short = max(short, first)
+        while short < end and total - sums[short] >= MIN_WORDS * 1000:
+            short += 1
+        is_last = end == len(units)
+        cut_cost = 0.0 if is_last else units[end - 1].cut_cost
         lowest, chosen = math.inf, end - 1
-        for begin in range(end - 1, -1, -1):
-            words = (sums[end] - sums[begin]) / 1000
-            if words > MAX_WORDS and begin < end - 1:
-                break
-            whole = begin == 0 and end == len(units)
-            cost = costs[begin] + cut_cost + _size_cost(words, whole)
-            if cost <= lowest:
+        # All that there is may be as short as it is.
+        for begin in range(first, max(short, 1) if is_last and first == 0 else short):
+            # Half a hundred times for each sentence: a call would take as long as all the rest.
+            deviation = ((total - sums[begin]) / 1000 - _MIDDLE) / (MAX_WORDS - _MIDDLE)
+            cost = costs[begin] + cut_cost + deviation * deviation
+            if cost < lowest:
                 lowest, chosen = cost, begin
+        if lowest > min(costs[short:end], default=math.inf) + cut_cost + _TOO_SHORT:
+            for begin in range(max(short, int(is_last)), end):
+                cost = costs[begin] + cut_cost + _short_cost((total - sums[begin]) / 1000)
+                if cost < lowest:
+                    lowest, chosen = cost, begin
         costs.append(lowest)
         begins.append(chosen)
     cuts = [len(units)]
@@ -194,12 +211,9 @@ def _cheapest_cuts(units: Sequence[_Unit]) -> list[int]:
     return cuts[::-1]
 
 
-def _size_cost(words: float, whole: bool) -> float:
-    middle = (MIN_WORDS + MAX_WORDS) / 2
-    deviation = (words - middle) / (MAX_WORDS - middle)
-    if words >= MIN_WORDS or whole:
-        return deviation**2
-    return _TOO_SHORT + (MIN_WORDS - words) + deviation**2
+def _short_cost(words: float) -> float:
+    deviation = (words - _MIDDLE) / (MAX_WORDS - _MIDDLE)
+    return _TOO_SHORT + (MIN_WORDS - words) + deviation * deviation
 
 
 def _chunk_of(units: Sequence[_Unit], segments: Sequence[Cue]) -> ChunkText:
@@ -219,10 +233,13 @@ def _units(segments: Sequence[Cue]) -> Iterator[_Unit]:
     """Yield the sentences of every segment, long ones in pieces, and what a cut after costs."""
     before = ""
     for position, segment in enumerate(segments):
-        sentences = [text for text in _SENTENCE_BREAK.split(segment.text.strip()) if text]
+        said = segment.text.strip()
+        split = _SENTENCE_BREAK.split(said) if _MAY_BREAK.search(said) else [said]
+        sentences = [text for text in split if text]
         for number, sentence in enumerate(sentences, start=1):
             ends_segment = number == len(sentences)
-            pieces = _pieces(sentence)
+            counted = milliwords(sentence)
+            pieces = _pieces(sentence, counted)
             for count, piece in enumerate(pieces, start=1):
                 ends_sentence = count == len(pieces) and bool(_SENTENCE_END.search(piece))
                 glue = glue_between(before, piece) if count == 1 else _inner_glue(sentence, piece)
@@ -231,7 +248,7 @@ def _units(segments: Sequence[Cue]) -> Iterator[_Unit]:
                     glue=glue,
                     first_segment=position,
                     last_segment=position,
-                    milliwords=milliwords(piece),
+                    milliwords=counted if len(pieces) == 1 else milliwords(piece),
                     cut_cost=_cut_cost(ends_sentence, ends_segment and count == len(pieces)),
                 )
                 before = piece
@@ -243,10 +260,13 @@ def _cut_cost(ends_sentence: bool, ends_segment: bool) -> float:
     return _CUT_AT_SEGMENT if ends_segment else _CUT_INSIDE
 
 
-def _pieces(sentence: str) -> list[str]:
-    """Cut an overlong sentence at word boundaries; a leading space stays with its piece."""
+def _pieces(sentence: str, counted: int) -> list[str]:
+    """Cut an overlong sentence at word boundaries; a leading space stays with its piece.
+
+    `counted` are its thousandths of a word.
+    """
     is_short = len(sentence) <= _LONG_SENTENCE_WORDS * _CHARACTERS_PER_WORD
-    if is_short and milliwords(sentence) <= _LONG_SENTENCE_WORDS * 1000:
+    if is_short and counted <= _LONG_SENTENCE_WORDS * 1000:
         return [sentence]
     pieces, begin, counted = [], 0, 0
     for start, weight in weights(sentence):

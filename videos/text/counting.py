@@ -7,6 +7,7 @@ of a word that it usually is.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 import regex
@@ -23,6 +24,11 @@ _KANA_SCRIPTS = _scripts("Hiragana", "Katakana")
 UNSPACED_SCRIPTS = _scripts("Han") + _KANA_SCRIPTS + _CLUSTERED
 
 _WORD = regex.compile(r"(?w)\b[\p{L}\p{N}].*?\b", regex.DOTALL)
+#: The same in ASCII, in a third of the time: but for what joins words, and elisions ("l'uomo").
+_ODD_ASCII = re.compile("_|'[aeiouAEIOU]")
+_ASCII_WORD = re.compile(
+    r"(?:[A-Za-z0-9]|(?<=[A-Za-z])[:.'](?=[A-Za-z])|(?<=[0-9])[,;.'](?=[0-9]))+"
+)
 _HAN = regex.compile(r"\p{Han}")
 _KANA = regex.compile(f"[{_KANA_SCRIPTS}]")
 _UNSPACED = regex.compile(f"[{_CLUSTERED}]")
@@ -74,6 +80,10 @@ def estimate_tokens(text: str) -> int:
 
 def milliwords(text: str) -> int:
     """Return the thousandths of a word that a text has."""
+    if text.isascii() and not _ODD_ASCII.search(text):
+        words = _ASCII_WORD.findall(text)
+        pieces = sum((len(word) - 1) // _MAX_WORD_CHARACTERS for word in words)
+        return 1000 * (len(words) + pieces)
     return sum(weight for _, weight in weights(text))
 
 
