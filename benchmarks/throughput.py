@@ -1,11 +1,11 @@
-"""How many videos a second two cores get through, and what each costs: ours, and on Celery.
+"""How many videos a second two cores get through, and what each costs: ours, and others' (B2).
 
     .venv/bin/python benchmarks/throughput.py [VIDEOS [REPEATS]]
 
 Videos of a minute each; the service answers after half a second without using CPU time; limits are
 off. CPU time is told by what used it: the workers' Python, their children (ffmpeg), and Postgres.
-Each system starts anew each time, and is warmed up by four videos; medians, and the spread. The
-table is printed, and put into docs/benchmarks.md unless QUICK=1.
+Each system starts anew each time, and is warmed up by four videos. Uploading, and the service, take
+CPU time of the same cores, which is counted as nobody's.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,7 @@ from typing import Any
 PROJECT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(PROJECT))
 
+from benchmarks.report import IS_QUICK, Line, publish, spread  # noqa: E402
 from benchmarks.services import is_child, run_again  # noqa: E402
 
 VIDEO_S = 60
@@ -32,9 +34,9 @@ ANSWERS_AFTER_S = 0.5
 WARM_UP = 4
 LOOK_S = 0.05
 LONGEST_S = 300.0
+#: How often we have looked ourselves, each time by one transaction.
+_looks = [0]
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
-PAGE = PROJECT / "docs" / "benchmarks.md"
-BEGIN, END = "<!-- throughput -->\n", "<!-- end of throughput -->"
 
 
 @dataclass(frozen=True)
@@ -60,10 +62,9 @@ class Measured:
 
 def main() -> None:
     """Measure every system, and print the table."""
-    is_quick = os.environ.get("QUICK") == "1"
     given = [int(argument) for argument in sys.argv[1:]]
-    count = given[0] if given else 12 if is_quick else 60
-    repeats = given[1] if len(given) > 1 else 1 if is_quick else 3
+    count = given[0] if given else 8 if IS_QUICK else 60
+    repeats = given[1] if len(given) > 1 else 1 if IS_QUICK else 3
     if not is_child():
         run_again(
             CHRONOS_CREATOR_CONCURRENCY=0, CHRONOS_CREATOR_STARTS_PER_MINUTE=0, CHRONOS_LISTENING=""
@@ -78,18 +79,29 @@ def main() -> None:
     server.start()
     os.environ |= {"OPENAI_BASE_URL": server.url, "OPENAI_API_KEY": server.key}
     django.setup()
-    systems = [ours(1, 16), ours(2, 8), *celery()]
+    systems = [ours(1, 16), ours(2, 8), *others()]
     rows: dict[str, list[Measured]] = {system.name: [] for system in systems}
     with tempfile.TemporaryDirectory() as folder:
         path = make_video(Path(folder))
         for _ in range(repeats):
             for system in systems:
                 rows[system.name].append(measure(system, path, count))
-    table = "\n".join(written(rows, count))
-    print(table)
-    if not is_quick:
-        before, _, rest = PAGE.read_text().partition(BEGIN)
-        PAGE.write_text(f"{before}{BEGIN}{table}\n{END}{rest.partition(END)[2]}")
+    rates = {name: statistics.median(each.rate for each in its) for name, its in rows.items()}
+    best, name = max((rate, name) for name, rate in rates.items() if "Chronos" not in name)
+    mine, setting = max((rate, name) for name, rate in rates.items() if "Chronos" in name)
+    cpu = [each.workers_s + each.children_s + each.postgres_s for each in rows[setting]]
+    commits = statistics.median(each.commits for each in rows[setting])
+    lines = [
+        Line(
+            "videos of a minute, a second",
+            f"{mine:.2f}, {mine / best:.2f} x",
+            f"{best:.2f} ({name})",
+            "3 x",
+        ),
+        Line("CPU-seconds a video, all of it", f"{statistics.median(cpu):.2f}", "", "0.2"),
+        Line("transactions a video", f"{commits:.0f}", "", "25"),
+    ]
+    publish("B2", lines, written(rows, count), rates, "videos a second")
 
 
 def ours(processes: int, threads: int) -> System:
@@ -112,53 +124,88 @@ def ours(processes: int, threads: int) -> System:
             Video.objects.create(creator=creator, file=File(file, name=path.name))
 
     def done() -> int:
-        assert not Video.objects.filter(status="failed").exists()
-        return Video.objects.filter(status="completed").count()
+        statuses = Counter(Video.objects.order_by().values_list("status", flat=True))
+        assert not statuses["failed"]
+        return statuses["completed"]
 
     return System(f"Chronos, {processes} x {threads} threads", start, upload, done)
 
 
-def celery() -> list[System]:
-    """Pipelines on Celery: plain, and well written, with threads and with processes."""
+def others() -> list[System]:
+    """Pipelines on Celery, plain and well written, on Procrastinate, and on DBOS."""
+    from dbos import DBOSClient
     from django.db import connection
+    from sqlalchemy.exc import SQLAlchemyError
 
-    from benchmarks.peers.celery_pipeline import TABLES, transcribe
+    from benchmarks.peers import celery_pipeline, procrastinate_pipeline
+    from benchmarks.peers.dbos_pipeline import QUEUE
+    from benchmarks.peers.plain import TABLES
     from videos.management.waiting import spawn
 
     with connection.cursor() as cursor:
         cursor.execute(TABLES)
-
-    def upload(path: Path) -> None:
-        copy = path.with_name(f"{time.time_ns()}.mp4")
-        shutil.copy(path, copy)
-        with connection.cursor() as cursor:
-            cursor.execute("INSERT INTO peer_video (path) VALUES (%s) RETURNING id", [str(copy)])
-            transcribe.delay(cursor.fetchone()[0], str(copy))
+    procrastinate = procrastinate_pipeline.sender()
+    procrastinate.open()
+    procrastinate.schema_manager.apply_schema()
+    dbos = DBOSClient(system_database_url=os.environ["DATABASE_URL"], lazy=True)
 
     def done() -> int:
         with connection.cursor() as cursor:
             cursor.execute("SELECT count(*) FROM peer_video WHERE status = 'completed'")
             return int(cursor.fetchone()[0])
 
-    def system(name: str, codec: str, pool: str, workers: int, *, pooled: bool) -> System:
+    def by_celery(video_id: int, path: str) -> None:
+        celery_pipeline.transcribe.delay(video_id, path)
+
+    def by_procrastinate(video_id: int, path: str) -> None:
+        task = procrastinate.configure_task("transcribe", allow_unknown=True)
+        task.defer(video_id=video_id, path=path)
+
+    def is_ready() -> bool:
+        try:
+            return dbos.retrieve_queue(QUEUE) is not None
+        except SQLAlchemyError:
+            return False  # Its worker makes the tables, before the first video of the warm-up.
+
+    def by_dbos(video_id: int, path: str) -> None:
+        await_true(is_ready)
+        dbos.enqueue({"workflow_name": "process", "queue_name": QUEUE}, video_id, path)
+
+    def system(
+        name: str,
+        send: Callable[[int, str], object],
+        codec: str,
+        *command: str,
+        pooled: bool = True,
+    ) -> System:
         def start() -> subprocess.Popen[bytes]:
             os.environ |= {"PEER_CODEC": codec, "PEER_POOLED": "1" if pooled else ""}
-            return spawn(
-                [
-                    *(sys.executable, "-m", "celery", "-A", "benchmarks.peers.celery_pipeline"),
-                    *("worker", "--loglevel", "ERROR", "-P", pool, "-c", str(workers)),
-                    *("--without-gossip", "--without-mingle"),
-                ],
-                subprocess.DEVNULL,
-            )
+            return spawn([sys.executable, "-m", *command], subprocess.DEVNULL)
 
-        return System(f"Celery, {name}, {workers} {pool}", start, upload, done)
+        def upload(path: Path) -> None:
+            copy = path.with_name(f"{time.time_ns()}.mp4")
+            shutil.copy(path, copy)
+            with connection.cursor() as cursor:
+                cursor.execute(
+                    "INSERT INTO peer_video (path) VALUES (%s) RETURNING id", [str(copy)]
+                )
+                (video_id,) = cursor.fetchone()
+            send(video_id, str(copy))
 
+        return System(name, start, upload, done)
+
+    def celery(pool: str) -> tuple[str, ...]:
+        app = ("celery", "-A", "benchmarks.peers.celery_pipeline", "worker", "--loglevel", "ERROR")
+        return (*app, "-P", pool, "-c", "16", "--without-gossip", "--without-mingle")
+
+    queue = ("procrastinate", "--app", "benchmarks.peers.procrastinate_pipeline.app", "worker")
     return [
-        system("plain, MP3", "mp3", "threads", 16, pooled=False),
-        system("pooled, Opus", "opus", "threads", 16, pooled=True),
-        system("pooled, FLAC", "flac", "threads", 16, pooled=True),
-        system("pooled, FLAC", "flac", "prefork", 16, pooled=True),
+        system("Celery, plain, MP3, threads", by_celery, "mp3", *celery("threads"), pooled=False),
+        system("Celery, Opus, threads", by_celery, "opus", *celery("threads")),
+        system("Celery, FLAC, threads", by_celery, "flac", *celery("threads")),
+        system("Celery, FLAC, processes", by_celery, "flac", *celery("prefork")),
+        system("Procrastinate, FLAC", by_procrastinate, "flac", *queue, "--concurrency", "16"),
+        system("DBOS, FLAC", by_dbos, "flac", "benchmarks.peers.dbos_pipeline"),
     ]
 
 
@@ -169,9 +216,10 @@ def measure(system: System, path: Path, count: int) -> Measured:
     worker = system.start()
     try:
         _process(system, path, WARM_UP)
-        before, commits = used(worker.pid), committed()
+        before, commits, looks = used(worker.pid), committed(), _looks[0]
         took_s = _process(system, path, count)
-        after, commits = used(worker.pid), committed() - commits
+        after, looks = used(worker.pid), _looks[0] - looks
+        commits = committed() - commits - looks
     finally:
         stop(worker)
     own, children, postgres = (
@@ -195,6 +243,7 @@ def await_true(condition: Callable[[], Any]) -> None:
     """Return once it is so."""
     until = time.monotonic() + LONGEST_S
     while not condition():
+        _looks[0] += 1
         assert time.monotonic() < until, f"not within {LONGEST_S} s"
         time.sleep(LOOK_S)
 
@@ -244,18 +293,18 @@ def used(session: int) -> tuple[float, float, float]:
 def written(rows: dict[str, list[Measured]], count: int) -> list[str]:
     """Return the table's lines."""
     lines = [
-        f"| {count} videos of a minute, each system {len(next(iter(rows.values())))} time(s) "
+        f"| {count} videos of a minute, {len(next(iter(rows.values())))} times "
         "| videos/s | workers, CPU-s a video | their ffmpeg | Postgres | transactions a video |",
         "|---|---|---|---|---|---|",
     ]
     for name, measured in rows.items():
-        rates = sorted(each.rate for each in measured)
+        rates = [each.rate for each in measured]
         mid = [
             statistics.median(getattr(each, field) for each in measured)
             for field in ("workers_s", "children_s", "postgres_s", "commits")
         ]
         lines.append(
-            f"| {name} | {statistics.median(rates):.2f} ({rates[0]:.2f} to {rates[-1]:.2f}) "
+            f"| {name} | {spread(rates, 2)} "
             f"| {mid[0]:.3f} | {mid[1]:.3f} | {mid[2]:.3f} | {mid[3]:.0f} |"
         )
     return lines
