@@ -72,8 +72,9 @@ format: install-dev
 	$(BIN)/ruff check --fix .
 
 # Ours beside what people would use instead; QUICK=1 only tries it. Nothing else should be at work.
+BENCHMARKS = idle_hops throughput chunking vectors starting bulk
 bench: .venv/installed-bench
-	$(BIN)/python benchmarks/throughput.py
+	@set -e; for name in $(BENCHMARKS); do $(BIN)/python benchmarks/$$name.py; done
 
 .venv/installed-bench: requirements-bench.txt .venv/installed-dev
 	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-bench.txt

@@ -31,7 +31,7 @@ from benchmarks.services import is_child, run_again  # noqa: E402
 
 VIDEO_S = 60
 ANSWERS_AFTER_S = 0.5
-WARM_UP = 4
+WARM_UP = 2 if IS_QUICK else 4
 LOOK_S = 0.05
 LONGEST_S = 300.0
 #: How often we have looked ourselves, each time by one transaction.
@@ -63,8 +63,8 @@ class Measured:
 def main() -> None:
     """Measure every system, and print the table."""
     given = [int(argument) for argument in sys.argv[1:]]
-    count = given[0] if given else 8 if IS_QUICK else 60
-    repeats = given[1] if len(given) > 1 else 1 if IS_QUICK else 3
+    count = given[0] if given else 4 if IS_QUICK else 40
+    repeats = given[1] if len(given) > 1 else 1 if IS_QUICK else 2
     if not is_child():
         run_again(
             CHRONOS_CREATOR_CONCURRENCY=0, CHRONOS_CREATOR_STARTS_PER_MINUTE=0, CHRONOS_LISTENING=""

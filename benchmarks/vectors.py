@@ -21,7 +21,7 @@ from benchmarks.report import IS_QUICK, Line, publish, spread
 from benchmarks.services import is_child, run_again
 
 CHUNKS, PASSAGES, DIMENSIONS = 20, 30, 256 if IS_QUICK else 1_536
-BATCHES = 3 if IS_QUICK else 8
+BATCHES = 2 if IS_QUICK else 4
 
 
 def main() -> None:
