@@ -129,7 +129,7 @@ class Claim:
         if row is None:
             return None
         run = _as_run(row[:-1])
-        run.creator = self.run.creator
+        run.creator = self.run.creator  # Else whoever books a call would ask for it.
         return run
 
     def follow(self, run: Run, deadline_s: float) -> None:

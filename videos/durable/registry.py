@@ -84,7 +84,7 @@ class Hooks:
     """
 
     def entered(self, run: Run, stage: str) -> None:
-        """A run's worker goes on with another stage."""
+        """A worker begins a stage of a run."""
 
     def failed(self, run: Run, code: str, message: str) -> None:
         """A run has failed for good."""
