@@ -1,7 +1,7 @@
 """Starts sandboxed programs from a process that is kept for it: `forking`.
 
-To start Python anew for each, as `sandbox.command` does, takes more CPU time than to read the header
-of a video: 25 ms beside 20.
+To start Python anew for each, as `sandbox.command` does, takes more CPU time than to read the
+header of a video: 25 ms beside 20.
 """
 
 from __future__ import annotations
