@@ -70,7 +70,9 @@ def _page(known: Mapping[str, Mapping[str, Any]]) -> str:
     parts = {}
     for row in ROWS:
         measured = known.get(row, {"lines": [], "table": ["Not measured yet."]})
-        lines += [f"| {row} | {' | '.join(line.values())} |" for line in measured["lines"]]
+        for each in measured["lines"]:
+            line = Line(**each)
+            lines.append(f"| {row} | {line.what} | {line.ours} | {line.beside} | {line.goal} |")
         picture = f"![{row}](benchmarks/{row}.svg)\n\n" if row in known else ""
         parts[row] = picture + "\n".join(measured["table"])
     return TEMPLATE.read_text().format(lines="\n".join(lines), **parts)
