@@ -89,7 +89,8 @@ def _draw(row: str, bars: Mapping[str, float], unit: str) -> None:
     figure, axes = pyplot.subplots(figsize=(7, 0.6 + 0.35 * len(bars)))
     colors = ["#2563eb" if name.startswith("Chronos") else "#9ca3af" for name in bars]
     drawn = axes.barh(list(bars), list(bars.values()), color=colors)
-    axes.bar_label(drawn, fmt="%.3g", padding=3)
+    written = [f"{each:,.0f}" if each >= 100 else f"{each:.2f}" for each in bars.values()]
+    axes.bar_label(drawn, written, padding=3)
     axes.invert_yaxis()
     axes.set_xlabel(unit)
     axes.spines[["top", "right"]].set_visible(False)
