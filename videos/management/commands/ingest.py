@@ -16,6 +16,7 @@ from django.core.files.base import ContentFile
 from django.core.management.base import CommandParser
 
 from videos.documents import video_document
+from videos.durable import admission
 from videos.durable.capacity import live_slots, live_workers
 from videos.management.reporting import (
     Failed,
@@ -69,7 +70,9 @@ class Command(ReportingCommand):
         captions = _captions(options["captions"], len(files)) if options["captions"] else None
         creator = _creator(options["creator"], create=options["create_creator"])
         with OwnWorker(self.say) if options["wait"] else nullcontext() as worker:
-            ids = [self._ingest(file, creator, captions, options).pk for file in files]
+            # While it goes on, the sweep of a worker admits those that are there.
+            with admission.admitting_once():
+                ids = [self._ingest(file, creator, captions, options).pk for file in files]
             if worker is not None:
                 wait_for(ids, worker.ensure)
             elif not live_slots():
