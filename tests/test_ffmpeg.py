@@ -1,7 +1,6 @@
 """ffmpeg in its sandbox."""
 
 import os
-import queue
 import shlex
 import shutil
 import socket
@@ -16,7 +15,7 @@ from tests.media import make_video, run_ffmpeg
 from videos.audio import ffmpeg
 from videos.audio.decoding import decode
 from videos.exceptions import Misconfigured, RunCancelled, UnreadableMedia
-from videos.local import confinement, cores, launcher, sandbox
+from videos.local import confinement, cores, launcher, sandbox, semaphores
 
 
 def launch(limits, *program):
@@ -227,10 +226,9 @@ def test_decoding_ends_ffmpeg_when_the_block_ends(tmp_path):
 def test_no_more_decode_at_once_than_there_are_cores(tmp_path, monkeypatch):
     clip = make_video(tmp_path / "clip.mp4", 4)
     track = ffmpeg.probe(clip).choose("").used[0]
-    only: queue.SimpleQueue[int] = queue.SimpleQueue()
-    only.put(min(os.sched_getaffinity(0)))
-    monkeypatch.setattr(cores, "_free", lambda: only)
-    monkeypatch.setattr(cores, "_CHECK_S", 0.01)
+    only = cores.Cores([min(os.sched_getaffinity(0))])
+    monkeypatch.setattr(cores, "_cores", lambda: only)
+    monkeypatch.setattr(semaphores, "_CHECK_S", 0.01)
 
     def is_cancelled():
         raise RunCancelled

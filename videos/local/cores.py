@@ -8,30 +8,32 @@ pass each other small things all the time, and waking a thread on another core i
 from __future__ import annotations
 
 import os
-import queue
 import random
-from collections.abc import Callable, Iterator
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 
-_CHECK_S = 0.5
+from videos.local.semaphores import acquired
+
+
+class Cores:
+    """Cores that nobody holds; None stands for one where the system cannot say which."""
+
+    def __init__(self, numbers: Sequence[int | None]) -> None:
+        self.free = deque(numbers)
+        self.count = threading.BoundedSemaphore(len(numbers))
 
 
 @cache
-def _free() -> queue.SimpleQueue[int | None]:
-    """Return the cores that nobody holds; None stands for one where the system cannot say which.
-
-    Each process of a machine begins with another.
-    """
-    if hasattr(os, "sched_getaffinity"):
-        cores: list[int | None] = list(os.sched_getaffinity(0))
-        random.shuffle(cores)
-    else:
-        cores = [None] * (os.cpu_count() or 1)
-    free: queue.SimpleQueue[int | None] = queue.SimpleQueue()
-    for core in cores:
-        free.put(core)
-    return free
+def _cores() -> Cores:
+    """Return those of this machine; each of its processes begins with another."""
+    if not hasattr(os, "sched_getaffinity"):
+        return Cores([None] * (os.cpu_count() or 1))
+    numbers = list(os.sched_getaffinity(0))
+    random.shuffle(numbers)
+    return Cores(numbers)
 
 
 @contextmanager
@@ -40,14 +42,10 @@ def own_core(check: Callable[[], object] = lambda: None) -> Iterator[int | None]
 
     `check` is called every half second while all are held; what it raises ends the waiting.
     """
-    free = _free()
-    while True:
+    cores = _cores()
+    with acquired(cores.count, check):
+        core = cores.free.popleft()
         try:
-            core = free.get(timeout=_CHECK_S)
-            break
-        except queue.Empty:
-            check()
-    try:
-        yield core
-    finally:
-        free.put(core)
+            yield core
+        finally:
+            cores.free.append(core)
