@@ -127,6 +127,16 @@ def worker_process(transactional_db: None) -> Iterator[Callable[..., subprocess.
         process.wait()
 
 
+def run_python(code):
+    """Run code in a process of its own, beside the project, and return it with its pipes."""
+    return subprocess.Popen(
+        [sys.executable, "-c", code],
+        cwd=Path(__file__).parent.parent,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+
+
 def eventually(condition: Callable[[], Any], timeout_s: float = 30) -> Any:
     """Return the condition's first true value.
 

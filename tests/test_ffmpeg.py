@@ -7,10 +7,10 @@ import socket
 import subprocess
 import sys
 import threading
-from pathlib import Path
 
 import pytest
 
+from tests.conftest import run_python
 from tests.media import make_video, run_ffmpeg
 from videos.audio import ffmpeg
 from videos.audio.decoding import decode
@@ -165,12 +165,7 @@ def test_a_child_dies_with_its_parent(tmp_path):
         "print(child.pid, flush=True)\n"
         "sys.stdin.read()"
     )
-    process = subprocess.Popen(
-        [sys.executable, "-c", parent],
-        cwd=Path(__file__).parent.parent,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-    )
+    process = run_python(parent)
     assert process.stdout
     process.stdout.readline()
 

@@ -2,13 +2,11 @@
 
 import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import eventually
+from tests.conftest import eventually, run_python
 from videos.local import launcher, sandbox
 
 PIPE_BYTES = 64 * 1024
@@ -85,12 +83,7 @@ def test_no_program_outlives_who_started_it():
         "print(child.pid, flush=True)\n"
         "sys.stdin.read()"
     )
-    process = subprocess.Popen(
-        [sys.executable, "-c", parent],
-        cwd=Path(__file__).parent.parent,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-    )
+    process = run_python(parent)
     assert process.stdin and process.stdout
     pid = int(process.stdout.readline())
 
