@@ -80,7 +80,8 @@ def reprocess(count: int) -> float:
     ]
     Video.objects.bulk_create(rows)
     transcripts = Transcript.objects.bulk_create(
-        Transcript(video=row, model="m", capability={}, asked={}) for row in rows
+        Transcript(video=row, model="m", capability={}, asked={}, completed_at=row.created_at)
+        for row in rows
     )
     revisions = Revision.objects.bulk_create(
         Revision(video=row, transcript=transcript, chunked_at=row.created_at)

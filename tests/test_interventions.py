@@ -243,7 +243,7 @@ def test_who_may_only_look_steers_nothing(client, django_user_model, tmp_path):
 
 
 def test_steps_end_with_a_run_that_is_cancelled_or_replaced(creator, upload):
-    for end in (lambda run: runs.cancel(run), lambda run: runs.replace_active(run.video_id)):
+    for end in (lambda run: runs.cancel(run), lambda run: runs.replace([run])):
         run = Run.objects.get(video=upload())
         Step.objects.create(run=run, stage="transcribe", key="a", state="running")
         Step.objects.create(run=run, stage="transcribe", key="b", state="done")

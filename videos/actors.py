@@ -12,6 +12,7 @@ from videos.pipeline import (  # noqa: F401  others' runs and chores
     chapters,
     emails,
     embedding_models,
+    functions,
     lexemes,
     passages,
     proxy,

@@ -26,7 +26,7 @@ from videos.durable.paid_calls import PaidAnswer
 from videos.durable.registry import Function, check_callee, registry
 from videos.durable.retries import DEFAULT_RETRIES
 from videos.models import Chunk, Revision, Run, Segment, Video
-from videos.pipeline import functions, statuses
+from videos.pipeline import functions, starting, statuses
 from videos.pipeline.stages import StagesFrom, stages
 
 __all__ = ["PaidAnswer", "StageContext", "stage"]
@@ -100,8 +100,8 @@ def stage(
             is_done=lambda revision: True,
         )
         events.add_video_type(event, events.VideoData)
-        starts = partial(functions.start_from, name)
-        registry.add_function(Function(actor, event, StagesFrom(name), start=starts, pays=True))
+        starts = partial(starting.start_from, name)
+        registry.add_function(Function(actor, event, StagesFrom(name), start_all=starts, pays=True))
         declare_actor(actor, name)
         return callee
 

@@ -104,12 +104,16 @@ def admit_after(run_id: UUID) -> None:
 
 @contextmanager
 def admitting_once() -> Iterator[None]:
-    """Admit once, at the end of a block in which this thread starts or stops many runs."""
+    """Admit once, at the end of a block in which this thread starts or stops many runs.
+
+    Within another such block it is that one which admits.
+    """
+    is_within = getattr(_deferred, "is_on", False)
     _deferred.is_on = True
     try:
         yield
     finally:
-        _deferred.is_on = False
+        _deferred.is_on = is_within
         admit()
 
 

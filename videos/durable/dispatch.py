@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import groupby
+from operator import attrgetter
 from typing import Any
 
 from django.db import connection, transaction
@@ -15,32 +20,62 @@ from videos.exceptions import Misconfigured
 
 _TAKE = f"""
     UPDATE {Event._meta.db_table} SET dispatched_at = statement_timestamp()
-    WHERE id = (SELECT id FROM {Event._meta.db_table} WHERE id = %s AND dispatched_at IS NULL
+    WHERE id IN (SELECT id FROM {Event._meta.db_table} WHERE id = ANY(%s) AND dispatched_at IS NULL
         FOR UPDATE SKIP LOCKED)
+    RETURNING id
     """
+_waiting = threading.local()
+#: Events that a thread collects before it dispatches them together.
+_MAX_TOGETHER = 200
 
 
 @receiver(event_recorded, dispatch_uid="videos.dispatch_event")
 def dispatch_recorded(event: Event, **_: Any) -> None:
     """Dispatch a committed event; the sweep does it where this process cannot."""
-    dispatch(event)
+    together: list[Event] | None = getattr(_waiting, "events", None)
+    if together is None:
+        dispatch(event)
+        return
+    together.append(event)
+    if len(together) >= _MAX_TOGETHER:
+        _dispatch_waiting(together)
 
 
-def dispatch(event: Event) -> list[Run]:
-    """Create the runs that an event starts, and admit what may run now.
+@contextmanager
+def dispatching_together() -> Iterator[None]:
+    """Dispatch many events at once that this thread's block sends, and admit once at its end."""
+    outer: list[Event] | None = getattr(_waiting, "events", None)
+    together: list[Event] = []
+    _waiting.events = together
+    with admission.admitting_once():
+        try:
+            yield
+        finally:
+            _waiting.events = outer
+            _dispatch_waiting(together)
+
+
+def _dispatch_waiting(together: list[Event]) -> None:
+    for _, events in groupby(together, key=attrgetter("name")):
+        dispatch(*events)
+    together.clear()
+
+
+def dispatch(*events: Event) -> list[Run]:
+    """Create the runs that events of one name start, and admit what may run now.
 
     An event that was dispatched before, or is being dispatched by another process, is left
     alone: the row lock and `dispatched_at` decide the race. A function whose runs cannot be
-    created is set aside, and costs the event's other functions nothing.
+    created is set aside, and costs the event's other functions, and other events, nothing.
     """
     with transaction.atomic():
         with connection.cursor() as cursor:
-            cursor.execute(_TAKE, [event.pk])
-            if not cursor.rowcount:
-                return []
+            cursor.execute(_TAKE, [[event.pk for event in events]])
+            taken = {event_id for (event_id,) in cursor.fetchall()}
+        ours = [event for event in events if event.pk in taken]
         started: list[Run] = []
-        for function in registry.started_by(event.name):
-            started += _start(event, function)
+        for function in registry.started_by(ours[0].name) if ours else ():
+            started += _start(ours, function)
     if started:
         admission.admit()
     return started
@@ -70,15 +105,21 @@ def _start_function(row: SetAside) -> list[Run]:
         set_aside.record(SetAside.Kind(row.kind), row.item_id, gone, row.function)
         return []
     if isinstance(item, Event):
-        return _start(item, function)
+        return _start([item], function)
     return runs.start_failure_handler(item, function)
 
 
-def _start(event: Event, function: Function) -> list[Run]:
-    def create() -> list[Run]:
-        if function.start is not None:
-            return function.start(event, function)
-        run = runs.create(function, data=event.data, event_id=event.pk)
-        return [run] if run else []
+def _start(events: Sequence[Event], function: Function) -> list[Run]:
+    def create(some: Sequence[Event]) -> list[Run]:
+        if function.start_all is not None:
+            return function.start_all(some, function)
+        return [run for event in some for run in _started(event, function)]
 
-    return set_aside.start(SetAside.Kind.EVENT, event.pk, function.name, create)
+    return set_aside.start(SetAside.Kind.EVENT, events, function.name, create)
+
+
+def _started(event: Event, function: Function) -> list[Run]:
+    if function.start is not None:
+        return function.start(event, function)
+    run = runs.create(function, data=event.data, event_id=event.pk)
+    return [run] if run else []

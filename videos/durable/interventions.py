@@ -94,7 +94,7 @@ def _again(run: Run, given: Mapping[str, Any], kept: Iterable[Step]) -> Run:
             parent_id=run.parent_id,
         )
         assert again is not None, "a run without an event is never a second one of it"
-        runs.inherit_steps(again, kept)
+        runs.inherit_steps((again, step) for step in kept)
     admission.admit()
     again.refresh_from_db()
     return again

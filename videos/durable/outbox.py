@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from django.db import IntegrityError, transaction
@@ -58,19 +58,43 @@ def emit(name: str, **data: Any) -> Event:
     return _record(name, parse(name, data), None)
 
 
+def prepare(name: str, data: Mapping[str, Any], key: str | None = None) -> Event:
+    """Return an event, which is not stored, about rows that the caller has at hand.
+
+    Raises:
+        EventRefused: for data that does not fit.
+    """
+    return _event(name, parse(name, data), key)
+
+
+def record_all(prepared: Sequence[Event]) -> list[Event]:
+    """Store prepared events by one statement; return those whose key was not sent before."""
+    has_keys = any(event.key is not None for event in prepared)
+    with transaction.atomic():
+        stored = Event.objects.bulk_create(prepared, ignore_conflicts=has_keys)
+        if has_keys:
+            stored = list(Event.objects.filter(pk__in=[event.pk for event in prepared]))
+        for event in stored:
+            after_commit(event_recorded.send, sender=Event, event=event)
+    return stored
+
+
+def _event(name: str, parsed: Any, key: str | None) -> Event:
+    subject = registry.types[name].subject
+    video_id = subject(parsed) if subject else None
+    return Event(name=name, key=key, data=_as_json(name, parsed), video_id=video_id)
+
+
 def _is_key(key: Any) -> bool:
     return isinstance(key, str) and 0 < len(key) <= _MAX_KEY and not has_unstorable(key)
 
 
 def _record(name: str, parsed: Any, key: str | None) -> Event:
     """Store validated data as an event, and have it dispatched on commit."""
-    subject = registry.types[name].subject
-    data = _as_json(name, parsed)
+    event = _event(name, parsed, key)
     try:
         with transaction.atomic():
-            event = Event.objects.create(
-                name=name, key=key, data=data, video_id=subject(parsed) if subject else None
-            )
+            event.save(force_insert=True)
     except IntegrityError:
         if key is None:
             raise

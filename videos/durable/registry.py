@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -66,6 +66,8 @@ class Function:
     queue: str = "default"
     #: Creates the runs for an event; none means one run, whatever the event says.
     start: Callable[[Event, Function], list[Run]] | None = None
+    #: The same for many events at once, by as many statements as for one.
+    start_all: Callable[[Sequence[Event], Function], list[Run]] | None = None
     #: Name of the function whose run is started when a run of this one fails for good.
     failure_handler: str | None = None
     #: Whether its runs make paid calls, so that they do not start once a month's budget is spent.

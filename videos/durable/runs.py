@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+from django.db import connection
 from django.db.models import DurationField, ExpressionWrapper, F, QuerySet, Value
 from django.db.models.functions import Least, Now, Power
 
@@ -57,8 +58,24 @@ def create(
     return run if created else None
 
 
-def inherit_steps(run: Run, done: Iterable[Step]) -> None:
-    """Give a new run what steps of another have made, so that it is not done, nor paid, again."""
+def create_all(rows: Iterable[Run]) -> list[Run]:
+    """Create the waiting runs that an app has made up, by one statement."""
+    created = list(rows)
+    # bulk_create() takes twice as long: it makes an expression of each value.
+    fields = [field for field in Run._meta.concrete_fields if not field.has_db_default()]
+    columns = ", ".join(connection.ops.quote_name(str(field.column)) for field in fields)
+    statement = f"COPY {Run._meta.db_table} ({columns}) FROM STDIN"
+    with connection.cursor() as cursor, cursor.copy(statement) as copy:
+        for run in created:
+            values = ((field, getattr(run, field.attname)) for field in fields)
+            copy.write_row([field.get_db_prep_save(value, connection) for field, value in values])
+            run._state.adding, run._state.db = False, connection.alias
+            del run.created_at  # Whoever asks for it gets that of the database.
+    return created
+
+
+def inherit_steps(done: Iterable[tuple[Run, Step]]) -> None:
+    """Give new runs what steps of others have made, so that it is not done, nor paid, again."""
     Step.objects.bulk_create(
         Step(
             run=run,
@@ -70,17 +87,18 @@ def inherit_steps(run: Run, done: Iterable[Step]) -> None:
             started_at=step.started_at,
             finished_at=step.finished_at,
         )
-        for step in done
+        for run, step in done
     )
 
 
-def replace_active(video_id: UUID) -> None:
-    """End whatever run the video has; its worker loses the claim at its next write."""
-    # A run that ends by itself meanwhile is not active any more, and stays as it ended.
-    active = Run.objects.filter(video_id=video_id, state__in=ACTIVE_STATES)
-    for run in active:
-        _end(active.filter(pk=run.pk), Run.State.REPLACED, token=F("token") + 1)
-        _close_steps(run)
+def replace(active: Sequence[Run]) -> None:
+    """End runs in whose place others come; their workers lose the claim at their next write."""
+    if active:
+        ids = [run.pk for run in active]
+        # A run that ends by itself meanwhile is not active any more, and stays as it ended.
+        rows = Run.objects.filter(pk__in=ids, state__in=ACTIVE_STATES)
+        _end(rows, Run.State.REPLACED, token=F("token") + 1)
+        _close_steps(ids)
 
 
 def advance(claim: Claim, run: Run) -> None:
@@ -258,7 +276,7 @@ def fail(run: Run, code: str, message: str, refused_by: str = "") -> None:
         error_code=code,
         waits_behind=refused_by,
     )
-    _close_steps(run)
+    _close_steps([run.pk])
     registry.hooks.failed(run, code, message)
     function = registry.functions.get(run.function)
     if function and function.failure_handler:
@@ -278,17 +296,17 @@ def start_failure_handler(run: Run, handler: Function) -> list[Run]:
     The sweep tries a handler again that was set aside.
     """
 
-    def start() -> list[Run]:
+    def start(_: Sequence[Run]) -> list[Run]:
         created = create(handler, data=run.data, parent=run, creator_id=run.creator_id)
         return [created] if created else []
 
-    return set_aside.start(SetAside.Kind.RUN, run.pk, handler.name, start)
+    return set_aside.start(SetAside.Kind.RUN, [run], handler.name, start)
 
 
 def cancel(run: Run) -> None:
     """End a run that somebody cancelled, and tell the hooks."""
     _end(Run.objects.filter(pk=run.pk), Run.State.CANCELLED, token=F("token") + 1)
-    _close_steps(run)
+    _close_steps([run.pk])
     registry.hooks.cancelled(run)
 
 
@@ -300,9 +318,11 @@ def request_cancellation(run: Run) -> None:
         cancel(run)
 
 
-def _close_steps(run: Run) -> None:
-    """End the steps that a run has begun, and does not finish any more."""
-    begun = Step.objects.filter(run=run, state__in=[Step.State.RUNNING, Step.State.RETRYING])
+def _close_steps(run_ids: Sequence[UUID]) -> None:
+    """End the steps that runs have begun, and do not finish any more."""
+    begun = Step.objects.filter(
+        run__in=run_ids, state__in=[Step.State.RUNNING, Step.State.RETRYING]
+    )
     begun.update(state=Step.State.FAILED, finished_at=Now())
 
 

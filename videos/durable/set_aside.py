@@ -21,6 +21,7 @@ logger = logging.getLogger(__name__)
 
 _FIRST_PAUSE_S = 2
 
+Item = TypeVar("Item", Event, Run)
 Result = TypeVar("Result")
 
 
@@ -119,21 +120,31 @@ def record(kind: SetAside.Kind, item_id: UUID, error: Exception, function: str =
 
 
 def start(
-    kind: SetAside.Kind, item_id: UUID, function: str, create: Callable[[], list[Run]]
+    kind: SetAside.Kind,
+    items: Sequence[Item],
+    function: str,
+    create: Callable[[Sequence[Item]], list[Run]],
 ) -> list[Run]:
-    """Create the runs of a function; if that raises, the item is set aside for it, and no more.
+    """Create the runs of a function for some items, together; where that raises, for halves.
+
+    A single item that raises is set aside for this function, and no more.
 
     Raises:
         django.db.Error: if it is the database itself that is lost.
     """
     try:
         with transaction.atomic():
-            return create()
+            return create(items)
     except Exception as error:  # Whatever a function's own start, or a row, leads to.
         if is_lost(error):
             raise
-        record(kind, item_id, error, function)
-        return []
+        if len(items) == 1:
+            record(kind, items[0].pk, error, function)
+            return []
+    middle = len(items) // 2
+    return start(kind, items[:middle], function, create) + start(
+        kind, items[middle:], function, create
+    )
 
 
 def recovered() -> QuerySet[SetAside]:

@@ -16,6 +16,7 @@ from videos.durable import admission
 from videos.durable.dispatch import dispatch
 from videos.durable.functions import RunContext, function
 from videos.models import Run, Video
+from videos.pipeline import steering
 
 #: Videos that one step starts.
 _BATCH = 100
@@ -77,25 +78,21 @@ def _started(data: dict[str, Any]) -> Iterator[Run]:
 
 def _steer(run_id: UUID, data: SteerRequested, ids: Sequence[UUID]) -> dict[str, Any]:
     """Steer each, and return how many were begun, and why others were not."""
-    begun = 0
-    left_out = []
+    videos = list(Video.objects.filter(pk__in=ids))
+    left_out: list[str] = []
     with admission.admitting_once():
-        for video in Video.objects.filter(pk__in=ids):
-            try:
-                begun += _begin(run_id, data, video)
-            except ValueError as error:
-                left_out.append(str(error))
+        if data.action == "cancel":
+            begun = sum(video.cancel() for video in videos)
+        else:
+            # The same key is the same event: a batch that is tried again begins nothing twice.
+            keys = {video_id: f"{run_id} {video_id}" for video_id in ids}
+            its, left_out = steering.reprocess_all(
+                videos, data.from_stage, force=data.force, keys=keys
+            )
+            begun = len(its)
         admission.defer(ids)
     return {
         "begun": begun,
         "left_out": len(ids) - begun,
         "why": left_out[:_SHOWN_LEFT_OUT],
     }
-
-
-def _begin(run_id: UUID, data: SteerRequested, video: Video) -> bool:
-    if data.action == "cancel":
-        return video.cancel()
-    # The same key is the same event: a batch that is tried again begins nothing twice.
-    video.reprocess(data.from_stage, force=data.force, key=f"{run_id} {video.pk}")
-    return True

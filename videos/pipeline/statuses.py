@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
@@ -16,9 +17,9 @@ from videos.pipeline.stages import stages
 from videos.text.storable import storable
 
 
-def requested(video_id: UUID, stage: str) -> None:
-    """Show that a run waits for this video; an earlier error is history."""
-    Video.objects.filter(pk=video_id).update(
+def requested(video_ids: Sequence[UUID], stage: str) -> None:
+    """Show that a run waits for each of these videos; an earlier error is history."""
+    Video.objects.filter(pk__in=video_ids).update(
         status=Video.Status.PENDING,
         stage=stage,
         progress=0,

@@ -31,6 +31,7 @@ from videos.durable.transactions import after_commit
 from videos.exceptions import MissingFile
 from videos.models import Transcript, Upload, Video
 from videos.models.video import plain_name
+from videos.pipeline import starting
 from videos.pipeline.deletion import delete_later
 from videos.pipeline.pieces import Pieces, piece_bytes, pieces_of
 from videos.pipeline.steering import transcribe_data
@@ -299,7 +300,8 @@ def replace_file(video_id: UUID, path: str, filename: str, size: int) -> None:
     with transaction.atomic():
         video = Video.objects.select_for_update(of=("self",)).get(pk=video_id)
         # A run that is at work must not store audio of the old file from here on.
-        runs.replace_active(video.pk)
+        active = starting.active(video)
+        runs.replace([active] if active else [])
         stored = Transcript.objects.filter(video=video).exclude(audio="")
         outdated = [video.file.name or "", video.thumbnail.name or "", video.proxy.name or ""]
         outdated += stored.values_list("audio", flat=True)

@@ -16,8 +16,8 @@ from django.core.files.base import ContentFile
 from django.core.management.base import CommandParser
 
 from videos.documents import video_document
-from videos.durable import admission
 from videos.durable.capacity import live_slots, live_workers
+from videos.durable.dispatch import dispatching_together
 from videos.management.reporting import (
     Failed,
     ReportingCommand,
@@ -71,7 +71,7 @@ class Command(ReportingCommand):
         creator = _creator(options["creator"], create=options["create_creator"])
         with OwnWorker(self.say) if options["wait"] else nullcontext() as worker:
             # While it goes on, the sweep of a worker admits those that are there.
-            with admission.admitting_once():
+            with dispatching_together():
                 ids = [self._ingest(file, creator, captions, options).pk for file in files]
             if worker is not None:
                 wait_for(ids, worker.ensure)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import asdict
 from typing import Any
@@ -24,6 +24,9 @@ from videos.management.waiting import OwnWorker, wait_for_runs
 from videos.models import Run, Video
 from videos.pipeline import bulk, steering
 from videos.pipeline.estimate import estimate
+
+#: Videos that are started by one set of statements.
+_AT_ONCE = 250
 
 
 class Command(ReportingCommand):
@@ -105,7 +108,11 @@ class Command(ReportingCommand):
             return document
         with OwnWorker(self.say) if options["wait"] else nullcontext() as worker:
             with admission.admitting_once():
-                runs = list(self._started(videos, options))
+                runs = [
+                    run
+                    for at in range(0, len(videos), _AT_ONCE)
+                    for run in self._started(videos[at : at + _AT_ONCE], options)
+                ]
             document["runs"] = [str(run.pk) for run in runs]
             if worker is not None:
                 wait_for_runs(runs, worker.ensure)
@@ -130,15 +137,15 @@ class Command(ReportingCommand):
             videos = videos.filter(status__in=[Video.Status.FAILED, Video.Status.CANCELLED])
         return list(videos.order_by("created_at"))
 
-    def _started(self, videos: list[Video], options: dict[str, Any]) -> Iterator[Run]:
-        """Start each; of many that a filter selects, those that cannot be started are told."""
-        for video in videos:
-            try:
-                yield video.reprocess(options["from_stage"], force=options["force"])
-            except ValueError as error:
-                if options["videos"]:
-                    raise Failed(str(error)) from None
-                self.say(f"Left out: {error}")
+    def _started(self, videos: Sequence[Video], options: dict[str, Any]) -> list[Run]:
+        """Start some; of many that a filter selects, those that cannot be started are told."""
+        stage, force = options["from_stage"], options["force"]
+        begun, left_out = steering.reprocess_all(videos, stage, force=force)
+        if left_out and options["videos"]:
+            raise Failed(left_out[0])
+        for why in left_out:
+            self.say(f"Left out: {why}")
+        return begun
 
     def show(self, document: Any, **options: Any) -> None:
         use = document["estimate"]
