@@ -30,6 +30,7 @@ def beside_services() -> Iterator[dict[str, str]]:
             "DATABASE_URL": held.services["postgres"]["url"],
             "REDIS_URL": held.services["redis"]["url"],
             "OPENAI_BASE_URL": "http://127.0.0.1:9/v1",
+            "TMPDIR": folder,
             "EMBEDDING_DIMENSIONS": "32",
             "CHRONOS_CREATOR_STARTS_PER_MINUTE": "0",
             "DJANGO_SETTINGS_MODULE": "benchmarks.settings",

@@ -37,6 +37,18 @@ def is_completed(run):
     return Run.objects.filter(pk=run.pk, state="completed").exists()
 
 
+@pytest.fixture(autouse=True)
+def _blocks_for_long(monkeypatch):
+    monkeypatch.setattr("videos.brokers._BLOCKS_S", 40.0)
+
+
+def test_an_idle_worker_that_is_asked_to_end_does_so():
+    with idle_worker() as worker:
+        consumers = list(worker.consumers.values())
+
+    assert not any(consumer.is_alive() for consumer in consumers)
+
+
 def test_an_idle_worker_is_woken(tmp_path):
     with idle_worker():
         first = greet(tmp_path)

@@ -102,7 +102,7 @@ def test_workers_are_steered_from_the_admin(admin_client, worker, action):
 
 
 def test_a_workers_clock_and_release_are_known(monkeypatch, settings, request):
-    monkeypatch.setattr(workers, "_DATABASE_TIME_S", workers._DATABASE_TIME_S - 90)
+    monkeypatch.setattr(workers, "_BEAT", workers._BEAT.replace("%(time)s", "%(time)s + 90"))
     settings.CHRONOS_RELEASE = "f00"
     request.getfixturevalue("worker")
 

@@ -88,7 +88,7 @@ def test_folders_of_killed_processes_are_swept(tmp_path, monkeypatch):
     assert len(list(Path(tmp_path).iterdir())) == 1
 
     with workdirs.folder() as mine:
-        assert workdirs.sweep() == 1
+        assert workdirs.sweep() == [""]
         assert mine.exists()
 
     assert not list(Path(tmp_path).iterdir())

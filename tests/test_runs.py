@@ -2,6 +2,7 @@
 
 import threading
 from datetime import timedelta
+from unittest.mock import Mock
 
 import pytest
 from django.db import connection, transaction
@@ -11,6 +12,7 @@ from tests.conftest import eventually
 from tests.rows import completed_video
 from videos.durable import admission, claims, heartbeat
 from videos.durable.sweep import sweep
+from videos.durable.workers import WorkerThreads
 from videos.exceptions import ClaimLost, RunCancelled, TimedOut
 from videos.models import Call, Run, Step, Video, Worker
 
@@ -333,3 +335,23 @@ def _somebody_waits_for_a_lock():
     with connection.cursor() as cursor:
         cursor.execute("SELECT 1 FROM pg_locks WHERE NOT granted")
         return cursor.fetchone()
+
+
+@pytest.mark.parametrize(("deaths", "is_free"), [(0, True), (2, False)])
+def test_the_runs_of_a_process_that_died_here_do_not_wait_for_their_leases(
+    queued, tmp_path, monkeypatch, deaths, is_free
+):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    dead = Worker.objects.create(pid=1, host="h", threads=4, last_seen=timezone.now())
+    an_hour = timezone.now() + timedelta(hours=1)
+    Run.objects.update(state="running", worker=dead, lease_until=an_hour, deaths=deaths)
+    (tmp_path / f"chronos-work-{dead.pk}.left").mkdir()
+    (tmp_path / f"chronos-work-{dead.pk}.left" / ".lock").touch()
+    alive = WorkerThreads(Mock(), Mock(), [], owns_process=False)
+
+    alive._look()
+
+    run = Run.objects.get()
+    assert (run.state == "queued") is is_free  # In quarantine, a child of the dead may be at it.
+    dead.refresh_from_db()
+    assert dead.threads == 0

@@ -44,7 +44,7 @@ def test_a_folder_whose_process_was_killed_is_swept_away(tmp_path):
     killed = (
         "import os, signal\n"
         "from videos.local import workdirs\n"
-        "with workdirs.folder():\n"
+        "with workdirs.folder(owner='me'):\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n"
     )
     subprocess.run(
@@ -54,7 +54,7 @@ def test_a_folder_whose_process_was_killed_is_swept_away(tmp_path):
         check=False,
     )
 
-    assert workdirs.sweep() == 1
+    assert workdirs.sweep() == ["me"]
     assert list(tmp_path.iterdir()) == []
 
 
@@ -62,9 +62,9 @@ def test_a_folder_that_was_half_deleted_is_swept_away(tmp_path):
     half = tmp_path / "chronos-work-half"
     (half / "parts").mkdir(parents=True)
 
-    assert workdirs.sweep() == 0  # Somebody may be at it.
+    assert workdirs.sweep() == []  # Somebody may be at it.
 
     long_ago = time.time() - 60
     os.utime(half, (long_ago, long_ago))
-    assert workdirs.sweep() == 1
+    assert workdirs.sweep() == [""]
     assert list(tmp_path.iterdir()) == []

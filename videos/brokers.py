@@ -2,8 +2,8 @@
 
 Dramatiq's own consumer sleeps between two looks at its queue, up to `dramatiq_worker_timeout`
 while idle. Here every enqueued message also leaves a token in a short list beside the queue, on
-which idle consumers block. A token too many costs a look; one too few, a wait of at most
-`dramatiq_worker_timeout`.
+which idle consumers block. A token too many costs a look; one too few, a wait of a few
+seconds.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
+from uuid import uuid4
 
 import redis
 from dramatiq import Message, MessageProxy
@@ -26,6 +27,9 @@ logger = logging.getLogger(__name__)
 _MAX_TOKENS = 64
 #: Seconds after which a queue without consumers forgets its tokens.
 _TOKENS_LAST_S = 60
+#: Seconds for which a consumer blocks, unless it holds messages: a token that was taken by a
+#: process that died is waited for so long.
+_BLOCKS_S = 4.0
 #: Milliseconds between two looks where Redis cannot block.
 _POLL_MS = 100
 _DELAYED = ".DQ"
@@ -48,6 +52,8 @@ class WakingRedisBroker(RedisBroker):
         self._freed = threading.Condition()
         #: Whether consumers leave messages to other processes, as while this one ends.
         self.is_holding = False
+        #: A list on which only this process's consumers block.
+        self._own_key = ""
 
     @property
     def consumer_class(self) -> type[_WakingConsumer]:
@@ -56,6 +62,7 @@ class WakingRedisBroker(RedisBroker):
 
     def consume(self, queue_name: str, prefetch: int = 1, timeout: int = 5000) -> _WakingConsumer:
         """Return a consumer of one queue; `timeout` is how long it blocks, in milliseconds."""
+        self._own_key = self._own_key or f"{self.namespace}:{uuid4()}.wake"
         consumer = _WakingConsumer(self, queue_name, prefetch, timeout)
         self._consumers[queue_name] = consumer
         return consumer
@@ -72,7 +79,9 @@ class WakingRedisBroker(RedisBroker):
 
     def wake(self, queue_name: str, count: int) -> None:
         """Wake so many consumers of a queue; one that misses it looks a little later."""
-        key = self.tokens_key(queue_name)
+        self._push(f"{self.namespace}:{queue_name}.wake", count)
+
+    def _push(self, key: str, count: int) -> None:
         try:
             with self.client.pipeline(transaction=False) as pipeline:
                 pipeline.rpush(key, *[1] * count)
@@ -80,11 +89,11 @@ class WakingRedisBroker(RedisBroker):
                 pipeline.expire(key, _TOKENS_LAST_S)
                 pipeline.execute()
         except redis.RedisError as error:
-            logger.warning("No consumer of %s could be woken: %s", queue_name, error)
+            logger.warning("No consumer could be woken by %s: %s", key, error)
 
-    def tokens_key(self, queue_name: str) -> str:
-        """Return the name of the list on which consumers of a queue block."""
-        return f"{self.namespace}:{queue_name}.wake"
+    def tokens_keys(self, queue_name: str) -> list[str]:
+        """Return the names of the lists on which this process's consumers of a queue block."""
+        return [f"{self.namespace}:{queue_name}.wake", self._own_key]
 
     def fetched(self) -> int:
         """Return how many messages this process holds, delayed ones left out."""
@@ -97,6 +106,8 @@ class WakingRedisBroker(RedisBroker):
     def hold(self) -> None:
         """Fetch nothing more. Dramatiq's own pause costs each consumer three seconds."""
         self.is_holding = True
+        if self._consumers:
+            self._push(self._own_key, len(self._consumers))
 
     def resume(self) -> None:
         """Fetch again."""
@@ -155,8 +166,10 @@ class _WakingConsumer(_RedisConsumer):
     def _await_token(self) -> None:
         if self.broker.can_block:
             try:
-                key = self.broker.tokens_key(self.queue_name)
-                self.broker.client.blpop([key], timeout=self.timeout / 1000)
+                # Held messages may be delayed ones, for whose time Dramatiq's thread looks.
+                is_free = not self.outstanding_message_count
+                blocks_s = _BLOCKS_S if is_free else self.timeout / 1000
+                self.broker.client.blpop(self.broker.tokens_keys(self.queue_name), blocks_s)
             except redis.ResponseError as error:
                 logger.warning("Redis cannot block (%s): polling every %s ms.", error, _POLL_MS)
                 self.broker.can_block = False

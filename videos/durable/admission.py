@@ -58,11 +58,11 @@ _DEFERRED = -1
 URGENT = 2
 
 
-def admit() -> int:
+def admit(*, explains: bool = True) -> int:
     """Admit waiting runs as far as limits and capacity allow; count them.
 
     One process at a time, so that the limits hold exactly. Why the others wait is written after
-    the messages are on their way.
+    the messages are on their way; without `explains`, by the next sweep.
     """
     if getattr(_deferred, "is_on", False):
         return 0
@@ -77,15 +77,23 @@ def admit() -> int:
             if condition is not None:
                 held_back.append((free.filter(condition), reason))
                 free = free.exclude(condition)
-        admitted = _admit_default(free, capacity) + _admit_bulk(free, capacity)
+        limits = _CreatorLimits()
+        queues = set(free.order_by().values_list("queue", flat=True).distinct())
+        admitted = _admit_default(free, queues - {BULK}, capacity, limits)
+        if BULK in queues:
+            admitted += _admit_bulk(free, capacity)
         if admitted:
             after_commit(_enqueue, admitted)
+    if not explains:
+        return len(admitted)
     for those, reason in held_back:
         with transaction.atomic():
             _give_reason(those, reason)
     if free.exclude(queue=BULK).exists():
         with transaction.atomic():
-            _write_reasons(free, _CreatorLimits(), capacity)
+            # As it was decided: a slot that was left since then is given to its next by others,
+            # who must find that run's row free.
+            _write_reasons(free, limits, capacity)
     return len(admitted)
 
 
@@ -99,7 +107,7 @@ def admit_after(run_id: UUID) -> None:
         cursor.execute(_AFTER, [run_id, run_id])
         has_left, is_wanted, ready, threads = cursor.fetchone()
     if has_left and is_wanted and 2 * ready < threads:
-        admit()
+        admit(explains=False)
 
 
 @contextmanager
@@ -163,16 +171,15 @@ class _CreatorLimits:
     """What each creator's runs use of the limits of a creator; runs of nobody have none."""
 
     def __init__(self) -> None:
-        counted = Run.objects.filter(priority__lt=URGENT).exclude(queue=BULK)
-        slots = counted.filter(holds_slot=True).values("creator")
-        recent = counted.filter(released_at__gt=Now() - _MINUTE)
+        holds, is_recent = Q(holds_slot=True), Q(released_at__gt=Now() - _MINUTE)
+        counted = Run.objects.filter(holds | is_recent, priority__lt=URGENT).exclude(queue=BULK)
+        rows = counted.order_by().values_list("creator")
+        counts = list(
+            rows.annotate(held=Count("id", filter=holds), begun=Count("id", filter=is_recent))
+        )
         #: Slots that a creator's runs hold, and starts within the last minute.
-        self.slots = self._by_creator(slots)
-        self.starts = self._by_creator(recent.values("creator"))
-
-    @staticmethod
-    def _by_creator(rows: QuerySet[Run, Any]) -> Counter[Any]:
-        return Counter({row["creator"]: row["count"] for row in rows.annotate(count=Count("id"))})
+        self.slots = Counter({creator: slots for creator, slots, _ in counts})
+        self.starts = Counter({creator: starts for creator, _, starts in counts})
 
     def admits(self, run: Run) -> bool:
         """Whether no limit of its creator keeps a run waiting."""
@@ -200,15 +207,14 @@ class _CreatorLimits:
             self.starts[run.creator_id] += 1
 
 
-def _admit_default(free: QuerySet[Run], capacity: Capacity) -> list[UUID]:
-    due = capacity.served(free.exclude(queue=BULK))
-    queues = due.order_by("queue").values_list("queue", flat=True).distinct()
+def _admit_default(
+    free: QuerySet[Run], queues: Iterable[str], capacity: Capacity, limits: _CreatorLimits
+) -> list[UUID]:
     room = {queue: capacity.room(queue) for queue in queues if capacity.room(queue) > 0}
     if not room:
         return []
-    limits = _CreatorLimits()
     chosen: list[UUID] = []
-    for run in _in_rounds(due.filter(queue__in=room), limits.slots, max(room.values())):
+    for run in _in_rounds(free.filter(queue__in=room), limits.slots, max(room.values())):
         if capacity.room(run.queue) > 0 and limits.admits(run):
             chosen.append(run.pk)
             capacity.take(run.queue)
@@ -219,8 +225,6 @@ def _admit_default(free: QuerySet[Run], capacity: Capacity) -> list[UUID]:
 def _admit_bulk(free: QuerySet[Run], capacity: Capacity) -> list[UUID]:
     """Admit bulk runs to threads that nothing else wants now."""
     due = free.filter(queue=BULK)
-    if not due.exists():
-        return []
     held = Run.objects.filter(holds_slot=True, queue=BULK).count()
     idle = capacity.idle(BULK)
     pool = conf().bulk_concurrency - held

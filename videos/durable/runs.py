@@ -250,6 +250,14 @@ def reserve(run_id: UUID, stage: str, worker_id: UUID | None, within: timedelta)
     return bool(free.update(worker_id=worker_id, message_lost_at=Now() + within))
 
 
+def end_leases(orphaned: QuerySet[Run]) -> None:
+    """End the leases of runs whose workers are known to be dead; others take them at once."""
+    running = orphaned.filter(state=Run.State.RUNNING)
+    # What a dead worker's transaction has locked until Postgres ends it is left to its lease.
+    free = running.select_for_update(skip_locked=True, of=("self",), no_key=True)
+    running.filter(pk__in=free.values("pk")).update(lease_until=Now())
+
+
 def take_from_worker(runs: Sequence[Run], *, deaths: int) -> list[Run]:
     """Take runs from workers that died or lost the database; return them, queued again."""
     ledger.forget_calls(run.pk for run in runs)

@@ -26,6 +26,7 @@ logger = logging.getLogger(__name__)
 
 _UNDISPATCHED_S = 1
 _MAX_AT_ONCE = 500
+_COMPILED_FOR_S = 600
 #: Seconds that a sweep waits for a chore, which mostly is done by then.
 _CHORE_AWAITED_S = 1.0
 
@@ -86,17 +87,17 @@ def _sweep(look: Callable[[], set[str]]) -> SweepResult:
 
 def _look() -> set[str]:
     """Look by one query, over partial indexes, for what there is to do."""
-    minute = int(time.monotonic() // 60)
+    period = int(time.monotonic() // _COMPILED_FOR_S)
     with connection.cursor() as cursor:
-        cursor.execute(*_statement(minute, id(conf()), *registry.chores.values()))
+        cursor.execute(_statement(period, id(conf()), *registry.chores.values()))
         return {name for (name,) in cursor.fetchall()}
 
 
 @lru_cache(maxsize=1)
-def _statement(*_: object) -> tuple[str, tuple[Any, ...]]:
-    """Return the look's SQL, which takes Django ten times as long as Postgres.
+def _statement(*_: object) -> str:
+    """Return the look's SQL, which takes Django and psycopg ten times as long as Postgres.
 
-    It is made anew each minute, since some of it depends on the day.
+    It is made anew now and then, since some of it depends on the day.
     """
     first, *others = (
         rows.order_by().annotate(found=Value(name)).values_list("found", flat=True)[:1]
@@ -104,8 +105,9 @@ def _statement(*_: object) -> tuple[str, tuple[Any, ...]]:
     )
     # Without an order: Django 6.1 would take that of the first model for the whole.
     query = first.union(*others, all=True).order_by().query
-    sql, given = query.get_compiler(DEFAULT_DB_ALIAS).as_sql()
-    return sql, tuple(given)
+    postgres: Any = connection.ops
+    statement: str = postgres.compose_sql(*query.get_compiler(DEFAULT_DB_ALIAS).as_sql())
+    return statement
 
 
 def _looked_for() -> dict[str, QuerySet[Any]]:

@@ -9,20 +9,22 @@ import socket
 import threading
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any, Protocol
 from uuid import UUID
 
-from django.db import close_old_connections, connection
-from django.db.models import Exists, FloatField, Func
+from django.db import close_old_connections, connection, transaction
 from django.db.models.functions import Now
 from django.db.utils import Error as DatabaseError
 from uuid6 import uuid7
 
 from videos.conf import conf
 from videos.durable import claims, heartbeat, pauses, quarantine, runs, sweep
+from videos.durable.capacity import WORKER_FRESH_S
 from videos.durable.messages import enqueue
-from videos.durable.models import Worker
+from videos.durable.models import Pause, Run, Worker
 from videos.durable.transactions import is_lost
+from videos.durable.turns import Turns
 from videos.exceptions import Signal
 from videos.local import workdirs
 
@@ -35,12 +37,19 @@ logger = logging.getLogger(__name__)
 _END_WITHIN_S = 9.0
 _HAND_OVER_WITHIN_S = 5.0
 _EXIT_DEAD_THREAD = 70
-#: What is asked of a worker whose row another's sweep took away: (drain, pause).
-_AS_IS = (False, False)
-
-_DATABASE_TIME_S = Func(
-    Now(), template="extract(epoch FROM %(expressions)s)", output_field=FloatField()
-)
+_IS_PAUSED = f"""EXISTS (SELECT FROM {Pause._meta.db_table} WHERE kind = 'worker'
+    AND name = worker.id::text AND (until IS NULL OR until > statement_timestamp()))"""
+_LIVE = f"""FROM {Worker._meta.db_table} AS other
+    WHERE other.last_seen > statement_timestamp() - interval '{WORKER_FRESH_S} seconds'"""
+_DATABASE_TIME_S = "extract(epoch FROM statement_timestamp())::float8"
+#: What a worker tells of itself, and learns: what is asked of it, its place among those that live.
+_BEAT = f"""
+    UPDATE {Worker._meta.db_table} AS worker SET last_seen = statement_timestamp(),
+        threads = CASE WHEN drain_requested OR {_IS_PAUSED} THEN 0 ELSE %(threads)s END,
+        stuck_threads = %(stuck)s, clock_ahead_s = %(time)s - {_DATABASE_TIME_S}
+    WHERE id = %(id)s RETURNING drain_requested, {_IS_PAUSED}, {_DATABASE_TIME_S},
+        (SELECT count(*) {_LIVE} AND other.id < worker.id), (SELECT count(*) {_LIVE})
+    """
 
 _current: WorkerThreads | None = None
 
@@ -116,6 +125,7 @@ class WorkerHeartbeat(Heartbeat):
         self._is_holding = False
         self._queues = queues
         self._owns_process = owns_process
+        self.turns = Turns(conf().sweep_s)
         #: Off while the worker stops its threads itself.
         self.watches = True
 
@@ -139,30 +149,46 @@ class WorkerHeartbeat(Heartbeat):
             if self._owns_process:
                 end_process()
                 self.watches = False
+        drains, paused = self._tell(max(free, 0), stuck)
         if self.watches:
-            self._obey()
-        state = {
-            "threads": 0 if self._is_holding else max(free, 0),
-            "stuck_threads": stuck,
-            "clock_ahead_s": time.time() - _DATABASE_TIME_S,
-            "last_seen": Now(),
-        }
-        if not Worker.objects.filter(pk=self.worker_id).update(**state):
-            # The first beat, or another worker's sweep took us for dead after a long pause.
-            Worker.objects.create(
-                id=self.worker_id,
-                pid=os.getpid(),
-                host=socket.gethostname(),
-                queues=self._queues,
-                release=conf().release,
-                **state,
-            )
+            self._obey(drains=drains, paused=paused)
 
-    def _obey(self) -> None:
+    def _tell(self, free: int, stuck: int) -> tuple[bool, bool]:
+        """Write the worker's row, and return what is asked of it: to drain, to pause."""
+        told = self._write(free, stuck)
+        if told is None:
+            # The first beat, or another worker's sweep took us for dead after a long pause.
+            with transaction.atomic():
+                self._sign_on()
+                told = self._write(free, stuck)
+        drains, paused, database_time_s, rank, count = told
+        self.turns.learn(rank, count, database_time_s)
+        return drains, paused
+
+    def _write(self, free: int, stuck: int) -> Any:
+        given: dict[str, float | str] = {
+            "threads": free,
+            "stuck": stuck,
+            "time": time.time(),
+            "id": self.worker_id.hex,
+        }
+        with connection.cursor() as cursor:
+            cursor.execute(_BEAT, given)
+            return cursor.fetchone()
+
+    def _sign_on(self) -> None:
+        Worker.objects.create(
+            id=self.worker_id,
+            pid=os.getpid(),
+            host=socket.gethostname(),
+            queues=self._queues,
+            release=conf().release,
+            threads=0,
+            last_seen=Now(),
+        )
+
+    def _obey(self, *, drains: bool, paused: bool) -> None:
         """Take nothing more while the worker is paused or drained; end once it is drained."""
-        row = Worker.objects.filter(pk=self.worker_id)
-        asked = row.values("drain_requested", paused=Exists(pauses.of_worker(self.worker_id)))
-        drains, paused = next(((each["drain_requested"], each["paused"]) for each in asked), _AS_IS)
         if (drains or paused) != self._is_holding:
             self._is_holding = drains or paused
             (self._intake.hold if self._is_holding else self._intake.resume)()
@@ -233,7 +259,9 @@ class WorkerThreads:
         self, worker: dramatiq.Worker, intake: Intake, queues: list[str], *, owns_process: bool
     ) -> None:
         self._heartbeat = WorkerHeartbeat(worker, intake, queues, owns_process=owns_process)
-        self._sweep = Repeating("chronos-sweep", _sweep, conf().sweep_s)
+        self._sweep = Repeating("chronos-sweep", self._look, conf().sweep_s)
+        #: Held as long as the process lives: another that finds it left takes its runs at once.
+        self._held = ExitStack()
 
     @property
     def worker_id(self) -> UUID:
@@ -244,6 +272,7 @@ class WorkerThreads:
         """Register the worker and begin; without a database, the heartbeat goes on trying."""
         global _current
         _current = self
+        self._held.enter_context(workdirs.folder(owner=str(self.worker_id)))
         self._heartbeat.start()
         self._sweep.start()
 
@@ -264,8 +293,16 @@ class WorkerThreads:
         finally:
             connection.close()
             _current = None
+            self._held.close()
 
-
-def _sweep() -> None:
-    workdirs.sweep()
-    sweep.sweep()
+    def _look(self) -> None:
+        """Sweep if it is this process's turn, or a worker of this machine has died."""
+        died = [UUID(owner) for owner in workdirs.sweep() if owner]
+        if died:
+            # A stage in quarantine has a process of its own, which may still live.
+            orphaned = Run.objects.filter(worker__in=died, deaths__lt=quarantine.MAX_DEATHS)
+            with transaction.atomic():
+                Worker.objects.filter(pk__in=died).update(threads=0)
+                runs.end_leases(orphaned)
+        if self._heartbeat.turns.is_ours() or died:
+            sweep.sweep()

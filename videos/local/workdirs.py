@@ -22,9 +22,9 @@ _STILL_FOR_S = 5.0
 
 
 @contextmanager
-def folder() -> Iterator[Path]:
-    """Yield a new folder, which is deleted when the block ends."""
-    path, descriptor = _locked_folder()
+def folder(owner: str = "") -> Iterator[Path]:
+    """Yield a new folder, which is deleted when the block ends; `sweep` tells whose were left."""
+    path, descriptor = _locked_folder(owner)
     try:
         yield path
     finally:
@@ -32,10 +32,10 @@ def folder() -> Iterator[Path]:
         os.close(descriptor)
 
 
-def _locked_folder() -> tuple[Path, int]:
+def _locked_folder(owner: str) -> tuple[Path, int]:
     """Make a folder and lock it; one that a sweep found before it was locked is made again."""
     while True:
-        path = Path(tempfile.mkdtemp(prefix=_PREFIX))
+        path = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{owner}."))
         try:
             descriptor = os.open(path / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
         except FileNotFoundError:
@@ -46,13 +46,21 @@ def _locked_folder() -> tuple[Path, int]:
         os.close(descriptor)
 
 
-def sweep() -> int:
-    """Delete the folders of processes that are gone; return how many."""
-    return sum(_delete_if_left(path) for path in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"))
+def sweep() -> list[str]:
+    """Delete the folders of processes that are gone; return whose they were, "" for nobody's."""
+    with os.scandir(tempfile.gettempdir()) as entries:
+        paths = [Path(entry.path) for entry in entries if entry.name.startswith(_PREFIX)]
+    return [_owner(path) for path in paths if _delete_if_left(path)]
+
+
+def _owner(path: Path) -> str:
+    return path.name.removeprefix(_PREFIX).rpartition(".")[0]
 
 
 def _delete_if_left(path: Path) -> bool:
     try:
+        if path.stat().st_uid != os.geteuid():
+            return False  # Another user's, who might say of any worker that it is dead.
         descriptor = os.open(path / _LOCK, os.O_RDWR | os.O_NOFOLLOW)
     except FileNotFoundError:
         # It is being made or deleted just now; or whoever did that was killed in between.
