@@ -72,7 +72,8 @@ format: install-dev
 	$(BIN)/ruff check --fix .
 
 # Ours beside what people would use instead; QUICK=1 only tries it. Nothing else should be at work.
-BENCHMARKS = idle_hops throughput chunking vectors starting bulk
+BENCHMARKS = idle_hops throughput long_video decoding chunking vectors searching histories recovery \
+	starting bulk
 bench: .venv/installed-bench
 	@set -e; for name in $(BENCHMARKS); do $(BIN)/python benchmarks/$$name.py; done
 

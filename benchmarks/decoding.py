@@ -1,14 +1,14 @@
-"""What it costs to get the audio out of an hour of video, cut and ready to be sent.
+"""What it costs to get the audio out of an hour of video, cut and ready to be sent (B4).
 
-`.venv/bin/python benchmarks/decoding.py [RUNS]` compares our pass (parts, the whole audio, where
-somebody speaks, duration) with what ffmpeg itself takes for the whole audio and its silences, and
-with other codecs. It prints what docs/figures.md holds: medians.
+    .venv/bin/python benchmarks/decoding.py [RUNS]
+
+Ours finds parts, the whole audio, where somebody speaks, and the duration; beside it is what ffmpeg
+itself takes for the whole audio and its silences, and for other codecs.
 """
 
 from __future__ import annotations
 
 import os
-import resource
 import statistics
 import subprocess
 import sys
@@ -20,8 +20,11 @@ from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(PROJECT))
-HOUR_S = 3600
-MIB = 1024**2
+
+from benchmarks.report import IS_QUICK, Line, publish, spread  # noqa: E402
+
+HOUR_S = 60 if IS_QUICK else 3600
+OURS, COMMAND = "Chronos: FLAC twice, speech", "ffmpeg: FLAC and silences"
 
 
 def ffmpeg(source: Path, *output: object, pictures: bool = False) -> Callable[[], None]:
@@ -63,23 +66,19 @@ def our_pass(source: Path, codec: str) -> Callable[[], None]:
     return cut
 
 
-def measured(act: Callable[[], None], runs: int) -> tuple[float, float]:
-    """Return the median seconds, and CPU seconds, of so many runs after one to warm up."""
-    walls, cpus = [], []
+def measured(acts: dict[str, Callable[[], None]], runs: int) -> dict[str, list[float]]:
+    """Return the seconds of so many turns of each, after one to warm up."""
+    taken: dict[str, list[float]] = {name: [] for name in acts}
     for _ in range(runs + 1):
-        wall, cpu = time.monotonic(), cpu_s()
-        act()
-        walls.append(time.monotonic() - wall)
-        cpus.append(cpu_s() - cpu)
-    return statistics.median(walls[1:]), statistics.median(cpus[1:])
-
-
-def cpu_s() -> float:
-    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return sum(usage.ru_utime + usage.ru_stime for usage in used)
+        for name, act in acts.items():
+            begun = time.monotonic()
+            act()
+            taken[name].append(time.monotonic() - begun)
+    return {name: each[1:] for name, each in taken.items()}
 
 
 def main() -> None:
+    """Measure all in turns, and publish."""
     os.environ.update({"CHRONOS_ENV_FILE": os.devnull, "OPENAI_BASE_URL": "http://127.0.0.1:9/v1"})
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     os.environ["DJANGO_SETTINGS_MODULE"] = "benchmarks.settings"
@@ -88,7 +87,7 @@ def main() -> None:
     django.setup()
     from tests.media import run_ffmpeg
 
-    runs = int(sys.argv[1]) if len(sys.argv) > 1 else 5
+    runs = int(sys.argv[1]) if len(sys.argv) > 1 else 1 if IS_QUICK else 5
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         source = folder / "hour.mp4"
@@ -97,23 +96,32 @@ def main() -> None:
         mono = ("-ac", "1", "-ar", "16000", "-sample_fmt", "s16")
         flac = ("-af", "silencedetect", *mono, "-c:a", "flac", folder / "whole.flac")
         opus = ("-b:a", "24k", "-compression_level", "0")
-        rows = {
-            "ffmpeg: FLAC and silences, as one writes it": ffmpeg(source, *flac, pictures=True),
-            "ffmpeg: FLAC and silences, without pictures": ffmpeg(source, *flac),
-            "ffmpeg: silences, stream copied": ffmpeg(
-                *(source, "-af", "silencedetect", *mono, "-f", "null", "-"),
-                *("-map", "0:a:0", "-c", "copy", folder / "copy.m4a"),
-            ),
-            "our pass: FLAC twice (whole and parts), speech": our_pass(source, "flac"),
-            "our pass: whole as FLAC, parts as Opus": our_pass(source, "opus"),
-            "ffmpeg: Opus": ffmpeg(source, *mono, "-c:a", "libopus", *opus, folder / "w.ogg"),
-        }
-        print("| an hour of AAC in MP4 | seconds | CPU seconds |\n|---|---|---|")
-        for title, act in rows.items():
-            wall, cpu = measured(act, runs)
-            print(f"| {title} | {wall:.2f} | {cpu:.2f} |", flush=True)
-        for path in (folder / "whole.flac", folder / "copy.m4a", folder / "w.ogg"):
-            print(f"| {path.suffix[1:]}, MiB | {path.stat().st_size / MIB:.0f} | |")
+        taken = measured(
+            {
+                OURS: our_pass(source, "flac"),
+                COMMAND: ffmpeg(source, *flac),
+                "ffmpeg: the same, with pictures": ffmpeg(source, *flac, pictures=True),
+                "ffmpeg: silences, stream copied": ffmpeg(
+                    *(source, "-af", "silencedetect", *mono, "-f", "null", "-"),
+                    *("-map", "0:a:0", "-c", "copy", folder / "copy.m4a"),
+                ),
+                "Chronos: parts as Opus": our_pass(source, "opus"),
+                "ffmpeg: Opus": ffmpeg(
+                    source, *mono, "-c:a", "libopus", *opus, folder / "whole.ogg"
+                ),
+            },
+            runs,
+        )
+    table = [f"| an hour of AAC in MP4, {runs} times | seconds |", "|---|---|"]
+    table += [f"| {name} | {spread(each, 2)} |" for name, each in taken.items()]
+    middle = {name: statistics.median(each) for name, each in taken.items()}
+    line = Line(
+        "audio out of an hour of video, s",
+        f"{middle[OURS]:.2f}, {middle[OURS] / middle[COMMAND]:.2f} x",
+        f"{middle[COMMAND]:.2f} (the ffmpeg command)",
+        "1.0 x",
+    )
+    publish("B4", [line], table, middle, "seconds, median")
 
 
 if __name__ == "__main__":

@@ -1,18 +1,21 @@
-"""What pages, commands and the sweep take after years: a million runs with ten million steps.
+"""What pages, commands and the sweep take beside many videos, and after years (B9).
 
-    .venv/bin/python benchmarks/histories.py [RUNS]
+    .venv/bin/python benchmarks/histories.py [VIDEOS …]
 
-Beside RUNS runs there are ten times as many steps, as many calls and events, and a tenth as many
-videos, of a hundred creators; of the runs one of 500 has failed, a thousand wait, and one ended
-each half minute. Each figure is the median of five, after one that is not counted.
+Beside VIDEOS videos of a hundred creators there are as many runs, calls and events, and twice as
+many steps; of the runs one of 500 has failed, a thousand wait, and one ended each half minute. Each
+figure is the median of five, after one that is not counted.
 """
 
 from __future__ import annotations
 
 import contextlib
 import io
+import json
+import os
 import statistics
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -20,10 +23,11 @@ from pathlib import Path
 PROJECT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(PROJECT))
 
-from benchmarks.services import is_child, run_again  # noqa: E402
+from benchmarks.report import IS_QUICK, Line, publish, seconds  # noqa: E402
+from benchmarks.services import beside_services, is_child, run  # noqa: E402
 
-CREATORS, REPEATS, WAITING = 100, 5, 1_000
-STEPS_PER_RUN, RUNS_PER_VIDEO = 10, 10
+CREATORS, REPEATS, WAITING, STEPS_PER_RUN = 100, 5, 1_000, 2
+SIZES = [1_000] if IS_QUICK else [10_000, 100_000, 1_000_000]
 
 FILL = """
     INSERT INTO auth_user (username, password, is_superuser, is_staff, is_active, first_name,
@@ -38,7 +42,7 @@ FILL = """
             + n % {creators},
         'Talk ' || n, 'videos/none.mp4', 'none.mp4', 1, 'completed', 'finish', '', 'en', '', 1, 60,
         '[]', '', '', now() - n * interval '5 minutes'
-    FROM generate_series(1, {runs} / {runs_per_video}) AS n;
+    FROM generate_series(1, {runs}) AS n;
 
     CREATE TEMPORARY TABLE numbered AS
     SELECT row_number() OVER () - 1 AS place, id, creator_id FROM videos_video;
@@ -47,11 +51,7 @@ FILL = """
     INSERT INTO videos_event (id, name, data, video_id, created_at, dispatched_at)
     SELECT gen_random_uuid(), 'video/transcribe.requested', '{{}}'::jsonb, v.id,
         now() - n * interval '30 seconds', now()
-    FROM generate_series(1, {runs}) AS n JOIN numbered AS v ON v.place = n
-    UNION ALL
-    SELECT gen_random_uuid(), 'video/completed', '{{}}'::jsonb, NULL,
-        now() - n * interval '30 seconds', now()
-    FROM generate_series({runs} / {runs_per_video}, {runs}) AS n;
+    FROM generate_series(1, {runs}) AS n JOIN numbered AS v ON v.place = n;
 
     INSERT INTO videos_run (id, function, queue, priority, data, state, stage, waiting_reason,
         waits_behind, attempt, deaths, token, cancel_requested, holds_slot, requeues, error,
@@ -63,7 +63,7 @@ FILL = """
         now() - n * interval '30 seconds', now() - n * interval '30 seconds',
         now() - n * interval '30 seconds' + interval '20 seconds', v.id, v.creator_id
     FROM generate_series(1, {runs}) AS n
-        JOIN numbered AS v ON v.place = n % ({runs} / {runs_per_video});
+        JOIN numbered AS v ON v.place = n % {runs};
 
     INSERT INTO videos_step (id, run_id, stage, key, state, attempts, failures, error, started_at,
         finished_at)
@@ -92,20 +92,52 @@ FILL = """
 
 
 def main() -> None:
-    """Fill a database, and print what is asked of it takes."""
-    runs = int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000
-    if not is_child():
-        run_again()
+    """Ask everything beside each number of videos, and publish."""
+    sizes = [int(argument) for argument in sys.argv[1:]] or SIZES
+    if is_child():
+        ask_all(int(os.environ["BENCHMARK_VIDEOS"]), Path(os.environ["BENCHMARK_FOUND"]))
         return
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "found.json"
+        found = [ask_beside(size, path) for size in sizes]
+    table = [
+        f"| median, ms (queries), beside | {' | '.join(f'{size:,} videos' for size in sizes)} |",
+        f"|---|{'---|' * len(sizes)}",
+    ]
+    for name in found[0]:
+        cells = (f"{ms:.0f} ({queries})" for ms, queries in (each[name] for each in found))
+        table.append(f"| {name} | {' | '.join(cells)} |")
+    slowest, name = max((ms, name) for name, (ms, _) in found[-1].items())
+    line = Line(
+        f"lists, status, sweep, admission, usage beside {sizes[-1]:,} videos, ms",
+        f"{slowest:.0f} at most ({name})",
+        "",
+        "100",
+    )
+    bars = {f"Chronos, {name}": ms for name, (ms, _) in found[-1].items()}
+    publish("B9", [line], table, bars, f"milliseconds, median, beside {sizes[-1]:,} videos")
+
+
+def ask_beside(videos: int, path: Path) -> dict[str, tuple[float, int]]:
+    """Return what each takes beside so many videos, in a database of its own."""
+    with beside_services() as environment:
+        given = {"BENCHMARK_VIDEOS": str(videos), "BENCHMARK_FOUND": str(path)}
+        run(environment | given, *sys.argv)
+    found: dict[str, tuple[float, int]] = json.loads(path.read_text())
+    return found
+
+
+def ask_all(videos: int, path: Path) -> None:
+    """Write down what each takes."""
     import django
 
     django.setup()
     begun = time.monotonic()
-    fill(runs)
-    print(f"\n{runs:,} runs, {runs * STEPS_PER_RUN:,} steps: {time.monotonic() - begun:.0f} s\n")
-    print("| what | median, ms | longest, ms | queries |\n|---|---|---|---|")
-    for name, ask in asked().items():
-        measure(name, ask)
+    fill(videos)
+    print(
+        f"{videos:,} videos made in {time.monotonic() - begun:.0f} s", file=sys.stderr, flush=True
+    )
+    path.write_text(json.dumps({name: measure(ask) for name, ask in asked().items()}))
 
 
 def fill(runs: int) -> None:
@@ -121,7 +153,6 @@ def fill(runs: int) -> None:
             creators=CREATORS,
             waiting=WAITING,
             steps_per_run=STEPS_PER_RUN,
-            runs_per_video=RUNS_PER_VIDEO,
         ).split(";"):
             if statement.strip():
                 cursor.execute(statement)
@@ -180,23 +211,15 @@ def asked() -> dict[str, Callable[[], object]]:
     }
 
 
-def measure(name: str, ask: Callable[[], object]) -> None:
-    """Print a row of the table."""
+def measure(ask: Callable[[], object]) -> tuple[float, int]:
+    """Return the median milliseconds, and how many queries there are."""
     from django.db import connection
     from django.test.utils import CaptureQueriesContext
 
-    ask()
-    took_ms = []
-    for _ in range(REPEATS):
-        begun = time.perf_counter()
-        ask()
-        took_ms.append(1000 * (time.perf_counter() - begun))
+    took = seconds(ask, REPEATS)
     with CaptureQueriesContext(connection) as captured:
         ask()
-    print(
-        f"| {name} | {statistics.median(took_ms):.0f} | {max(took_ms):.0f} | {len(captured)} |",
-        flush=True,
-    )
+    return 1_000 * statistics.median(took), len(captured)
 
 
 if __name__ == "__main__":

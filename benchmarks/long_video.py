@@ -1,8 +1,9 @@
-"""How long an hour of video takes, and how much memory six hours do.
+"""How long an hour of video takes (B3), and how much memory six hours and many videos do (B8).
 
-`.venv/bin/python benchmarks/long_video.py [hour] [six-hours]` transcribes an hour of the sample as
-one upload, in parts of 20 minutes, and in our parts, by a service of the same speed; then a file
-of six hours and 10 GB. It prints what docs/figures.md holds.
+    .venv/bin/python benchmarks/long_video.py [hour] [memory]
+
+An hour of the sample is transcribed as one upload, in parts of 20 minutes, and in our parts, by a
+service of the same speed. Then one worker gets a file of six hours and 10 GB, and 1,000 short ones.
 """
 
 from __future__ import annotations
@@ -20,13 +21,17 @@ from typing import Any
 PROJECT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(PROJECT))
 
+from benchmarks.fairness import sound  # noqa: E402
+from benchmarks.report import IS_QUICK, Line, publish  # noqa: E402
 from benchmarks.services import is_child, run_again  # noqa: E402
+from benchmarks.throughput import await_true  # noqa: E402
 from tests.openai_server import OpenAIServer  # noqa: E402
 
 #: Seconds of audio that the service hears in a second.
 SPEED = 20.0
 IN_FLIGHT = 16
-HOUR_S = 3600
+HOUR_S = 40 if IS_QUICK else 3600
+LONG_HOURS, MANY, LOOKS = (1, 20, 2) if IS_QUICK else (6, 1_000, 5)
 LOOK_S = 0.2
 #: 3.9 Mbit/s of pictures: six hours of them are 10 GB.
 NOISE = "nullsrc=s=640x360:r=10,geq=random(1)*255:128:128"
@@ -110,43 +115,72 @@ def an_hour(folder: Path) -> None:
     """One upload, parts of 20 minutes, our parts."""
     path = folder / "hour.mp4"
     make_recording(path, HOUR_S, noise=False)
-    print(
-        f"An hour of video; the service hears {SPEED:.0f} s a second, {IN_FLIGHT} calls at once\n"
-    )
-    print(
-        "| cut | parts | until completed, s | times as fast | of the bound |\n|---|---|---|---|---|"
-    )
-    single = None
+    table = [
+        "| cut | parts | until completed, s | times as fast | of the bound |",
+        "|---" * 5 + "|",
+    ]
+    taken: dict[str, float] = {}
     for name, minutes in [
         ("one upload", 0),
         ("every 20 minutes", 20),
-        ("in pauses, by plan", None),
+        ("Chronos: in pauses, by plan", None),
     ]:
         with working(minutes):
             video = transcribe(path)
-        taken = seconds_of(video)
-        single = single or taken
+        taken[name] = seconds_of(video)
         parts = video.transcripts.get().parts.count()
-        share = f"{bound_s(video) / taken:.0%}"
-        print(f"| {name} | {parts} | {taken:.1f} | {single / taken:.1f} | {share} |", flush=True)
+        share, faster = bound_s(video) / taken[name], taken["one upload"] / taken[name]
+        table.append(f"| {name} | {parts} | {taken[name]:.1f} | {faster:.1f} | {share:.0%} |")
+    line = Line(
+        "an hour, by a service of 20 s a second; of the bound",
+        f"{taken[name]:.1f} s, {faster:.1f} x; {share:.0%}",
+        f"{taken['one upload']:.1f} s (one upload)",
+        "14 x; 95%",
+    )
+    publish("B3", [line], table, taken, "seconds until completed")
 
 
-def six_hours(folder: Path) -> None:
-    """Time and memory of a long, large file."""
+def memory(folder: Path) -> None:
+    """Memory of one worker: idle, at most in a long and large file, and after many short ones."""
     path = folder / "long.mp4"
-    make_recording(path, 6 * HOUR_S, noise=True)
+    make_recording(path, LONG_HOURS * HOUR_S, noise=True)
     size = path.stat().st_size / 1000**3
     with working(None) as pid:
         idle = memory_mib(pid, "VmRSS")
         video = transcribe(path)
-        peak = memory_mib(pid, "VmHWM")
-    print(f"\n| six hours, {size:.1f} GB | |\n|---|---|")
-    print(f"| until completed, s | {seconds_of(video):.1f} |")
-    print(f"| worker, idle, MiB | {idle} |")
-    print(f"| worker, at most, MiB | {peak} |")
+        found = {
+            "idle": idle,
+            f"at most in {LONG_HOURS} hours, {size:.1f} GB": memory_mib(pid, "VmHWM"),
+        }
+        for number in range(1, LOOKS + 1):
+            transcribe_many(MANY // LOOKS)
+            found[f"after {number * MANY // LOOKS} more videos"] = memory_mib(pid, "VmRSS")
+        most = memory_mib(pid, "VmHWM")
+    table = ["| a worker of 4 threads | MiB |", "|---|---|"]
+    table += [f"| {name} | {mib} |" for name, mib in found.items()]
+    table.append(f"| at most | {most} |")
+    table.append(f"\nThe long file took {seconds_of(video):.1f} s.")
+    line = Line("memory over idle, at most, MiB", f"{most - idle}", "", "60")
+    bars = {f"Chronos, {name}": float(mib) for name, mib in found.items()}
+    publish("B8", [line], table, bars, "MiB")
 
 
-MEASURED = {"hour": an_hour, "six-hours": six_hours}
+def transcribe_many(count: int) -> None:
+    """Upload short recordings, all different, and wait for them."""
+    from django.contrib.auth import get_user_model
+    from django.core.files.base import ContentFile
+
+    from videos.models import Video
+
+    creator = get_user_model().objects.create_user(f"creator{time.time_ns()}")
+    done = Video.objects.filter(creator=creator, status="completed")
+    for number in range(count):
+        file = ContentFile(sound(number), name="talk.wav")
+        Video.objects.create(creator=creator, file=file)
+    await_true(lambda: done.count() == count)
+
+
+MEASURED = {"hour": an_hour, "memory": memory}
 
 
 def memory_mib(pid: int, field: str) -> int:
@@ -177,4 +211,8 @@ if __name__ == "__main__":
     if is_child():
         child()
     else:
-        run_again(OPENAI_API_KEY=OpenAIServer.key, CHRONOS_PARTS_IN_FLIGHT=IN_FLIGHT)
+        run_again(
+            OPENAI_API_KEY=OpenAIServer.key,
+            CHRONOS_PARTS_IN_FLIGHT=IN_FLIGHT,
+            CHRONOS_CREATOR_CONCURRENCY=0,
+        )

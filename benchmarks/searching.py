@@ -1,9 +1,10 @@
-"""How long searches take among many chunks: by words, and by vectors with an HNSW index.
+"""How long searches take among many chunks: by words, and by vectors with an HNSW index (B7).
 
     .venv/bin/python benchmarks/searching.py [CHUNKS [DIMENSIONS]]
 
 Chunks hold 28 passages of 25 words, drawn from 200,000 by Zipf's law; videos have 12 chunks, and
-creators 10 videos. Without DIMENSIONS there are no vectors. The embedding call is not counted.
+creators 10 videos. The embedding call is not counted. Beside ours: `ts_rank` over all that has the
+words, and pgvector's query as its README has it, which compares all.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import numpy.typing as npt
 PROJECT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(PROJECT))
 
+from benchmarks.report import IS_QUICK, Line, publish  # noqa: E402
 from benchmarks.services import is_child, run_again  # noqa: E402
 
 if TYPE_CHECKING:
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
 CHUNKS_PER_VIDEO, PASSAGES_PER_CHUNK, VIDEOS_PER_CREATOR = 12, 28, 10
 WORDS, WORDS_PER_PASSAGE = 200_000, 25
 PASSAGE_S = 10.0
-ASKED = 100
+ASKED = 20 if IS_QUICK else 100
 PASSAGE_DIMENSIONS, TOPICS, LATENT = 512, 2_000, 64
 #: The same on every run.
 DRAWN = random.Random(1)
@@ -60,24 +62,55 @@ PASSAGES = """
     """
 
 
+#: As one searches by words with Postgres alone.
+BY_RANK = """
+    SELECT id FROM videos_passage, websearch_to_tsquery('simple', %s) AS query
+    WHERE lexemes @@ query ORDER BY ts_rank(lexemes, query) DESC LIMIT 10
+    """
+
+
 def main() -> None:
-    """Fill a database, and print what searches in it take."""
-    chunks = int(sys.argv[1]) if len(sys.argv) > 1 else 100_000
-    dimensions = int(sys.argv[2]) if len(sys.argv) > 2 else 0
+    """Fill a database, and publish what searches in it take."""
+    given = [int(argument) for argument in sys.argv[1:]]
+    chunks = given[0] if given else 240 if IS_QUICK else 36_000
+    dimensions = given[1] if len(given) > 1 else 1_536
     if not is_child():
         run_again()
         return
     import django
 
     django.setup()
-    fill(chunks)
-    measure_words()
-    if dimensions:
-        measure_vectors(dimensions)
+    said = [fill(chunks)]
+    found = measure_words()
+    by_vectors, more, recall = measure_vectors(dimensions)
+    found |= by_vectors
+    table = [f"| {chunks:,} chunks, {ASKED} searches each | p50, ms | p95, ms |", "|---|---|---|"]
+    table += [f"| {name} | {p50:.1f} | {p95:.1f} |" for name, (p50, p95) in found.items()]
+    table += ["", *said, *more]
+    every, exact = found["Chronos, vectors, all videos"], found["pgvector, comparing all"]
+    rank = found["ts_rank, the most common words"][1]
+    words = found["Chronos, words, the most common, all videos"][1]
+    lines = [
+        Line(
+            f"vectors of {chunks:,} chunks, p95, ms; recall@10",
+            f"{every[1]:.0f}, {every[1] / exact[1]:.2f} x; {recall:.3f}",
+            f"{exact[1]:.0f} (pgvector, comparing all)",
+            "15; 0.98",
+        ),
+        Line(
+            "the most common words, p95, ms",
+            f"{words:.0f}, {words / rank:.2f} x",
+            f"{rank:.0f} (ts_rank)",
+            "15",
+        ),
+    ]
+    publish(
+        "B7", lines, table, {name: p50 for name, (p50, _) in found.items()}, "milliseconds, p50"
+    )
 
 
-def fill(chunks: int) -> None:
-    """Make videos with chunks, passages and segments, all in force."""
+def fill(chunks: int) -> str:
+    """Make videos with chunks, passages and segments, all in force; tell of them."""
     from django.db import connection
 
     from videos.pipeline import lexemes
@@ -107,7 +140,8 @@ def fill(chunks: int) -> None:
             "pg_size_pretty(pg_relation_size('passage_lexemes')) FROM videos_passage"
         )
         count, table, index = cursor.fetchone()
-    print(f"{count} passages, {table}, index {index}, made in {time.perf_counter() - began:.0f} s")
+    took_s = time.perf_counter() - began
+    return f"{count:,} passages: {table}, their index {index}, made in {took_s:.0f} s."
 
 
 def make_chunks(count: int) -> None:
@@ -156,15 +190,17 @@ def make_chunks(count: int) -> None:
     )
 
 
-def measure_words() -> None:
+def measure_words() -> dict[str, tuple[float, float]]:
     """Search by three words, of all sorts of frequency, in all videos and in one creator's."""
     from django.contrib.auth import get_user_model
+    from django.db import connection
 
     from videos.models import Video
     from videos.search import search
 
     creator = get_user_model().objects.first()
     every, theirs = Video.objects.all(), Video.objects.filter(creator=creator)
+    found: dict[str, tuple[float, float]] = {}
     kinds: dict[str, tuple[int, int]] = {
         "rare": (10_000, WORDS),
         "common": (10, 200),
@@ -177,14 +213,18 @@ def measure_words() -> None:
             for _ in range(ASKED)
         ]
         for name, videos in (("all videos", every), ("one creator", theirs)):
-            report(
-                f"words, {kind}, {name}",
+            found[f"Chronos, words, {kind}, {name}"] = spread_ms(
                 [timed(lambda q=q, v=videos: search(q, v, mode="text")) for q in queries],
             )
+        with connection.cursor() as cursor:
+            found[f"ts_rank, {kind} words"] = spread_ms(
+                [timed(lambda q=q: cursor.execute(BY_RANK, [q])) for q in queries]
+            )
+    return found
 
 
-def measure_vectors(dimensions: int) -> None:
-    """Search by vectors, exactly and by HNSW: the times, and the share that HNSW finds."""
+def measure_vectors(dimensions: int) -> tuple[dict[str, tuple[float, float]], list[str], float]:
+    """Search by vectors, exactly and by HNSW: the times, what is told, and the recall of ten."""
     from django.contrib.auth import get_user_model
     from django.core.management import call_command
     from django.db import connection
@@ -207,11 +247,17 @@ def measure_vectors(dimensions: int) -> None:
             "FROM videos_embedding"
         )
         count, size = cursor.fetchone()
-    print(f"{count} vectors, {size}, stored in {time.perf_counter() - began:.0f} s", flush=True)
+    said = [f"{count:,} vectors: {size}, stored in {time.perf_counter() - began:.0f} s."]
     every = scope(Video.objects.all())
     theirs = scope(Video.objects.filter(creator=get_user_model().objects.first()))
     asked = [Asked(HalfVector(row), serving) for row in drawn.some(ASKED)]
-    exact = [by_vector(each, every, 200).places for each in asked[: ASKED // 4]]
+    compared = asked[: ASKED // 4]
+    exact = [by_vector(each, every, 200).places for each in compared]
+    found = {
+        "pgvector, comparing all": spread_ms(
+            [timed(lambda a=each: by_vector(a, every, 200)) for each in compared]
+        )
+    }
     with connection.cursor() as cursor:
         cursor.execute("SET maintenance_work_mem = '4GB'")
     began = time.perf_counter()
@@ -219,19 +265,18 @@ def measure_vectors(dimensions: int) -> None:
     built_s = time.perf_counter() - began
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_size_pretty(pg_relation_size(%s))", [serving.index_name])
-        print(f"index {serving.index_name}: {cursor.fetchone()[0]}, built in {built_s:.0f} s")
+        said.append(f"The HNSW index: {cursor.fetchone()[0]}, built in {built_s:.0f} s.")
     for name, within in (("all videos", every), ("one creator", theirs)):
         by_vector(asked[0], within, 200)
-        report(
-            f"vectors, {name}",
+        found[f"Chronos, vectors, {name}"] = spread_ms(
             [timed(lambda a=each, w=within: by_vector(a, w, 200)) for each in asked],
         )
     recalls = []
     for each, known in zip(asked, exact, strict=False):
         wanted = {place.id for place in known[:10]}
-        found = {place.id for place in by_vector(each, every, 200).places[:10]}
-        recalls.append(len(wanted & found) / max(len(wanted), 1))
-    print(f"recall@10: {statistics.fmean(recalls):.3f}")
+        got = {place.id for place in by_vector(each, every, 200).places[:10]}
+        recalls.append(len(wanted & got) / max(len(wanted), 1))
+    return found, said, statistics.fmean(recalls)
 
 
 class Vectors:
@@ -281,13 +326,9 @@ def timed(do: Callable[[], object]) -> float:
     return 1_000 * (time.perf_counter() - began)
 
 
-def report(name: str, times: list[float]) -> None:
-    """Print the median and the 95th percentile."""
-    print(
-        f"{name:<40} p50 {statistics.median(times):7.1f} ms   "
-        f"p95 {statistics.quantiles(times, n=20)[-1]:7.1f} ms",
-        flush=True,
-    )
+def spread_ms(times: list[float]) -> tuple[float, float]:
+    """Return the median and the 95th percentile."""
+    return statistics.median(times), statistics.quantiles(times, n=20)[-1]
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from django.db import connection
 from django.db.models import Q
 
 from tests.chaos.service import Service
-from videos.models import ACTIVE_STATES, Call, Embedding, Run, Step, Video
+from videos.models import ACTIVE_STATES, Call, Embedding, Run, Step, Video, Worker
 
 #: What an undisturbed round made of each file.
 EXPECTED: dict[str, str] = {}
@@ -37,6 +37,16 @@ def unfinished(videos: dict[str, Video]) -> list[str]:
     return problems
 
 
+def _folders(what: str = "") -> set[str]:
+    return set(glob.glob(f"{tempfile.gettempdir()}/chronos-{what}*"))
+
+
+def _folders_of_workers() -> set[str]:
+    """Return those that workers hold for as long as they live."""
+    alive = Worker.objects.filter(threads__gt=0).values_list("pk", flat=True)
+    return {folder for worker_id in alive for folder in _folders(f"work-{worker_id}.")}
+
+
 def left_over(videos: dict[str, Video]) -> list[str]:
     """Return runs, slots, leases, open calls, temporary files and processes that should be gone."""
     ids = [video.pk for video in videos.values()]
@@ -46,7 +56,7 @@ def left_over(videos: dict[str, Video]) -> list[str]:
         "slots": runs.filter(holds_slot=True).count(),
         "leases": runs.filter(lease_until__isnull=False).count(),
         "open calls": Call.objects.filter(video_id__in=ids, state="sent").count(),
-        "temporary folders": len(glob.glob(f"{tempfile.gettempdir()}/chronos-*")),
+        "temporary folders": len(_folders() - _folders_of_workers()),
         "ffmpegs": len(_ffmpegs()),
         "files": sum(abs(len(_files(video)) - _files_expected(video)) for video in videos.values()),
     }
