@@ -71,11 +71,11 @@ format: install-dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-# Ours beside what people would use instead; QUICK=1 only tries it. Nothing else should be at work.
+# Ours beside what people would use instead. Nothing else should be at work; QUICK=1 only tries them, several at once.
 BENCHMARKS = idle_hops throughput long_video decoding chunking vectors searching histories recovery \
 	starting bulk
 bench: .venv/installed-bench
-	@set -e; for name in $(BENCHMARKS); do $(BIN)/python benchmarks/$$name.py; done
+	@printf '%s\n' $(BENCHMARKS) | xargs -P $(if $(QUICK),3,1) -I{} $(BIN)/python benchmarks/{}.py
 
 .venv/installed-bench: requirements-bench.txt .venv/installed-dev
 	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-bench.txt

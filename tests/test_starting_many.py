@@ -1,15 +1,21 @@
 """Many videos are started by as many statements as a few; one costs no other its run."""
 
+import threading
+from contextlib import closing
+
 import pytest
 from django.core.files.base import ContentFile
-from django.db import connection
+from django.db import OperationalError, connection, connections, transaction
 from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 
+from tests.conftest import eventually
 from tests.rows import completed_video
+from tests.test_runs import waits_for_a_lock
 from videos.durable import admission
 from videos.durable.dispatch import dispatch, dispatching_together
-from videos.models import Event, Run, SetAside, Step, Video
-from videos.pipeline import steering
+from videos.models import Event, Revision, Run, SetAside, Step, Video
+from videos.pipeline import statuses, steering
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -104,3 +110,58 @@ def test_uploads_of_a_block_are_dispatched_together(creator):
     taken = [each for each in said if "SET dispatched_at" in each]
     assert len(taken) == 1
     assert sum('INSERT INTO "videos_revision"' in each for each in said) == 1
+
+
+def test_what_was_put_in_force_while_a_video_was_waited_for_is_seen(creator):
+    video = completed_video(creator)
+    newer = Revision.objects.create(
+        video=video, transcript=video.revision.transcript, chunked_at=timezone.now()
+    )
+    begun = []
+
+    def reprocess():
+        try:
+            begun.extend(steering.reprocess_all([video], "embed")[0])
+        finally:
+            connection.close()
+
+    with transaction.atomic():
+        Video.objects.filter(pk=video.pk).update(revision=newer)
+        thread = threading.Thread(target=reprocess)
+        thread.start()
+        eventually(waits_for_a_lock)
+    thread.join()
+
+    assert [run.revision for run in begun] == [newer]
+
+
+def test_a_database_that_is_lost_sets_no_event_aside(creator, monkeypatch):
+    """As while Postgres ends the connection in the middle of the COPY."""
+    video = completed_video(creator)
+    data = {"video_id": str(video.pk), "creator_id": video.creator_id}
+    event = Event.objects.create(name="video/embed.requested", data=data, video_id=video.pk)
+    requested = statuses.requested
+
+    def end_the_connection(*given):
+        requested(*given)
+        ours = connection.connection.info.backend_pid
+        other = connections.create_connection("default")
+        with closing(other), other.cursor() as cursor:
+            cursor.execute("SELECT pg_terminate_backend(%s)", [ours])
+
+    monkeypatch.setattr(statuses, "requested", end_the_connection)
+
+    with pytest.raises(OperationalError):
+        dispatch(event)
+
+    connection.close()
+    assert not SetAside.objects.exists()
+    assert Event.objects.get().dispatched_at is None
+
+
+def test_an_error_while_events_are_dispatched_together_is_left_to_the_sweep(creator, monkeypatch):
+    monkeypatch.setattr("videos.durable.dispatch.dispatch", lambda *events: 1 / 0)
+    with dispatching_together():
+        Video.objects.create(creator=creator, file=ContentFile(b"x", name="a.mp4"))
+
+    assert Event.objects.get().dispatched_at is None

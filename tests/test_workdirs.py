@@ -68,3 +68,13 @@ def test_a_folder_that_was_half_deleted_is_swept_away(tmp_path):
     os.utime(half, (long_ago, long_ago))
     assert workdirs.sweep() == [""]
     assert list(tmp_path.iterdir()) == []
+
+
+def test_only_whose_lock_is_free_is_said_to_be_dead(tmp_path):
+    with workdirs.folder(owner="me") as mine:
+        (mine / ".lock").unlink()
+        long_ago = time.time() - 60
+        os.utime(mine, (long_ago, long_ago))
+        (tmp_path / "chronos-work-you.x").symlink_to(tmp_path / "elsewhere")
+
+        assert workdirs.sweep() == [""]

@@ -60,6 +60,12 @@ class WakingRedisBroker(RedisBroker):
         """The class that `consume` makes."""
         return _WakingConsumer
 
+    @property
+    def blocks_s(self) -> float:
+        """The seconds for which an idle consumer blocks: less than the socket would wait."""
+        options = self.client.connection_pool.connection_kwargs
+        return min(_BLOCKS_S, 0.8 * (options.get("socket_timeout") or _BLOCKS_S))
+
     def consume(self, queue_name: str, prefetch: int = 1, timeout: int = 5000) -> _WakingConsumer:
         """Return a consumer of one queue; `timeout` is how long it blocks, in milliseconds."""
         self._own_key = self._own_key or f"{self.namespace}:{uuid4()}.wake"
@@ -126,6 +132,8 @@ class WakingRedisBroker(RedisBroker):
 
 class _WakingConsumer(_RedisConsumer):
     broker: WakingRedisBroker
+    #: Whether this consumer was woken, and has not looked since.
+    _has_token = False
 
     def __next__(self) -> MessageProxy | None:
         if not self.message_cache:
@@ -150,13 +158,13 @@ class _WakingConsumer(_RedisConsumer):
             self.broker.wake(self.queue_name, len(returned))
 
     def _fill(self) -> None:
-        if self.broker.is_holding:
-            self.broker.await_room(self.timeout / 1000)
-            return
         held = self.outstanding_message_count
         if not self.queue_name.endswith(_DELAYED):
             held = max(held, self.broker.fetched())
-        if held >= self.prefetch:
+        has_token, self._has_token = self._has_token, False
+        if self.broker.is_holding or held >= self.prefetch:
+            if has_token:
+                self.broker.wake(self.queue_name, 1)  # Another process may have room.
             self.broker.await_room(self.timeout / 1000)
             return
         self.message_cache = self.broker.do_fetch(self.queue_name, self.prefetch - held)
@@ -168,8 +176,10 @@ class _WakingConsumer(_RedisConsumer):
             try:
                 # Held messages may be delayed ones, for whose time Dramatiq's thread looks.
                 is_free = not self.outstanding_message_count
-                blocks_s = _BLOCKS_S if is_free else self.timeout / 1000
-                self.broker.client.blpop(self.broker.tokens_keys(self.queue_name), blocks_s)
+                blocks_s = self.broker.blocks_s if is_free else self.timeout / 1000
+                keys = self.broker.tokens_keys(self.queue_name)
+                popped: Any = self.broker.client.blpop(keys, blocks_s)
+                self._has_token = popped is not None and popped[0] == keys[0].encode()
             except redis.ResponseError as error:
                 logger.warning("Redis cannot block (%s): polling every %s ms.", error, _POLL_MS)
                 self.broker.can_block = False

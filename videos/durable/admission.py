@@ -156,15 +156,22 @@ def waiting() -> QuerySet[Run]:
 def prefer(video_ids: Iterable[UUID]) -> int:
     """Let the waiting runs of these videos go before all others; return how many there are."""
     # A run that is admitted meanwhile needs no preference, and is not counted.
-    runs = Run.objects.filter(video__in=list(video_ids), state=Run.State.WAITING)
-    return runs.update(priority=_PREFERRED)
+    return _prioritize(Run.objects.filter(video__in=list(video_ids)), _PREFERRED)
 
 
 def defer(video_ids: Iterable[UUID]) -> None:
     """Let the waiting runs of these videos go after all others: nobody waits for them."""
     # What was admitted meanwhile goes on; nobody is before it any more.
-    runs = Run.objects.filter(video__in=list(video_ids), state=Run.State.WAITING, priority=0)
-    runs.update(priority=_DEFERRED)
+    _prioritize(Run.objects.filter(video__in=list(video_ids), priority=0), _DEFERRED)
+
+
+def _prioritize(rows: QuerySet[Run], priority: int) -> int:
+    """Give waiting runs a priority, except those that somebody has locked to change them."""
+    with transaction.atomic():
+        waits = Run.objects.filter(state=Run.State.WAITING)
+        free = waits.filter(pk__in=rows.order_by().values("pk"))
+        free = free.select_for_update(skip_locked=True, of=("self",), no_key=True)
+        return waits.filter(pk__in=free.order_by().values("pk")).update(priority=priority)
 
 
 class _CreatorLimits:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -17,6 +18,8 @@ from videos.durable.models import Event, Run, SetAside
 from videos.durable.outbox import event_recorded
 from videos.durable.registry import Function, registry
 from videos.exceptions import Misconfigured
+
+logger = logging.getLogger(__name__)
 
 _TAKE = f"""
     UPDATE {Event._meta.db_table} SET dispatched_at = statement_timestamp()
@@ -56,9 +59,14 @@ def dispatching_together() -> Iterator[None]:
 
 
 def _dispatch_waiting(together: list[Event]) -> None:
-    for _, events in groupby(together, key=attrgetter("name")):
-        dispatch(*events)
+    """Dispatch what was collected; whatever raises is logged, as after a commit."""
+    collected = list(together)
     together.clear()
+    for name, events in groupby(collected, key=attrgetter("name")):
+        try:
+            dispatch(*events)
+        except Exception:
+            logger.exception("Events %s are left to the sweep.", name)
 
 
 def dispatch(*events: Event) -> list[Run]:

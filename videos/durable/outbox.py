@@ -38,10 +38,7 @@ def send(name: str, data: Mapping[str, Any], key: str | None = None) -> Event:
         )
     if event_type.emitted:
         raise EventRefused(f"{name!r} is emitted by Chronos and cannot be sent.", field="name")
-    if key is not None and not _is_key(key):
-        raise EventRefused(
-            f"{name}: a key is a text of 1 to {_MAX_KEY} characters, without NUL.", field="key"
-        )
+    _check_key(name, key)
     parsed = parse(name, data)
     if has_unstorable(data):
         raise EventRefused(
@@ -62,8 +59,9 @@ def prepare(name: str, data: Mapping[str, Any], key: str | None = None) -> Event
     """Return an event, which is not stored, about rows that the caller has at hand.
 
     Raises:
-        EventRefused: for data that does not fit.
+        EventRefused: for data that does not fit, or a key that cannot be one.
     """
+    _check_key(name, key)
     return _event(name, parse(name, data), key)
 
 
@@ -85,8 +83,12 @@ def _event(name: str, parsed: Any, key: str | None) -> Event:
     return Event(name=name, key=key, data=_as_json(name, parsed), video_id=video_id)
 
 
-def _is_key(key: Any) -> bool:
-    return isinstance(key, str) and 0 < len(key) <= _MAX_KEY and not has_unstorable(key)
+def _check_key(name: str, key: Any) -> None:
+    is_text = isinstance(key, str) and 0 < len(key) <= _MAX_KEY and not has_unstorable(key)
+    if key is not None and not is_text:
+        raise EventRefused(
+            f"{name}: a key is a text of 1 to {_MAX_KEY} characters, without NUL.", field="key"
+        )
 
 
 def _record(name: str, parsed: Any, key: str | None) -> Event:

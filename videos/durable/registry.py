@@ -64,7 +64,7 @@ class Function:
     event: str | None
     stages: Mapping[str, Stage]
     queue: str = "default"
-    #: Creates the runs for an event; none means one run, whatever the event says.
+    #: Creates the runs for an event; with neither this nor `start_all`, it is one run.
     start: Callable[[Event, Function], list[Run]] | None = None
     #: The same for many events at once, by as many statements as for one.
     start_all: Callable[[Sequence[Event], Function], list[Run]] | None = None
@@ -170,6 +170,8 @@ def check_function(function: Function) -> None:
     _check_name("function", function.name)
     if not _QUEUE_NAME.fullmatch(function.queue) or len(function.queue) > _MAX_NAME:
         raise ValueError(f"{function.name}: {function.queue!r} cannot be the name of a queue")
+    if function.start is not None and function.start_all is not None:
+        raise ValueError(f"{function.name}: runs are started one by one, or together")
     if not function.stages:
         raise ValueError(f"{function.name}: a function has at least one stage")
     for name, stage in function.stages.items():

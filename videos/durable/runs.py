@@ -65,7 +65,11 @@ def create_all(rows: Iterable[Run]) -> list[Run]:
     fields = [field for field in Run._meta.concrete_fields if not field.has_db_default()]
     columns = ", ".join(connection.ops.quote_name(str(field.column)) for field in fields)
     statement = f"COPY {Run._meta.db_table} ({columns}) FROM STDIN"
-    with connection.cursor() as cursor, cursor.copy(statement) as copy:
+    with (
+        connection.wrap_database_errors,
+        connection.cursor() as cursor,
+        cursor.copy(statement) as copy,
+    ):
         for run in created:
             values = ((field, getattr(run, field.attname)) for field in fields)
             copy.write_row([field.get_db_prep_save(value, connection) for field, value in values])
@@ -94,10 +98,11 @@ def inherit_steps(done: Iterable[tuple[Run, Step]]) -> None:
 def replace(active: Sequence[Run]) -> None:
     """End runs in whose place others come; their workers lose the claim at their next write."""
     if active:
-        ids = [run.pk for run in active]
         # A run that ends by itself meanwhile is not active any more, and stays as it ended.
-        rows = Run.objects.filter(pk__in=ids, state__in=ACTIVE_STATES)
-        _end(rows, Run.State.REPLACED, token=F("token") + 1)
+        rows = Run.objects.filter(pk__in=[run.pk for run in active], state__in=ACTIVE_STATES)
+        # Locked in one order, so that of two who replace many nobody waits for the other.
+        ids = list(rows.select_for_update(of=("self",)).order_by("pk").values_list("pk", flat=True))
+        _end(Run.objects.filter(pk__in=ids), Run.State.REPLACED, token=F("token") + 1)
         _close_steps(ids)
 
 

@@ -262,6 +262,8 @@ class WorkerThreads:
         self._sweep = Repeating("chronos-sweep", self._look, conf().sweep_s)
         #: Held as long as the process lives: another that finds it left takes its runs at once.
         self._held = ExitStack()
+        #: Workers of this machine that died, until that is written.
+        self._died: set[UUID] = set()
 
     @property
     def worker_id(self) -> UUID:
@@ -272,9 +274,12 @@ class WorkerThreads:
         """Register the worker and begin; without a database, the heartbeat goes on trying."""
         global _current
         _current = self
-        self._held.enter_context(workdirs.folder(owner=str(self.worker_id)))
         self._heartbeat.start()
         self._sweep.start()
+        try:
+            self._held.enter_context(workdirs.folder(owner=str(self.worker_id)))
+        except OSError as error:
+            logger.warning("Should this process die, its runs wait for their leases: %s", error)
 
     def stop_watching(self) -> None:
         """Take the end of the worker's threads for intended from now on."""
@@ -297,12 +302,14 @@ class WorkerThreads:
 
     def _look(self) -> None:
         """Sweep if it is this process's turn, or a worker of this machine has died."""
-        died = [UUID(owner) for owner in workdirs.sweep() if owner]
+        self._died |= {UUID(owner) for owner in workdirs.sweep() if owner}
+        died = bool(self._died)
         if died:
             # A stage in quarantine has a process of its own, which may still live.
-            orphaned = Run.objects.filter(worker__in=died, deaths__lt=quarantine.MAX_DEATHS)
+            orphaned = Run.objects.filter(worker__in=self._died, deaths__lt=quarantine.MAX_DEATHS)
             with transaction.atomic():
-                Worker.objects.filter(pk__in=died).update(threads=0)
+                Worker.objects.filter(pk__in=self._died).update(threads=0)
                 runs.end_leases(orphaned)
+            self._died.clear()
         if self._heartbeat.turns.is_ours() or died:
             sweep.sweep()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
+import stat
 import tempfile
 import time
 from collections.abc import Iterator
@@ -50,30 +51,28 @@ def sweep() -> list[str]:
     """Delete the folders of processes that are gone; return whose they were, "" for nobody's."""
     with os.scandir(tempfile.gettempdir()) as entries:
         paths = [Path(entry.path) for entry in entries if entry.name.startswith(_PREFIX)]
-    return [_owner(path) for path in paths if _delete_if_left(path)]
+    return [owner for path in paths if (owner := _owner_if_left(path)) is not None]
 
 
-def _owner(path: Path) -> str:
-    return path.name.removeprefix(_PREFIX).rpartition(".")[0]
-
-
-def _delete_if_left(path: Path) -> bool:
+def _owner_if_left(path: Path) -> str | None:
+    """Delete a folder if it was left; return whose it was, if that is known to be dead."""
     try:
-        if path.stat().st_uid != os.geteuid():
-            return False  # Another user's, who might say of any worker that it is dead.
+        found = path.lstat()
+        if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
+            return None  # Another user's, who might say of any worker that it is dead.
         descriptor = os.open(path / _LOCK, os.O_RDWR | os.O_NOFOLLOW)
     except FileNotFoundError:
         # It is being made or deleted just now; or whoever did that was killed in between.
-        return _delete_if_still(path)
+        return "" if _delete_if_still(path) else None
     except OSError:
-        return False  # Another user's.
+        return None
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        return False
+        return None
     else:
         shutil.rmtree(path, ignore_errors=True)
-        return True
+        return path.name.removeprefix(_PREFIX).rpartition(".")[0]
     finally:
         os.close(descriptor)
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
@@ -20,7 +20,7 @@ from videos.models import Event, Revision, Run, Step, Video
 from videos.pipeline import statuses
 from videos.pipeline.stages import stages
 
-_ENDED_BADLY = (Video.Status.FAILED, Video.Status.CANCELLED)
+ENDED_BADLY = (Video.Status.FAILED, Video.Status.CANCELLED)
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class _Standing:
     def failed_run(self, revision: Revision) -> Run | None:
         """Return the failed or cancelled run of a revision that a new one goes on with."""
         is_its = self.last is not None and self.last.revision_id == revision.pk
-        return self.last if is_its and self.video.status in _ENDED_BADLY else None
+        return self.last if is_its and self.video.status in ENDED_BADLY else None
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class _Beginning:
     data: dict[str, Any]
     queue: str = "default"
     #: The run whose finished steps of the stage are taken over, so that none is paid for again.
-    goes_on_with: Run | None = field(default=None)
+    goes_on_with: Run | None = None
 
 
 def start_processing(events: Sequence[Event], function: Function) -> list[Run]:
@@ -157,11 +157,6 @@ def active(video: Video) -> Run | None:
     return Run.objects.filter(video=video, state__in=ACTIVE_STATES).first()
 
 
-def joinable(video: Video) -> Run | None:
-    """Return the video's run, unless it is about to end because somebody cancelled it."""
-    return _joinable(active(video))
-
-
 def resuming_stages(videos: Sequence[Video]) -> dict[UUID, str]:
     """Return, by video, the stage at which a run of it goes on."""
     prefetch_related_objects(videos, "revision__transcript")
@@ -182,6 +177,7 @@ def _named(events: Sequence[Event]) -> list[tuple[Event, UUID]]:
 
 
 def _joinable(run: Run | None) -> Run | None:
+    """Return a video's run, unless it is about to end because somebody cancelled it."""
     return None if run is None or run.cancel_requested else run
 
 
@@ -211,8 +207,10 @@ def _standings(named: Iterable[tuple[Event, UUID]]) -> Iterator[list[_Standing]]
 
 
 def _standing(events: dict[UUID, Event]) -> list[_Standing]:
-    rows = Video.objects.select_for_update(of=("self",)).filter(pk__in=events)
-    videos = list(rows.select_related("revision__transcript").order_by("pk"))
+    locked_rows = Video.objects.select_for_update(of=("self",)).filter(pk__in=events)
+    videos = list(locked_rows.order_by("pk"))
+    # Only now: joined, they would be those from before whatever the lock was waited for.
+    prefetch_related_objects(videos, "revision__transcript")
     newest_runs = Run.objects.filter(video__in=videos).order_by("video_id", "-created_at")
     last = {run.video_id: run for run in newest_runs.distinct("video_id")}
     unfinished = _unfinished(events)

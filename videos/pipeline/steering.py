@@ -17,10 +17,8 @@ from videos.durable.outbox import prepare, record_all
 from videos.exceptions import EventRefused
 from videos.models import Event, Revision, Run, SetAside, Video
 from videos.pipeline.stages import stages
-from videos.pipeline.starting import active, locked, resuming_stages
+from videos.pipeline.starting import ENDED_BADLY, active, locked, resuming_stages
 from videos.search import Hit, search
-
-_ENDED_BADLY = (Video.Status.FAILED, Video.Status.CANCELLED)
 
 
 def restartable_stages() -> list[str]:
@@ -31,7 +29,7 @@ def restartable_stages() -> list[str]:
 def restartable(videos: QuerySet[Video], stage: str | None) -> QuerySet[Video]:
     """Keep the videos that can be processed again from a stage; None: where they ended."""
     if stage is None:
-        return videos.filter(status__in=_ENDED_BADLY)
+        return videos.filter(status__in=ENDED_BADLY)
     if stages.is_before("transcribe", stage):
         # Without a transcript, or without chunks, there is nothing to go on from.
         made = Revision.objects.filter(video=OuterRef("pk"), transcript__completed_at__isnull=False)
@@ -47,7 +45,7 @@ def resumable_stage(video: Video) -> str:
     Raises:
         ValueError: if the video neither failed nor was cancelled.
     """
-    if video.status not in _ENDED_BADLY:
+    if video.status not in ENDED_BADLY:
         raise ValueError(_not_resumable(video))
     return resuming_stages([video])[video.pk]
 
@@ -119,7 +117,7 @@ def reprocess_all(
     if from_stage is not None:
         by_stage[from_stage] = list(videos)
     else:
-        resumable = [video for video in videos if video.status in _ENDED_BADLY]
+        resumable = [video for video in videos if video.status in ENDED_BADLY]
         left_out += [_not_resumable(video) for video in videos if video not in resumable]
         goes_on_at = resuming_stages(resumable)
         for video in resumable:

@@ -70,7 +70,8 @@ class Command(ReportingCommand):
         captions = _captions(options["captions"], len(files)) if options["captions"] else None
         creator = _creator(options["creator"], create=options["create_creator"])
         with OwnWorker(self.say) if options["wait"] else nullcontext() as worker:
-            # While it goes on, the sweep of a worker admits those that are there.
+            # Those of the last seconds are started together; where a worker lives, its sweep starts
+            # what has been there for longer, and admits it.
             with dispatching_together():
                 ids = [self._ingest(file, creator, captions, options).pk for file in files]
             if worker is not None:

@@ -140,7 +140,9 @@ class Command(ReportingCommand):
     def _started(self, videos: Sequence[Video], options: dict[str, Any]) -> list[Run]:
         """Start some; of many that a filter selects, those that cannot be started are told."""
         stage, force = options["from_stage"], options["force"]
-        begun, left_out = steering.reprocess_all(videos, stage, force=force)
+        # As they are by now: others may have begun some of them.
+        fresh = Video.objects.filter(pk__in=[video.pk for video in videos]).order_by("created_at")
+        begun, left_out = steering.reprocess_all(list(fresh), stage, force=force)
         if left_out and options["videos"]:
             raise Failed(left_out[0])
         for why in left_out:
