@@ -75,7 +75,7 @@ format: install-dev
 BENCHMARKS = idle_hops throughput long_video decoding chunking vectors searching histories recovery \
 	starting bulk
 bench: .venv/installed-bench
-	@printf '%s\n' $(BENCHMARKS) | xargs -P $(if $(QUICK),3,1) -I{} $(BIN)/python benchmarks/{}.py
+	@printf '%s\n' $(BENCHMARKS) | xargs -P $(if $(QUICK),4,1) -I{} $(BIN)/python benchmarks/{}.py
 
 .venv/installed-bench: requirements-bench.txt .venv/installed-dev
 	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-bench.txt
