@@ -52,7 +52,7 @@ test-full: install-dev
 NEXT_PYTHON ?= $(shell python3.12 -c 'import ensurepip, venv' 2>/dev/null && echo python3.12)
 NEXT_DJANGO ?= 6.1
 NEXT_TESTS := access admin admission checks commands control_room deletion engine events functions \
-	pauses pipelines public_names retention runs search sending structure usage vectors
+	pauses pipelines public_names retention runs search sending starting_many structure usage vectors
 
 test-next:
 ifeq ($(NEXT_PYTHON),)

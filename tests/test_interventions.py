@@ -4,6 +4,7 @@ from datetime import timedelta
 
 import pytest
 from django.contrib.auth.models import Permission
+from django.db import transaction
 from django.urls import reverse
 from django.utils import timezone
 
@@ -247,7 +248,8 @@ def test_steps_end_with_a_run_that_is_cancelled_or_replaced(creator, upload):
         run = Run.objects.get(video=upload())
         Step.objects.create(run=run, stage="transcribe", key="a", state="running")
         Step.objects.create(run=run, stage="transcribe", key="b", state="done")
-        end(run)
+        with transaction.atomic():
+            end(run)
         states = dict(run.steps.values_list("key", "state"))
         assert states == {"a": "failed", "b": "done"}
         assert run.steps.get(key="a").finished_at is not None
