@@ -22,11 +22,16 @@ from benchmarks.report import IS_QUICK, Line, publish, spread  # noqa: E402
 from benchmarks.services import beside_services  # noqa: E402
 
 REPEATS = 2 if IS_QUICK else 7
+EMPTY = "an empty Django project with its admin"
 STARTED = {
     "a command (`status`)": "import django; django.setup();"
     "from django.core.management import call_command; call_command('status', as_json=True)",
     "the web application": "import chronos.wsgi",
     "a worker": "import django; django.setup(); import django_dramatiq.setup, videos.actors",
+    EMPTY: "import django; from django.conf import settings; settings.configure("
+    "INSTALLED_APPS=[f'django.contrib.{name}' for name in "
+    "('auth', 'contenttypes', 'sessions', 'messages', 'admin')], "
+    "DATABASES={'default': {'ENGINE': 'django.db.backends.postgresql'}}); django.setup()",
 }
 #: What is printed at the end: the most memory that the process had, in MiB.
 MEMORY = "; import resource, sys; sys.stdout.flush(); print(" + (
@@ -40,19 +45,30 @@ def main() -> None:
     table = ["| what starts | seconds | memory, MiB |", "|---|---|---|"]
     middle = {}
     with beside_services() as environment:
-        for name, code in STARTED.items():
-            started = [start(environment, code) for _ in range(REPEATS + 1)][1:]
-            seconds, memory = ([each[at] for each in started] for at in (0, 1))
+        turns = [
+            {name: start(environment, code) for name, code in STARTED.items()}
+            for _ in range(REPEATS + 1)
+        ]
+        for name in STARTED:
+            seconds, memory = ([turn[name][at] for turn in turns[1:]] for at in (0, 1))
             middle[name] = statistics.median(seconds), statistics.median(memory)
             table.append(f"| {name} | {spread(seconds, 2)} | {spread(memory, 0)} |")
     serving = [serve() for _ in range(1 if IS_QUICK else 3)]
     table.append(f"| installed, to the first page: `manage.py up` | {spread(serving, 1)} | |")
     command = middle["a command (`status`)"]
     lines = [
-        Line("a command, s and MiB", f"{command[0]:.2f} s, {command[1]:.0f} MiB", "", "0.4; 100"),
+        Line(
+            "a command, s and MiB",
+            f"{command[0]:.2f} s, {command[1]:.0f} MiB",
+            f"{middle[EMPTY][0]:.2f} s, {middle[EMPTY][1]:.0f} MiB ({EMPTY})",
+            "0.4; 100",
+        ),
         Line("installed, to serving, s", f"{statistics.median(serving):.1f}", "", "4"),
     ]
-    bars = {f"Chronos, {name}": seconds for name, (seconds, _) in middle.items()}
+    bars = {
+        name if name == EMPTY else f"Chronos, {name}": seconds
+        for name, (seconds, _) in middle.items()
+    }
     publish("B11", lines, table, bars, "seconds")
 
 
