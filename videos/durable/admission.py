@@ -168,10 +168,9 @@ def defer(video_ids: Iterable[UUID]) -> None:
 def _prioritize(rows: QuerySet[Run], priority: int) -> int:
     """Give waiting runs a priority, except those that somebody has locked to change them."""
     with transaction.atomic():
-        waits = Run.objects.filter(state=Run.State.WAITING)
-        free = waits.filter(pk__in=rows.order_by().values("pk"))
-        free = free.select_for_update(skip_locked=True, of=("self",), no_key=True)
-        return waits.filter(pk__in=free.order_by().values("pk")).update(priority=priority)
+        waits = rows.filter(state=Run.State.WAITING).order_by()
+        free = waits.select_for_update(skip_locked=True, of=("self",), no_key=True)
+        return waits.filter(pk__in=free.values("pk")).update(priority=priority)
 
 
 class _CreatorLimits:

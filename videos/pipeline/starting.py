@@ -6,12 +6,12 @@ What the videos have is read at once, decided for each, and what is started is w
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from django.db.models import F, Q, prefetch_related_objects
+from django.db.models import F, Q, QuerySet, prefetch_related_objects
 
 from videos.durable import admission, runs
 from videos.durable.models import ACTIVE_STATES
@@ -77,11 +77,11 @@ def start_processing(events: Sequence[Event], function: Function) -> list[Run]:
                 yield _Beginning(standing, next(iter(stages)), revision, data)
             is_wanted = standing.video.status != Video.Status.COMPLETED
             if not is_again and is_wanted and not _joinable(standing.active):
-                revision = next(iter(standing.candidates), None) or Revision(video=standing.video)
+                revision = _goes_on_with(standing.video, standing.candidates)
                 stage = _first_stage(revision, ended_at.get(revision.pk))
                 yield _Beginning(standing, stage, revision, data)
 
-    return [run for each in _standings(_named(events)) for run in _begin(function, begins(each))]
+    return _begin_all(function, _named(events), begins)
 
 
 def start_from(stage: str, events: Sequence[Event], function: Function) -> list[Run]:
@@ -105,7 +105,7 @@ def start_from(stage: str, events: Sequence[Event], function: Function) -> list[
                 before = standing.failed_run(revision)
                 yield _Beginning(standing, stage, revision, data, goes_on_with=before)
 
-    return [run for each in _standings(_named(events)) for run in _begin(function, begins(each))]
+    return _begin_all(function, _named(events), begins)
 
 
 def start_embedding(events: Sequence[Event], function: Function) -> list[Run]:
@@ -136,7 +136,7 @@ def _start_embedding(
                     yield _Beginning(standing, "embed", revision, data, queue, before)
                 break
 
-    return [run for each in _standings(named) for run in _begin(function, begins(each))]
+    return _begin_all(function, named, begins)
 
 
 def cancel(events: Sequence[Event], function: Function) -> list[Run]:
@@ -161,15 +161,17 @@ def resuming_stages(videos: Sequence[Video]) -> dict[UUID, str]:
     """Return, by video, the stage at which a run of it goes on."""
     prefetch_related_objects(videos, "revision__transcript")
     unfinished = _unfinished([video.pk for video in videos])
-    goes_on = {
-        video.pk: next(iter(_candidates(video, unfinished)), None) or Revision(video=video)
-        for video in videos
-    }
+    goes_on = {video.pk: _goes_on_with(video, _candidates(video, unfinished)) for video in videos}
     ended_at = _last_stages(list(goes_on.values()))
     return {
         video_id: _first_stage(revision, ended_at.get(revision.pk))
         for video_id, revision in goes_on.items()
     }
+
+
+def _goes_on_with(video: Video, candidates: Sequence[Revision]) -> Revision:
+    """Return the revision that a resumed run makes; a new one where there is nothing yet."""
+    return candidates[0] if candidates else Revision(video=video)
 
 
 def _named(events: Sequence[Event]) -> list[tuple[Event, UUID]]:
@@ -226,9 +228,7 @@ def _standing(events: dict[UUID, Event]) -> list[_Standing]:
 def _unfinished(video_ids: Iterable[UUID]) -> dict[UUID, Revision]:
     """Return the newest revision of each video that has one newer than that in force."""
     is_newer = Q(created_at__gt=F("video__revision__created_at"))
-    rows = Revision.objects.filter(is_newer | Q(video__revision=None), video__in=video_ids)
-    newest = rows.select_related("transcript").order_by("video_id", "-created_at")
-    return {row.video_id: row for row in newest.distinct("video_id")}
+    return _newest(Revision.objects.filter(is_newer | Q(video__revision=None), video__in=video_ids))
 
 
 def _candidates(video: Video, unfinished: dict[UUID, Revision]) -> list[Revision]:
@@ -237,17 +237,30 @@ def _candidates(video: Video, unfinished: dict[UUID, Revision]) -> list[Revision
 
 def _newest_transcribed(standings: Sequence[_Standing]) -> dict[UUID, Revision]:
     videos = [standing.video for standing in standings]
-    rows = Revision.objects.filter(video__in=videos, transcript__completed_at__isnull=False)
-    newest = (
-        rows.select_related("transcript").order_by("video_id", "-created_at").distinct("video_id")
+    return _newest(
+        Revision.objects.filter(video__in=videos, transcript__completed_at__isnull=False)
     )
-    return {row.video_id: row for row in newest}
+
+
+def _newest(rows: QuerySet[Revision]) -> dict[UUID, Revision]:
+    """Return the newest revision of each video, with its transcript."""
+    newest = rows.select_related("transcript").order_by("video_id", "-created_at")
+    return {row.video_id: row for row in newest.distinct("video_id")}
 
 
 def _last_stages(revisions: Sequence[Revision]) -> dict[UUID, str]:
     """Return at which stage the last run of each revision was."""
     rows = Run.objects.filter(revision__in=revisions).order_by("revision_id", "-created_at")
     return dict(rows.distinct("revision_id").values_list("revision", "stage"))
+
+
+def _begin_all(
+    function: Function,
+    named: Iterable[tuple[Event, UUID]],
+    begins: Callable[[Sequence[_Standing]], Iterable[_Beginning]],
+) -> list[Run]:
+    """Create the runs that `begins` decides on, from what the videos of events have."""
+    return [run for each in _standings(named) for run in _begin(function, begins(each))]
 
 
 def _begin(function: Function, wanted: Iterable[_Beginning]) -> list[Run]:
