@@ -12,7 +12,6 @@ from django.urls import reverse
 from django.utils import timezone
 
 from tests.rows import completed_video
-from videos.admin import control_room
 from videos.admin.shown import when
 from videos.durable.explanation import explain
 from videos.models import Breaker, Call, Run, SetAside, Step, Worker
@@ -294,30 +293,6 @@ def test_a_retry_is_explained_by_its_step_and_what_works_needs_no_explanation(cr
     assert explain(run).until == run.next_attempt_at
     assert "one of them takes it" in explain(waiting(creator, "", state="queued")).sentence
     assert explain(ended_run(creator)) is None
-
-
-@pytest.mark.parametrize("day", [1, 2, 28])
-def test_days_that_are_over_are_summed_once(creator, monkeypatch, day):
-    now = timezone.now().replace(day=day, hour=12)
-    monkeypatch.setattr(timezone, "now", lambda: now)
-    for at in (now.replace(day=1), now - timedelta(days=2), now):
-        call = Call.objects.create(
-            creator=creator,
-            creator_name="ada",
-            service="embedding",
-            model="m",
-            state="answered",
-            cost_usd=1,
-        )
-        Call.objects.filter(pk=call.pk).update(sent_at=at)
-    of_month = Call.objects.filter(sent_at__month=now.month).count()
-
-    for _ in range(2):
-        cache.delete("chronos:spent")
-        with CaptureQueriesContext(connection) as asked:
-            assert control_room._spent()["creators"] == [("ada", of_month)]
-    sums = [query for query in asked if "videos_call" in query["sql"]]
-    assert len(sums) == 1
 
 
 def test_what_was_tried_again_needs_nobody_any_more(admin_client, creator, worker):

@@ -5,6 +5,7 @@ from datetime import UTC, date, datetime, timedelta
 
 import pytest
 from django.urls import reverse
+from django.utils import timezone
 
 from videos import usage
 from videos.durable.paid.ledger import cost_usd
@@ -106,6 +107,36 @@ def test_months_that_are_over_are_read_once(creator, monkeypatch):
     assert usage.summary(since=date(2026, 3, 16)) == []
     Call.objects.filter(sent_at__month=1).delete()
     assert usage.summary()[0] == before[0]
+
+
+def test_settled_days_of_a_month_are_read_once(creator, monkeypatch):
+    monkeypatch.setattr(usage, "_WORTH_KEEPING", 4)
+    given = {"service": "transcription", "state": "answered", "cost_usd": "0.5"}
+    moments = [datetime(2026, 11, day, 12, tzinfo=UTC) for day in range(1, 31)]
+    for moment in moments:
+        call(creator, moment, **given)
+        call(creator, moment, **given)
+
+    for now, kept_until in [
+        (moments[1], []),
+        (moments[9], [date(2026, 11, 9)]),
+        (moments[10], [date(2026, 11, 9)]),
+        (moments[19], [date(2026, 11, 19)] * 2),
+        (datetime(2026, 12, 1, 12, tzinfo=UTC), [date(2026, 11, 30)] * 3),
+        (datetime(2026, 12, 2, 12, tzinfo=UTC), [None] * 4),
+    ]:
+        monkeypatch.setattr(timezone, "now", lambda now=now: now)
+        (row,) = usage.summary()
+        assert (row["month"], row["cost_usd"]) == ("2026-11", 30.0)
+        kept = MonthlyUsage.objects.values_list("until", flat=True)
+        assert list(kept) == kept_until
+        for until in filter(None, kept):
+            Call.objects.filter(usage.between(None, until)).delete()
+        assert usage.summary() == usage.summary(creator) == [row]
+        assert usage.summary(since=date(2026, 11, 1), until=date(2026, 12, 1)) == [row]
+    usage.keep_month(date(2026, 11, 1))
+    Call.objects.all().delete()
+    assert usage.summary() == [row]
 
 
 def test_a_creator_who_was_renamed_has_one_row(creator, django_user_model):

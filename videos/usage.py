@@ -1,7 +1,7 @@
 """What was used and what it cost, by creator and month, from the ledger.
 
-Of long months that are over the sums are kept (`MonthlyUsage`), so that a question about all times
-reads the ledger of the current month, and not of all years.
+The sums of long times are kept (`MonthlyUsage`): of months that are over, and of the days of this
+one that have settled. So a question about all times reads the ledger of some days, not of years.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from django.contrib.auth import get_user_model
 from django.db import IntegrityError, transaction
 from django.db.models import Count, Q, QuerySet, Sum
 from django.db.models.functions import TruncMonth
+from django.utils import timezone
 
 from videos.durable import transactions
 from videos.models import Call, MonthlyUsage
@@ -25,7 +26,7 @@ from videos.models import Call, MonthlyUsage
 _UTC = ZoneInfo("UTC")
 #: By then every call of a month has settled; the longest lasts a quarter of an hour.
 SETTLED_AFTER = timedelta(days=1)
-#: Calls of a month from which on its sums are kept.
+#: Calls from which on their sums are kept.
 _WORTH_KEEPING = 10_000
 _COUNTED = (
     *("audio_seconds", "transcription_calls", "embedding_tokens", "embedding_calls"),
@@ -56,11 +57,13 @@ def summary(
     is unknown are counted beside it. Searches by operators are nobody's: their rows come last,
     with an empty creator.
     """
+    if creator is None:
+        _keep_settled_days()
     kept = _kept(since, until)
-    calls = _calls(since, until, {row.month for row in kept})
+    calls = _calls(since, until, {(row.month, _end(row)) for row in kept})
     if creator is None:
         live = list(_summed(calls))
-        _keep(live, since, until)
+        _keep(live, kept, since, until)
     else:
         kept = [row for row in kept if row.creator_id == creator.pk]
         live = list(_summed(calls.filter(creator=creator)))
@@ -96,22 +99,29 @@ def _row(name: str, month: date, sums: dict[str, Any]) -> UsageRow:
 
 
 def _kept(since: date | None, until: date | None) -> list[MonthlyUsage]:
-    """Return what is kept of the months that lie in the time as a whole."""
+    """Return what is kept, as far as it lies in the time as a whole."""
     rows = MonthlyUsage.objects.all()
     if since is not None:
         rows = rows.filter(month__gte=since)
     if until is not None:
         rows = rows.filter(month__lt=until)
-    return [row for row in rows if until is None or _next_month(row.month) <= until]
+    return [row for row in rows if until is None or _end(row) <= until]
 
 
-def _calls(since: date | None, until: date | None, without: Iterable[date]) -> QuerySet[Call]:
-    """Return the calls of a time, but for some months of it: each stretch by the index of time."""
+def _end(row: MonthlyUsage) -> date:
+    """Return the day before which a row counts the calls of its month."""
+    return row.until or _next_month(row.month)
+
+
+def _calls(
+    since: date | None, until: date | None, without: Iterable[tuple[date, date]]
+) -> QuerySet[Call]:
+    """Return the calls of a time, but for parts of it: each stretch by the index of time."""
     stretches = []
     begin = since
-    for month in sorted(without):
-        stretches.append((begin, month))
-        begin = _next_month(month)
+    for first, after in sorted(without):
+        stretches.append((begin, first))
+        begin = after
     wanted = Q(pk__in=[])
     for start, end in [*stretches, (begin, until)]:
         if start is None or end is None or start < end:
@@ -149,42 +159,76 @@ def _summed(calls: QuerySet[Call]) -> Iterable[dict[str, Any]]:
         yield row | {"month": row["sent_in"].date(), "cost_usd": row["cost"]}
 
 
-def _keep(rows: list[dict[str, Any]], since: date | None, until: date | None) -> None:
+def _keep_settled_days() -> None:
+    """Keep the sums of this month's days that are over and settled, if those have many calls."""
+    settled = (timezone.now().astimezone(UTC) - SETTLED_AFTER).date()
+    month = settled.replace(day=1)
+    begin = _kept_until(month)
+    if begin is None or begin >= settled:
+        return
+    calls = Call.objects.filter(between(begin, settled))
+    if calls.order_by("sent_at")[_WORTH_KEEPING - 1 :].exists():
+        # A creator who was deleted just now: the next who asks keeps them without.
+        with suppress(IntegrityError):
+            _store(month, _summed(calls), begin, settled)
+
+
+def _kept_until(month: date) -> date | None:
+    """Return the first day of a month of which nothing is kept; None: there is none."""
+    kept = MonthlyUsage.objects.filter(month=month).first()
+    return kept.until if kept else month
+
+
+def _keep(
+    rows: list[dict[str, Any]],
+    kept: list[MonthlyUsage],
+    since: date | None,
+    until: date | None,
+) -> None:
     """Keep the sums of months that are over, lie in the time as a whole, and have many calls."""
-    by_month: dict[date, list[dict[str, Any]]] = defaultdict(list)
+    begun = {row.month: row.until for row in kept if row.until}
+    by_month: dict[date, list[dict[str, Any]]] = {month: [] for month in begun}
     for row in rows:
-        by_month[row["month"]].append(row)
-    over = datetime.now(UTC) - SETTLED_AFTER
+        by_month.setdefault(row["month"], []).append(row)
+    over = timezone.now() - SETTLED_AFTER
     for month, theirs in by_month.items():
         end = _next_month(month)
         is_whole = (since is None or since <= month) and (until is None or end <= until)
-        many = sum(row["calls"] for row in theirs) >= _WORTH_KEEPING
+        many = month in begun or sum(row["calls"] for row in theirs) >= _WORTH_KEEPING
         if not (is_whole and many and _midnight(end) <= over):
             continue
-        # A creator who was deleted just now: the next who asks keeps the month without.
+        # As above.
         with suppress(IntegrityError):
-            _store(month, theirs)
+            _store(month, theirs, begun.get(month, month))
 
 
-def _store(month: date, rows: Iterable[dict[str, Any]]) -> None:
+def _store(
+    month: date, rows: Iterable[dict[str, Any]], begin: date, until: date | None = None
+) -> None:
+    """Keep the sums of a month's calls from `begin` on, and before `until` or the month's end."""
     with transaction.atomic():
-        # Of two that ask at once, the second finds the month kept.
+        # Of two that ask at once, the second finds them kept.
         transactions.hold(transactions.USAGE)
-        if not MonthlyUsage.objects.filter(month=month).exists():
-            MonthlyUsage.objects.bulk_create(
-                MonthlyUsage(
-                    creator_id=row["creator_id"],
-                    creator_name=row["creator_name"],
-                    month=month,
-                    **{name: row[name] for name in _COUNTED},
-                )
-                for row in rows
+        if _kept_until(month) != begin:
+            return
+        MonthlyUsage.objects.filter(month=month).update(until=until)
+        MonthlyUsage.objects.bulk_create(
+            MonthlyUsage(
+                creator_id=row["creator_id"],
+                creator_name=row["creator_name"],
+                month=month,
+                until=until,
+                **{name: row[name] for name in _COUNTED},
             )
+            for row in rows
+        )
 
 
 def keep_month(month: date) -> None:
     """Keep the sums of a month, whose calls may then go; it has to be over, and settled."""
-    _store(month, _summed(calls_of(month)))
+    begin = _kept_until(month)
+    if begin is not None:
+        _store(month, _summed(Call.objects.filter(between(begin, _next_month(month)))), begin)
 
 
 def calls_of(month: date) -> QuerySet[Call]:

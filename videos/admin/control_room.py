@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC
+from heapq import nlargest
+from operator import itemgetter
 from typing import Any
 from urllib.parse import urlencode
 
@@ -24,12 +25,12 @@ from videos.durable.gauges import WINDOW, Active, Gauges
 from videos.durable.messages import broker_answers
 from videos.exceptions import FileFault
 from videos.models import Pause, Run, ServingModel
-from videos.usage import SETTLED_AFTER, month_of, summary
+from videos.usage import month_of, summary
 
 #: A run that waits for longer for want of a thread is told of.
 _LONG_WAIT_S = 600.0
 _MAX_ERROR_CHARACTERS = 300
-_SPENT_FOR_S, _SETTLED_FOR_S = 60, 86_400
+_SPENT_FOR_S = 60
 #: What may be waited for as long as it takes: a person's own limits.
 _CAPACITY = (Run.Waiting.CAPACITY.value, Run.Waiting.WORKER.value)
 
@@ -264,19 +265,9 @@ def _curve(name: str, counts: Sequence[int]) -> Curve:
 
 
 def _spent() -> dict[str, Any]:
-    """Return what this month's calls cost, and who had most of them; asked once a minute.
-
-    The sums of days that are over, and settled, are asked for once.
-    """
-    begins = month_of(timezone.now())
-    settled = max((timezone.now().astimezone(UTC) - SETTLED_AFTER).date(), begins)
-    over = cache.get_or_set(
-        f"chronos:spent:{begins}:{settled}",
-        lambda: summary(since=begins, until=settled) if begins < settled else [],
-        _SETTLED_FOR_S,
-    )
-    rows = [*(over or []), *summary(since=settled)]
-    by_creator: Counter[str] = Counter()
+    """Return what this month's calls cost, and who had most of them; asked once a minute."""
+    rows = summary(since=month_of(timezone.now()))
+    by_creator: dict[str, float] = defaultdict(float)
     for row in rows:
         by_creator[row["creator"] or "searches"] += row["cost_usd"]
     return {
@@ -284,5 +275,5 @@ def _spent() -> dict[str, Any]:
         "month_usd": sum(by_creator.values()),
         "hours": sum(row["audio_seconds"] for row in rows) / 3600,
         "unknown": sum(row["unknown_calls"] for row in rows),
-        "creators": by_creator.most_common(5),
+        "creators": nlargest(5, by_creator.items(), key=itemgetter(1)),
     }

@@ -151,13 +151,15 @@ class Budget(models.Model):
 
 
 class MonthlyUsage(models.Model):
-    """The sums of a creator's past month, so that nobody reads a long ledger to its beginning.
+    """The sums of a creator's month, so that nobody reads a long ledger to its beginning.
 
-    Written once the month is over and its last call has settled (`usage`); the ledger stays.
+    Written once its calls have settled (`usage`), perhaps in several rows; the ledger stays.
     """
 
     #: The first day of the month, UTC.
     month = models.DateField(db_index=True)
+    #: The day before which all of the month's rows count, while it goes on; None: to its end.
+    until = models.DateField(null=True)
     creator = models.ForeignKey(
         settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+"
     )
