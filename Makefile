@@ -73,7 +73,7 @@ format: install-dev
 
 # Ours beside what people would use instead. Nothing else should be at work; QUICK=1 only tries them, several at once.
 BENCHMARKS = idle_hops throughput long_video decoding chunking vectors searching histories recovery \
-	starting bulk
+	starting bulk connections
 bench: .venv/installed-bench
 	@printf '%s\n' $(BENCHMARKS) | xargs -P $(if $(QUICK),4,1) -I{} $(BIN)/python benchmarks/{}.py
 
