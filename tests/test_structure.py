@@ -233,13 +233,20 @@ def test_only_statuses_writes_a_videos_status():
 SCHEDULING = {"holds_slot", "released_at", "message_lost_at", "waiting_reason", "waits_behind"}
 
 
+def schedules(node):
+    """Whether code updates a column of these, by Django or by SQL."""
+    if isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "update":
+        return bool(SCHEDULING & {keyword.arg for keyword in node.keywords})
+    is_text = isinstance(node, ast.Constant) and isinstance(node.value, str)
+    return is_text and re.search(rf"\b({'|'.join(SCHEDULING)}) = ", node.value) is not None
+
+
 def test_only_runs_and_claims_schedule_runs():
     writing = {
         name
         for name in ours()
         for node in ast.walk(ast.parse(sources()[name].read_text()))
-        if isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "update"
-        if SCHEDULING & {keyword.arg for keyword in node.keywords}
+        if schedules(node)
     }
 
     assert writing == {"videos.durable.claims", "videos.durable.runs"}

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from concurrent.futures import wait as wait_for_any
 from contextlib import contextmanager
@@ -19,12 +19,12 @@ from typing import Any, TypeVar
 from uuid import UUID
 
 from django.db import connection, transaction
-from django.db.models import F
-from django.db.models.functions import Coalesce, Now
+from django.db.models.functions import Now
 
 from videos.conf import conf
 from videos.durable import transactions
 from videos.durable.models import Run
+from videos.durable.rows import Rows
 from videos.exceptions import ClaimLost, HandedOver, RunCancelled
 
 #: Seconds between two looks of a waiting stage at its claim.
@@ -53,8 +53,6 @@ class Claim:
         self.token = run.token
         self.deadline_s = deadline_s
         self.carries_on = carries_on
-        #: Whether the run came to its stage in this claim.
-        self.has_moved = False
         #: The run as it was moved to another stage, and the seconds that this may take.
         self._moved: tuple[Run, float] | None = None
         #: What ended the claim, and the time of `time.monotonic` from which nobody waits for it.
@@ -128,7 +126,7 @@ class Claim:
             row = cursor.fetchone()
         if row is None:
             return None
-        run = _as_run(row[:-1])
+        run = _runs().made(row[:-1])
         run.creator = self.run.creator  # Else whoever books a call would ask for it.
         return run
 
@@ -144,7 +142,7 @@ class Claim:
         self.run, self.deadline_s = self._moved
         self.run.video = video
         self.stage = self.run.stage
-        self._moved, self.has_moved = None, True
+        self._moved = None
         return True
 
     def extend_deadline(self, seconds: float) -> None:
@@ -156,20 +154,18 @@ class Claim:
         )
 
 
-_FIELDS = Run._meta.concrete_fields
-_NAMES = [field.attname for field in _FIELDS]
-_COLUMNS = ", ".join(f"run.{field.column}" for field in _FIELDS)
-_CONVERTERS = [
-    (at, field.from_db_value) for at, field in enumerate(_FIELDS) if hasattr(field, "from_db_value")
-]
+@cache
+def _runs() -> Rows[Run]:
+    return Rows(Run, "run")
 
 
-def _as_run(row: Sequence[Any]) -> Run:
-    """Return the run that a row of `_COLUMNS` is."""
-    values = list(row)
-    for at, convert in _CONVERTERS:
-        values[at] = convert(values[at], None, connection)
-    return Run.from_db(connection.alias, _NAMES, values)
+@cache
+def _videos() -> Rows[Any]:
+    return Rows(_video_model(), "video")
+
+
+def _video_model() -> Any:
+    return Run._meta.get_field("video").related_model
 
 
 @cache
@@ -177,11 +173,11 @@ def _lock_claimed(has_video: bool, skip: bool) -> str:
     """Return the SQL that locks a claimed run, its video before it, and bounds the silence."""
     join, lock, skipping = "", "", "SKIP LOCKED" if skip else ""
     if has_video:
-        video = Run._meta.get_field("video").related_model._meta.db_table
-        join = f"JOIN {video} AS video ON video.id = run.video_id"
+        join = f"JOIN {_video_model()._meta.db_table} AS video ON video.id = run.video_id"
         lock = f"FOR NO KEY UPDATE OF video {skipping}"
     return f"""
-        SELECT {_COLUMNS}, {transactions.BOUND_SILENCE} FROM {Run._meta.db_table} AS run {join}
+        SELECT {_runs().columns}, {transactions.BOUND_SILENCE}
+        FROM {Run._meta.db_table} AS run {join}
         WHERE run.id = %s AND run.token = %s AND run.state = 'running'
         {lock} FOR UPDATE OF run {skipping}
         """
@@ -194,7 +190,7 @@ def lock_run(run: Run, *, skip: bool = False, **still: Any) -> Run | None:
     other. With `skip`, a run or video that somebody else has locked is None as well.
     """
     if run.video_id:
-        subjects = Run._meta.get_field("video").related_model._base_manager
+        subjects = _video_model()._base_manager
         locked = subjects.select_for_update(no_key=True, skip_locked=skip).filter(pk=run.video_id)
         if not locked.values_list("pk").first():
             return None
@@ -224,29 +220,20 @@ def claimed(
     deadline_s: float,
     *,
     carries_on: bool = True,
+    entered: Callable[[Run, str], object] | None = None,
 ) -> Iterator[Claim | None]:
     """Claim a queued run for a stage, and those after it, for as long as the block runs.
 
-    Yields None where there is nothing to claim: the message came twice or late, another
-    worker was faster, or the run has ended.
+    `entered` is called in the transaction that claims it. Yields None where there is nothing to
+    claim: the message came twice or late, another worker was faster, or the run has ended.
     """
-    # Of two workers with a message of the run, the second finds it running, and leaves it alone.
-    taken = Run.objects.filter(pk=run_id, stage=stage, state=Run.State.QUEUED).update(
-        state=Run.State.RUNNING,
-        token=F("token") + 1,
-        attempt=F("attempt") + 1,
-        worker_id=worker_id,
-        lease_until=Now() + timedelta(seconds=conf().lease_s),
-        deadline_at=Now() + timedelta(seconds=deadline_s),
-        started_at=Coalesce("started_at", Now()),
-        requeues=0,
-        waiting_reason="",
-        next_attempt_at=None,
-    )
-    if not taken:
+    with transaction.atomic():
+        run = _taken(run_id, stage, worker_id, deadline_s)
+        if run is not None and entered is not None:
+            entered(run, stage)
+    if run is None:
         yield None
         return
-    run = Run.objects.select_related("creator", "video").get(pk=run_id)
     claim = Claim(run, stage, deadline_s, carries_on=carries_on)
     if claim.run.cancel_requested:
         claim.abort(RunCancelled())
@@ -259,6 +246,51 @@ def claimed(
     finally:
         with _live_lock:
             _live.discard(claim)
+
+
+@cache
+def _take() -> str:
+    """Return the SQL that claims a queued run, its video locked before it, and returns both.
+
+    Of two workers with a message of the run, the second finds it running, and leaves it alone.
+    """
+    run, video = Run._meta.db_table, _video_model()._meta.db_table
+    is_free = "id = %(run)s AND stage = %(stage)s AND state = 'queued'"
+    return f"""
+        WITH video AS MATERIALIZED (
+            SELECT * FROM {video}
+            WHERE id = (SELECT video_id FROM {run} WHERE {is_free}) FOR NO KEY UPDATE
+        ), run AS (
+            UPDATE {run} SET state = 'running', token = token + 1, attempt = attempt + 1,
+                worker_id = %(worker)s, lease_until = statement_timestamp() + %(lease)s,
+                deadline_at = statement_timestamp() + %(deadline)s,
+                started_at = coalesce(started_at, statement_timestamp()),
+                requeues = 0, waiting_reason = '', next_attempt_at = NULL
+            WHERE {is_free} AND (SELECT count(*) FROM video) >= 0
+            RETURNING *
+        )
+        SELECT {_runs().columns}, {_videos().columns}, {transactions.BOUND_SILENCE}
+        FROM run LEFT JOIN video ON true
+        """
+
+
+def _taken(run_id: UUID, stage: str, worker_id: UUID | None, deadline_s: float) -> Run | None:
+    """Claim a queued run, and return it with its video."""
+    given: dict[str, Any] = {
+        "run": run_id,
+        "stage": stage,
+        "worker": worker_id,
+        "lease": timedelta(seconds=conf().lease_s),
+        "deadline": timedelta(seconds=deadline_s),
+    }
+    with connection.cursor() as cursor:
+        cursor.execute(_take(), given)
+        row = cursor.fetchone()
+    if row is None:
+        return None
+    run = _runs().made(row[: _runs().width])
+    run.video = _videos().made(row[_runs().width : -1]) if run.video_id else None
+    return run
 
 
 def live_claims() -> list[Claim]:
