@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 from django.db import IntegrityError, transaction
@@ -95,7 +96,8 @@ def _record(name: str, parsed: Any, key: str | None) -> Event:
     """Store validated data as an event, and have it dispatched on commit."""
     event = _event(name, parsed, key)
     try:
-        with transaction.atomic():
+        # Without a key, nothing is expected of which a transaction around would have to recover.
+        with nullcontext() if key is None else transaction.atomic():
             event.save(force_insert=True)
     except IntegrityError:
         if key is None:

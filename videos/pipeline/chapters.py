@@ -38,8 +38,10 @@ language, of at most eight words."""
 
 def start(event: Event, function: Function) -> list[Run]:
     """Start a run for a video that is long enough, if there is a model to ask."""
+    if not chat.is_available():
+        return []
     video = Video.objects.select_related("revision").filter(pk=event.data["video_id"]).first()
-    if not chat.is_available() or video is None or video.revision is None:
+    if video is None or video.revision is None:
         return []
     if (video.duration_s or 0) < _MIN_S:
         return []

@@ -47,8 +47,10 @@ def can_be_told(user: Any) -> bool:
 def start(event: Event, function: Function) -> list[Run]:
     """Put the video into its creator's next email, and start the run that sends it."""
     wish = EmailWish.objects.select_related("user").filter(user=event.data["creator_id"]).first()
+    if wish is None or not can_be_told(wish.user):
+        return []
     video = Video.objects.filter(pk=event.data["video_id"]).first()
-    if wish is None or video is None or not can_be_told(wish.user):
+    if video is None:
         return []
     EmailItem.objects.get_or_create(
         event_id=event.pk,
