@@ -87,7 +87,7 @@ def finish(claim: Claim) -> None:
                 after_commit(enqueue, [run])
         return
     with steps.planned_step(claim, "revision") as step:
-        storage.delete_orphans(claim, video)
+        storage.delete_orphans(claim, video, recorded=revision.transcript.audio)
         with claim.guard() as run:
             carry_over.catch_up(video, revision)
             found = _find(run, revision, revision.transcript)

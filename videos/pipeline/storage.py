@@ -122,10 +122,11 @@ def stored_audio(video: Video, claim: Claim, path: Path) -> Iterator[str]:
         raise
 
 
-def delete_orphans(claim: Claim, video: Video) -> None:
+def delete_orphans(claim: Claim, video: Video, *, recorded: str = "") -> None:
     """Delete audio that a worker stored, in part or whole, and could not record before it died.
 
-    What another run of the video is just about to record stays.
+    What another run of the video is just about to record stays. `recorded` is a name of which it is
+    known that it is recorded.
     """
     with _storage_errors(video):
         storage = video.file.storage
@@ -134,10 +135,11 @@ def delete_orphans(claim: Claim, video: Video) -> None:
         except (FileNotFoundError, NotImplementedError):
             return
         found = (_AUDIO_NAME.search(f"{video.folder}/{name}") for name in names)
-        audio = {stored.string: stored for stored in found if stored}
-        if audio:
-            recorded = set(video.transcripts.values_list("audio", flat=True))
-            audio = {name: audio[name] for name in audio.keys() - recorded}
+        audio = {each.string: each for each in found if each and each.string != recorded}
+        if not audio:
+            return
+        for name in video.transcripts.values_list("audio", flat=True):
+            audio.pop(name, None)
         if not audio:
             return
         others = set(video.runs.filter(state__in=ACTIVE_STATES).values_list("pk", flat=True))

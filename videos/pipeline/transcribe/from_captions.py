@@ -28,7 +28,6 @@ def take_captions(claim: Claim, video: Video, revision: Revision, folder: Path) 
     with steps.step(claim, "captions") as step:
         source, _ = storage.fetch(video, folder, claim)
         found = ffmpeg.probe(source)
-        thumbnail.keep(claim, video, source, found)
         cues, repairs, language = _read(video)
         last_ms = max(round(cue.end * 1000) for cue in cues)
         duration_ms = found.announced_ms or max(found.duration_ms or 0, last_ms)
@@ -44,7 +43,9 @@ def take_captions(claim: Claim, video: Video, revision: Revision, folder: Path) 
             or language
             or written_language.guess(segment.text for segment in recognized)
         )
+        picture = thumbnail.stored(video, source, found)
         with claim.guard() as run:
+            thumbnail.record(video, picture)
             transcript = Transcript.objects.create(
                 video=video,
                 model=Transcript.CAPTIONS,

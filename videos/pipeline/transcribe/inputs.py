@@ -120,13 +120,14 @@ class InputResolver:
         file = MediaFile.read(path, self._video.language)
         found = file.probe
         file.check_duration()
-        thumbnail.keep(self._claim, self._video, path, found)
         storage.check_room(self._folder, found.announced_ms)
         model = conf().transcription_model
         capability = model_probe.known_capability(model) or model_probe.probe(
             self._claim, file, self._folder, model
         )
+        picture = thumbnail.stored(self._video, path, found)
         with self._claim.guard() as run:
+            thumbnail.record(self._video, picture)
             deduplication.lock_content(source_hash, run.creator_id)
             transcript = self._create(
                 run,

@@ -9,29 +9,30 @@ from django.core.files.base import ContentFile
 
 from videos.audio import pictures
 from videos.audio.ffmpeg_output import Probe
-from videos.durable.claims import Claim
 from videos.durable.transactions import after_commit
 from videos.models import Video
 
 logger = logging.getLogger(__name__)
 
 
-def keep(claim: Claim, video: Video, source: Path, probe: Probe) -> None:
-    """Store a frame of the file beside the video, unless there is one already.
+def stored(video: Video, source: Path, probe: Probe) -> str | None:
+    """Store a frame of the file beside the video, unless it has one; return its name, to `record`.
 
     Whatever comes in its way costs the video nothing but the picture.
     """
     if video.thumbnail or not probe.has_pictures:
-        return
+        return None
     picture = pictures.frame(source, probe.announced_ms or probe.duration_ms)
     if picture is None:
-        return
-    storage = video.thumbnail.storage
+        return None
     try:
-        name = storage.save(f"{video.folder}/thumbnail.jpg", ContentFile(picture))
+        return video.thumbnail.storage.save(f"{video.folder}/thumbnail.jpg", ContentFile(picture))
     except Exception as error:  # Whatever a storage raises.
         logger.warning("The thumbnail of %s could not be stored: %s", video, error)
-        return
-    with claim.guard():
-        if not Video.objects.filter(pk=video.pk, thumbnail="").update(thumbnail=name):
-            after_commit(storage.delete, name)
+        return None
+
+
+def record(video: Video, name: str | None) -> None:
+    """Show a stored frame, inside `guard`, unless the video has got one meanwhile."""
+    if name and not Video.objects.filter(pk=video.pk, thumbnail="").update(thumbnail=name):
+        after_commit(video.thumbnail.storage.delete, name)
