@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
 from functools import partial
 
@@ -24,7 +24,7 @@ from videos.durable.retries import Fail
 from videos.durable.transactions import is_lost
 from videos.exceptions import ChronosError, Rejected
 from videos.local.semaphores import acquired
-from videos.models import Call, Chunk, Embedding, Step
+from videos.models import Call, Chunk, Embedding, Run, Step
 from videos.pipeline import batches, statuses
 from videos.pipeline.batches import Batch, Target
 from videos.pipeline.vectors import (
@@ -45,6 +45,8 @@ RETRIES = 2
 
 #: Vectors by the hashes of their texts.
 Vectors = dict[str, HalfVector]
+#: Moves a claimed run on, inside a guard.
+Then = Callable[[Run], object]
 
 
 def embed(claim: Claim) -> None:
@@ -55,10 +57,9 @@ def embed(claim: Claim) -> None:
     too: what is new must be found before all that is old has been embedded again.
     """
     again = bool(claim.run.data.get("embed_again"))
+    advance = partial(runs.advance, claim)
     with closing(providers.embedder()) as embedder:
-        _embed_in_all_spaces(claim, embedder, _asked_for(claim), again=again)
-    with claim.guard() as run:
-        runs.advance(claim, run)
+        _embed_in_all_spaces(claim, embedder, _asked_for(claim), again=again, then=advance)
 
 
 def embed_changed(claim: Claim, chunks: Sequence[Chunk]) -> None:
@@ -67,20 +68,34 @@ def embed_changed(claim: Claim, chunks: Sequence[Chunk]) -> None:
     What stayed of their passages keeps its vectors, and costs nothing.
     """
     with closing(providers.embedder()) as embedder:
-        _embed_in_all_spaces(claim, embedder, chunks, again=True)
+        _embed_in_all_spaces(claim, embedder, chunks, again=True, then=None)
 
 
 def _embed_in_all_spaces(
-    claim: Claim, embedder: providers.Embedder, chunks: Sequence[Chunk], *, again: bool
+    claim: Claim,
+    embedder: providers.Embedder,
+    chunks: Sequence[Chunk],
+    *,
+    again: bool,
+    then: Then | None,
 ) -> None:
+    """Embed chunks, and do `then` once they are, in the transaction that stores the last vectors.
+
+    Where those for searches come last, or nothing was to be done, it has one of its own.
+    """
     revision = claim.run.revision
     assert revision is not None
     wanted, serving = configured_space(), serving_space()
     segments = list(revision.transcript.segments.all()) if revision.transcript else []
     grouped = list(batches.group(chunks, segments, embedder.limits))
-    _Embedding(claim, embedder, wanted).embed(grouped, again=again)
-    if serving is not None and serving != wanted:
+    is_all = serving is None or serving == wanted
+    embedding = _Embedding(claim, embedder, wanted, then if is_all else None)
+    embedding.embed(grouped, again=again)
+    if serving is not None and not is_all:
         _embed_for_searches(_Embedding(claim, embedder, serving), grouped)
+    if then is not None and not embedding.has_followed:
+        with claim.guard() as run:
+            then(run)
 
 
 def _asked_for(claim: Claim) -> list[Chunk]:
@@ -109,10 +124,17 @@ def _embed_for_searches(embedding: _Embedding, grouped: list[Batch]) -> None:
 class _Embedding:
     """The vectors of one run in one space."""
 
-    def __init__(self, claim: Claim, embedder: providers.Embedder, space: Space) -> None:
+    def __init__(
+        self, claim: Claim, embedder: providers.Embedder, space: Space, then: Then | None = None
+    ) -> None:
         self.claim = claim
         self.space = space
         self._embedder = embedder
+        #: What the transaction does that stores the last vectors.
+        self._then = then
+        self._is_at_last = False
+        #: Whether it did.
+        self.has_followed = False
 
     def embed(self, grouped: list[Batch], *, again: bool) -> None:
         """Embed batches whose chunks lack vectors; `again`: all that the run has not done yet."""
@@ -123,10 +145,11 @@ class _Embedding:
             claim.check()
             admission.yield_if_preempted(claim.run)
             is_lacking = any(chunk.pk not in have for chunk in batch.chunks)
+            self._is_at_last = number == len(grouped)
             if is_lacking or (again and batch.key(self.space) not in done_before):
                 self._embed_batch(batch)
-            if number == len(grouped):
-                return  # What follows says so.
+            if self._is_at_last:
+                return  # What follows shows the progress.
             with claim.guard() as run:
                 if run.video_id is not None:
                     statuses.progressed(run.video_id, claim.stage, number / len(grouped))
@@ -153,6 +176,13 @@ class _Embedding:
                 with self.claim.guard() as run:
                     replace(batch.chunk_ids, self.space, encoded)
                     steps.finish(run, step, {"reused": len(batch.targets)})
+                    self._follow(run)
+
+    def _follow(self, run: Run) -> None:
+        """Do what follows the last vectors, in the guard that stores them."""
+        if self._is_at_last and self._then is not None:
+            self._then(run)
+            self.has_followed = True
 
     def _pays_again(self) -> bool:
         """Whether the run was asked to embed again what has vectors."""
@@ -233,6 +263,8 @@ class _Embedding:
         def store(settled: paid_calls.Settled) -> None:
             replace(batch.chunk_ids, self.space, encoded, targets)
             steps.finish(settled.run, step, None if some is None else {"texts": len(some)})
+            if some is None:
+                self._follow(settled.run)
 
         with acquired(writers):
             with paid_calls.booked_if_lost(call, **answer.measured):
