@@ -327,8 +327,9 @@ def test_languages_without_spaces_are_searched_by_pairs_of_letters(creator, said
 
 
 def test_how_much_a_lexeme_tells_follows_passages_that_come_and_go(creator):
-    # A sweep that another test started may have added up what that test's end took back.
+    # A sweep that another test started may have added up what that test's end took back, or not.
     Lexeme.objects.all().delete()
+    LexemeChange.objects.all().delete()
 
     def known():
         lexemes.add_up()
