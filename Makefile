@@ -22,6 +22,7 @@ install-dev: .venv/installed-dev
 .venv/installed: requirements.txt | .venv/bin/python
 	@echo "Installing the pinned requirements …"
 	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
+	@$(BIN)/python -m compileall -q chronos videos
 	@touch $@
 
 .venv/installed-dev: requirements-dev.txt .venv/installed
