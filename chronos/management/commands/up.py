@@ -65,7 +65,6 @@ class Command(BaseCommand):
     def _run(self, children: ExitStack, options: dict[str, Any]) -> None:
         self._say("Preparing the database …")
         call_command("migrate", verbosity=0, interactive=False)
-        admin = self._admin()
         logs = private_folder(settings.DATA_DIR / "logs")
         worker_log = children.enter_context((logs / "worker.log").open("ab"))
         running: dict[str, Callable[[], subprocess.Popen[bytes]]] = {
@@ -77,6 +76,7 @@ class Command(BaseCommand):
             running["web server"] = lambda: _start_web(options["port"], web_log)
         processes = {name: start() for name, start in running.items()}
         children.callback(_stop_all, processes)
+        admin = self._admin()  # While those start: to hash its password takes a while.
         _wait_for_worker(processes["worker"], logs / "worker.log")
         if "web server" in processes:
             self._say(f"Chronos is at http://127.0.0.1:{options['port']}/ (admin: /admin/)")
