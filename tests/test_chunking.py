@@ -11,7 +11,9 @@ from videos.audio.stitching import RecognizedSegment
 from videos.text.chunking import (
     MAX_WORDS,
     MIN_WORDS,
+    _SENTENCE_BREAK,
     _cheapest_cuts,
+    _sentences,
     _Unit,
     chunk,
     passages,
@@ -170,6 +172,11 @@ def test_many_segments_of_hardly_any_words_are_bounded(text):
     assert max(len(each.text) for each in chunks) <= MAX_CHARACTERS
     assert max(len(passage) for _, passage in grouped) <= MAX_CHARACTERS
     assert [first for first, _ in grouped] == sorted({first for first, _ in grouped})
+
+
+@given(st.text("ab,.!?\"')] \t\n\r\x0b\x0c\x1c").map(str.strip))
+def test_ascii_is_parted_as_any_other_text(text):
+    assert _sentences(text) == [each for each in _SENTENCE_BREAK.split(text) if each]
 
 
 @given(st.text(st.sampled_from("aehxAEH019 .,:;'_\"-!?()\n/@"), max_size=80))

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import hashlib
 import math
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import regex
 
@@ -35,6 +36,8 @@ _SENTENCE_BREAK = regex.compile(
 )
 #: Without this there is none of those: to look behind each space takes many times as long.
 _MAY_BREAK = regex.compile(r"[.!?…؟۔।॥][\"'”’»)\]]{0,3}\s|[。！？။።]")
+#: The same in ASCII, in a fifth of the time.
+_ASCII_BREAK = re.compile(r"[.!?][\"')\]]{0,3}([ \t-\r]+)")
 
 #: An unbroken sentence longer than this may be cut inside, at about every _PIECE_WORDS words.
 _LONG_SENTENCE_WORDS = 100
@@ -94,8 +97,7 @@ class Cut(Protocol):
     last_segment: int
 
 
-@dataclass(frozen=True)
-class _Unit:
+class _Unit(NamedTuple):
     """Text that is never cut; `glue` stands before it, `cut_cost` is the price of a cut after."""
 
     text: str
@@ -145,7 +147,9 @@ def passages_of(cut: Cut, segments: Sequence[Cue]) -> list[PassageText]:
 
 def ends_sentence(text: str) -> bool:
     """Whether a sentence ends with the text."""
-    return _SENTENCE_END.search(text.rstrip()) is not None
+    said = text.rstrip()
+    # Most texts end with a letter.
+    return not said[-1:].isalnum() and _SENTENCE_END.search(said) is not None
 
 
 def passages(segments: Sequence[Cue]) -> list[tuple[int, str]]:
@@ -181,6 +185,9 @@ def _cheapest_cuts(units: Sequence[_Unit]) -> list[int]:
     #: Of chunks that end here, those that begin from `first` on are not too long, and those from
     #: `short` on too short.
     first = short = 0
+    #: The cheapest begin so far. What lies before it stays dearer: the cost grows with the square
+    #: of the deviation, so that a longer chunk only loses more by each word that is added.
+    cheapest = 0
     for end in range(1, len(units) + 1):
         total = sums[end]
         while first < end - 1 and total - sums[first] > MAX_WORDS * 1000:
@@ -192,12 +199,16 @@ def _cheapest_cuts(units: Sequence[_Unit]) -> list[int]:
         cut_cost = 0.0 if is_last else units[end - 1].cut_cost
         lowest, chosen = math.inf, end - 1
         # All that there is may be as short as it is.
-        for begin in range(first, max(short, 1) if is_last and first == 0 else short):
+        for begin in range(
+            max(first, cheapest), max(short, 1) if is_last and first == 0 else short
+        ):
             # Half a hundred times for each sentence: a call would take as long as all the rest.
             deviation = ((total - sums[begin]) / 1000 - _MIDDLE) / (MAX_WORDS - _MIDDLE)
             cost = costs[begin] + cut_cost + deviation * deviation
             if cost < lowest:
                 lowest, chosen = cost, begin
+        if lowest < math.inf:
+            cheapest = chosen
         if lowest > min(costs[short:end], default=math.inf) + cut_cost + _TOO_SHORT:
             for begin in range(max(short, int(is_last)), end):
                 cost = costs[begin] + cut_cost + _short_cost((total - sums[begin]) / 1000)
@@ -233,15 +244,13 @@ def _units(segments: Sequence[Cue]) -> Iterator[_Unit]:
     """Yield the sentences of every segment, long ones in pieces, and what a cut after costs."""
     before = ""
     for position, segment in enumerate(segments):
-        said = segment.text.strip()
-        split = _SENTENCE_BREAK.split(said) if _MAY_BREAK.search(said) else [said]
-        sentences = [text for text in split if text]
+        sentences = _sentences(segment.text.strip())
         for number, sentence in enumerate(sentences, start=1):
             ends_segment = number == len(sentences)
             counted = milliwords(sentence)
             pieces = _pieces(sentence, counted)
             for count, piece in enumerate(pieces, start=1):
-                ends_sentence = count == len(pieces) and bool(_SENTENCE_END.search(piece))
+                is_end = count == len(pieces) and ends_sentence(piece)
                 glue = glue_between(before, piece) if count == 1 else _inner_glue(sentence, piece)
                 yield _Unit(
                     text=piece.strip(),
@@ -249,13 +258,25 @@ def _units(segments: Sequence[Cue]) -> Iterator[_Unit]:
                     first_segment=position,
                     last_segment=position,
                     milliwords=counted if len(pieces) == 1 else milliwords(piece),
-                    cut_cost=_cut_cost(ends_sentence, ends_segment and count == len(pieces)),
+                    cut_cost=_cut_cost(is_end, ends_segment and count == len(pieces)),
                 )
                 before = piece
 
 
-def _cut_cost(ends_sentence: bool, ends_segment: bool) -> float:
-    if ends_sentence:
+def _sentences(said: str) -> list[str]:
+    """Return the sentences of a text, which has no space around it."""
+    if not said.isascii():
+        split = _SENTENCE_BREAK.split(said) if _MAY_BREAK.search(said) else [said]
+        return [text for text in split if text]
+    sentences, begin = [], 0
+    for gap in _ASCII_BREAK.finditer(said):
+        sentences.append(said[begin : gap.start(1)])
+        begin = gap.end()
+    return [*sentences, said[begin:]] if begin < len(said) else sentences
+
+
+def _cut_cost(is_end: bool, ends_segment: bool) -> float:
+    if is_end:
         return _CUT_AT_SENTENCE_AND_SEGMENT if ends_segment else _CUT_AT_SENTENCE
     return _CUT_AT_SEGMENT if ends_segment else _CUT_INSIDE
 
@@ -316,6 +337,8 @@ def glue_between(before: str, after: str) -> str:
     """Return what stands between two texts: nothing inside a script that uses no spaces."""
     if not before:
         return ""
+    if after[:1].isascii():
+        return " "
     unspaced = _SCRIPT_WITHOUT_SPACES
     punctuation = before[-1] in "。！？、，」』"
     if (unspaced.match(before[-1]) or punctuation) and unspaced.match(after[0]):

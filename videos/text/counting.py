@@ -82,6 +82,8 @@ def milliwords(text: str) -> int:
     """Return the thousandths of a word that a text has."""
     if text.isascii() and not _ODD_ASCII.search(text):
         words = _ASCII_WORD.findall(text)
+        if max(map(len, words), default=0) <= _MAX_WORD_CHARACTERS:
+            return 1000 * len(words)
         pieces = sum((len(word) - 1) // _MAX_WORD_CHARACTERS for word in words)
         return 1000 * (len(words) + pieces)
     return sum(weight for _, weight in weights(text))
