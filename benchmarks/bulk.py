@@ -24,7 +24,7 @@ from benchmarks.services import is_child, run_again  # noqa: E402
 def main() -> None:
     """Ingest files, then process videos again, and publish."""
     given = [int(argument) for argument in sys.argv[1:]]
-    files, videos = given or ([50, 100] if IS_QUICK else [1_000, 2_000])
+    files, videos = given or ([50, 100] if IS_QUICK else [1_000, 10_000])
     if not is_child():
         run_again()
         return

@@ -52,7 +52,7 @@ class Found:
 def main() -> None:
     """Measure each setting, with and without a pooler, and publish."""
     given = [int(argument) for argument in sys.argv[1:]]
-    count = given[0] if given else 4 if IS_QUICK else 100
+    count = given[0] if given else 4 if IS_QUICK else 60
     repeats = given[1] if len(given) > 1 else 1 if IS_QUICK else 2
     if not is_child():
         run_again(

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from videos.audio.stitching import RecognizedSegment
 from videos.text.chunking import (
+    _SENTENCE_BREAK,
     MAX_WORDS,
     MIN_WORDS,
-    _SENTENCE_BREAK,
     _cheapest_cuts,
     _sentences,
     _Unit,
