@@ -73,10 +73,10 @@ format: install-dev
 	$(BIN)/ruff check --fix .
 
 # Ours beside what people would use instead. Nothing else should be at work; QUICK=1 only tries them, several at once.
-BENCHMARKS = idle_hops throughput long_video decoding chunking vectors searching histories recovery \
-	starting bulk connections
+BENCHMARKS = throughput connections recovery long_video histories idle_hops searching starting \
+	decoding chunking vectors bulk
 bench: .venv/installed-bench
-	@printf '%s\n' $(BENCHMARKS) | xargs -P $(if $(QUICK),4,1) -I{} $(BIN)/python benchmarks/{}.py
+	@printf '%s\n' $(BENCHMARKS) | xargs -P $(if $(QUICK),6,1) -I{} $(BIN)/python benchmarks/{}.py
 
 .venv/installed-bench: requirements-bench.txt .venv/installed-dev
 	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-bench.txt
