@@ -331,6 +331,36 @@ def test_a_guard_waits_for_the_video_before_it_locks_the_run(creator):
     assert guarded == [claim.run.pk]
 
 
+def test_a_claim_waits_for_no_video(creator):
+    """Else threads would wait, one after the other, for a video that somebody keeps locked."""
+    video = completed_video(creator)
+    Run.objects.update(state="queued", finished_at=None)
+    run = Run.objects.get(video=video)
+    claimed = []
+
+    def claim():
+        with claims.claimed(run.pk, run.stage, None, 3600) as claim:
+            claimed.append((claim.run.pk, claim.run.video, claim.run.creator))
+        connection.close()
+
+    with transaction.atomic():
+        Video.objects.select_for_update(no_key=True).get(pk=video.pk)
+        thread = threading.Thread(target=claim)
+        thread.start()
+        thread.join(10)
+
+    assert claimed == [(run.pk, video, creator)]
+
+
+def test_a_run_of_no_video_is_claimed(db):
+    run = Run.objects.create(function="f", stage="run", state="queued", data={"a": [1]})
+
+    with claims.claimed(run.pk, "run", None, 3600) as claim:
+        assert (claim.run.video, claim.run.creator, claim.run.data) == (None, None, {"a": [1]})
+        with claim.guard() as held:
+            assert held.state == "running"
+
+
 def _somebody_waits_for_a_lock():
     with connection.cursor() as cursor:
         cursor.execute("SELECT 1 FROM pg_locks WHERE NOT granted")

@@ -53,6 +53,8 @@ class Claim:
         self.token = run.token
         self.deadline_s = deadline_s
         self.carries_on = carries_on
+        #: Whether the run came to its stage in this claim.
+        self.has_moved = False
         #: The run as it was moved to another stage, and the seconds that this may take.
         self._moved: tuple[Run, float] | None = None
         #: What ended the claim, and the time of `time.monotonic` from which nobody waits for it.
@@ -107,10 +109,12 @@ class Claim:
             ClaimLost: if the run was claimed again, ended or deleted meanwhile.
             RunCancelled: if somebody asked for that, unless the guard is there to do it.
         """
+        creator = self.run.creator  # Read once, and while nothing is locked.
         with transaction.atomic():
             run = self._locked(skip)
             if run is None:
                 raise ClaimLost(f"run {self.run.pk} has another owner")
+            run.creator = creator
             if run.cancel_requested and not cancelling:
                 raise RunCancelled
             yield run
@@ -126,9 +130,7 @@ class Claim:
             row = cursor.fetchone()
         if row is None:
             return None
-        run = _runs().made(row[:-1])
-        run.creator = self.run.creator  # Else whoever books a call would ask for it.
-        return run
+        return _runs().made(row[:-1])
 
     def follow(self, run: Run, deadline_s: float) -> None:
         """Note, in the guard that moved the run to another stage, that this claim goes on there."""
@@ -142,7 +144,7 @@ class Claim:
         self.run, self.deadline_s = self._moved
         self.run.video = video
         self.stage = self.run.stage
-        self._moved = None
+        self._moved, self.has_moved = None, True
         return True
 
     def extend_deadline(self, seconds: float) -> None:
@@ -220,17 +222,13 @@ def claimed(
     deadline_s: float,
     *,
     carries_on: bool = True,
-    entered: Callable[[Run, str], object] | None = None,
 ) -> Iterator[Claim | None]:
     """Claim a queued run for a stage, and those after it, for as long as the block runs.
 
-    `entered` is called in the transaction that claims it. Yields None where there is nothing to
-    claim: the message came twice or late, another worker was faster, or the run has ended.
+    Yields None where there is nothing to claim: the message came twice or late, another
+    worker was faster, or the run has ended.
     """
-    with transaction.atomic():
-        run = _taken(run_id, stage, worker_id, deadline_s)
-        if run is not None and entered is not None:
-            entered(run, stage)
+    run = _taken(run_id, stage, worker_id, deadline_s)
     if run is None:
         yield None
         return
@@ -250,27 +248,22 @@ def claimed(
 
 @cache
 def _take() -> str:
-    """Return the SQL that claims a queued run, its video locked before it, and returns both.
+    """Return the SQL that claims a queued run, and returns it with its video.
 
     Of two workers with a message of the run, the second finds it running, and leaves it alone.
     """
-    run, video = Run._meta.db_table, _video_model()._meta.db_table
-    is_free = "id = %(run)s AND stage = %(stage)s AND state = 'queued'"
     return f"""
-        WITH video AS MATERIALIZED (
-            SELECT * FROM {video}
-            WHERE id = (SELECT video_id FROM {run} WHERE {is_free}) FOR NO KEY UPDATE
-        ), run AS (
-            UPDATE {run} SET state = 'running', token = token + 1, attempt = attempt + 1,
-                worker_id = %(worker)s, lease_until = statement_timestamp() + %(lease)s,
-                deadline_at = statement_timestamp() + %(deadline)s,
-                started_at = coalesce(started_at, statement_timestamp()),
-                requeues = 0, waiting_reason = '', next_attempt_at = NULL
-            WHERE {is_free} AND (SELECT count(*) FROM video) >= 0
-            RETURNING *
-        )
-        SELECT {_runs().columns}, {_videos().columns}, {transactions.BOUND_SILENCE}
-        FROM run LEFT JOIN video ON true
+        UPDATE {Run._meta.db_table} AS run
+        SET state = 'running', token = run.token + 1, attempt = run.attempt + 1,
+            worker_id = %(worker)s, lease_until = statement_timestamp() + %(lease)s,
+            deadline_at = statement_timestamp() + %(deadline)s,
+            started_at = coalesce(run.started_at, statement_timestamp()),
+            requeues = 0, waiting_reason = '', next_attempt_at = NULL
+        FROM {Run._meta.db_table} AS same
+            LEFT JOIN {_video_model()._meta.db_table} AS video ON video.id = same.video_id
+        WHERE run.id = %(run)s AND run.stage = %(stage)s AND run.state = 'queued'
+            AND same.id = run.id
+        RETURNING {_runs().columns}, {_videos().columns}
         """
 
 
@@ -289,7 +282,7 @@ def _taken(run_id: UUID, stage: str, worker_id: UUID | None, deadline_s: float) 
     if row is None:
         return None
     run = _runs().made(row[: _runs().width])
-    run.video = _videos().made(row[_runs().width : -1]) if run.video_id else None
+    run.video = _videos().made(row[_runs().width :]) if run.video_id else None
     return run
 
 

@@ -74,14 +74,7 @@ def run_claimed(
         if function is None:
             function, _ = _known(run_id)
         known = _stage(run_id, stage, function)
-        with claimed(
-            run_id,
-            stage,
-            worker_id,
-            known.deadline_s,
-            carries_on=carries_on,
-            entered=registry.hooks.entered,
-        ) as claim:
+        with claimed(run_id, stage, worker_id, known.deadline_s, carries_on=carries_on) as claim:
             if claim is None:
                 raise SkipMessage(f"run {run_id} is not waiting for {stage}")
             try:

@@ -19,8 +19,11 @@ from videos.pipeline.transcribe.recognition import RETRIES as TRANSCRIPTION_RETR
 from videos.pipeline.transcribe.stage import transcribe
 
 
-def reading(work: Callable[[Claim], object], claim: Claim) -> None:
-    """Do a stage's work on the run's revision and its transcript, read by one query."""
+def showing(work: Callable[[Claim], object], claim: Claim) -> None:
+    """Show on the video that a stage has begun, read what it works on, and do its work."""
+    if not claim.has_moved:  # Else who moved it has shown it.
+        with claim.guard() as run:
+            registry.hooks.entered(run, claim.stage)
     if claim.run.revision_id is not None:
         revisions = Revision.objects.select_related("transcript")
         claim.run.revision = revisions.get(pk=claim.run.revision_id)
@@ -44,7 +47,7 @@ def add_stage(
     Raises:
         ValueError: as `VideoStages.add`.
     """
-    stage = Stage(actor, partial(reading, work), retries)
+    stage = Stage(actor, partial(showing, work), retries)
     stages.add(VideoStage(name, stage, status, weight, event, is_done), after=after)
 
 
