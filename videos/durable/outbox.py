@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
 from typing import Any
 
 from django.db import IntegrityError, transaction
@@ -95,15 +94,15 @@ def _check_key(name: str, key: Any) -> None:
 def _record(name: str, parsed: Any, key: str | None) -> Event:
     """Store validated data as an event, and have it dispatched on commit."""
     event = _event(name, parsed, key)
-    try:
-        # Without a key, nothing is expected of which a transaction around would have to recover.
-        with nullcontext() if key is None else transaction.atomic():
-            event.save(force_insert=True)
-    except IntegrityError:
-        if key is None:
-            raise
-        # Somebody sent this key before: theirs is the event, and it is dispatched by them.
-        return Event.objects.get(name=name, key=key)
+    if key is None:
+        event.save(force_insert=True)
+    else:
+        try:
+            with transaction.atomic():
+                event.save(force_insert=True)
+        except IntegrityError:
+            # Somebody sent this key before: theirs is the event, and it is dispatched by them.
+            return Event.objects.get(name=name, key=key)
     after_commit(event_recorded.send, sender=Event, event=event)
     return event
 

@@ -101,8 +101,8 @@ class _Progress:
     def add(self, *parts: Part) -> None:
         """Count parts as done, in the transaction that stores them."""
         self._done |= {part.start_ms: part.end_ms - part.start_ms for part in parts}
-        share = sum(self._done.values()) / self.duration_ms if self.duration_ms else 0.0
-        if 0 < share < 1:  # Of the last part, what follows says so.
+        if self.duration_ms:
+            share = sum(self._done.values()) / self.duration_ms
             statuses.progressed(self._video.pk, self._stage, share)
 
 

@@ -18,7 +18,8 @@ logger = logging.getLogger(__name__)
 def stored(video: Video, source: Path, probe: Probe) -> str | None:
     """Store a frame of the file beside the video, unless it has one; return its name, to `record`.
 
-    Whatever comes in its way costs the video nothing but the picture.
+    Where nobody records it, it goes with the video's folder. Whatever comes in its way costs the
+    video nothing but the picture.
     """
     if video.thumbnail or not probe.has_pictures:
         return None
