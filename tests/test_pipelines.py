@@ -11,6 +11,7 @@ from tests.media import make_audio
 from tests.openai_server import Fault
 from tests.rows import completed_video
 from videos import events
+from videos.durable.registry import registry
 from videos.exceptions import EventRefused
 from videos.models import (
     AudioPart,
@@ -54,6 +55,25 @@ def test_every_call_is_in_the_ledger_once(upload, worker, openai):
     }
     assert calls.get(service="transcription").audio_seconds == 8
     assert float(calls.get(service="transcription").cost_usd) == pytest.approx(8 / 60 * 0.006)
+
+
+def test_vectors_stay_where_a_run_cannot_be_moved_on_with_them(upload, worker, openai, monkeypatch):
+    raised = []
+    original = type(registry.hooks).entered
+
+    def entered(self, run, stage):
+        if stage == "finish" and not raised:
+            raised.append(stage)
+            raise ValueError("the hook is broken")
+        original(self, run, stage)
+
+    monkeypatch.setattr(type(registry.hooks), "entered", entered)
+
+    video = ended(upload())
+
+    assert (video.status, raised) == ("completed", ["finish"])
+    assert len(openai.embedded()) == 1
+    assert Call.objects.get(service="embedding").used
 
 
 def test_run_steps_and_events_tell_what_happened(upload, worker):

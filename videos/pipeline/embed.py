@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
 from functools import partial
 
+from django.db import transaction
 from django.db.models import F
 from pgvector import HalfVector
 
@@ -81,19 +82,21 @@ def _embed_in_all_spaces(
 ) -> None:
     """Embed chunks, and do `then` once they are, in the transaction that stores the last vectors.
 
-    Where those for searches come last, or nothing was to be done, it has one of its own.
+    Where nothing was to be stored, or that failed, or what a search needs came last, it has a
+    transaction of its own.
     """
     revision = claim.run.revision
     assert revision is not None
     wanted, serving = configured_space(), serving_space()
     segments = list(revision.transcript.segments.all()) if revision.transcript else []
     grouped = list(batches.group(chunks, segments, embedder.limits))
-    is_all = serving is None or serving == wanted
-    embedding = _Embedding(claim, embedder, wanted, then if is_all else None)
-    embedding.embed(grouped, again=again)
-    if serving is not None and not is_all:
+    if serving is None or serving == wanted:
+        is_done = _Embedding(claim, embedder, wanted).embed(grouped, again=again, then=then)
+    else:
+        _Embedding(claim, embedder, wanted).embed(grouped, again=again)
         _embed_for_searches(_Embedding(claim, embedder, serving), grouped)
-    if then is not None and not embedding.has_followed:
+        is_done = False
+    if then is not None and not is_done:
         with claim.guard() as run:
             then(run)
 
@@ -124,20 +127,19 @@ def _embed_for_searches(embedding: _Embedding, grouped: list[Batch]) -> None:
 class _Embedding:
     """The vectors of one run in one space."""
 
-    def __init__(
-        self, claim: Claim, embedder: providers.Embedder, space: Space, then: Then | None = None
-    ) -> None:
+    def __init__(self, claim: Claim, embedder: providers.Embedder, space: Space) -> None:
         self.claim = claim
         self.space = space
         self._embedder = embedder
-        #: What the transaction does that stores the last vectors.
-        self._then = then
-        self._is_at_last = False
-        #: Whether it did.
-        self.has_followed = False
+        #: What the transaction does besides that stores the last vectors.
+        self._then: Then | None = None
+        self._has_followed = False
 
-    def embed(self, grouped: list[Batch], *, again: bool) -> None:
-        """Embed batches whose chunks lack vectors; `again`: all that the run has not done yet."""
+    def embed(self, grouped: list[Batch], *, again: bool, then: Then | None = None) -> bool:
+        """Embed batches whose chunks lack vectors; `again`: all that the run has not done yet.
+
+        Returns whether `then` was done with the last of them.
+        """
         claim = self.claim
         have = self._embedded_chunks([chunk for batch in grouped for chunk in batch.chunks])
         done_before = self._done_steps() if again else set()
@@ -145,14 +147,16 @@ class _Embedding:
             claim.check()
             admission.yield_if_preempted(claim.run)
             is_lacking = any(chunk.pk not in have for chunk in batch.chunks)
-            self._is_at_last = number == len(grouped)
+            is_last = number == len(grouped)
+            self._then = then if is_last else None
             if is_lacking or (again and batch.key(self.space) not in done_before):
                 self._embed_batch(batch)
-            if self._is_at_last:
-                return  # What follows shows the progress.
+            if is_last:  # What follows shows the progress.
+                return self._has_followed
             with claim.guard() as run:
                 if run.video_id is not None:
                     statuses.progressed(run.video_id, claim.stage, number / len(grouped))
+        return False
 
     def _done_steps(self) -> set[str]:
         run, stage = self.claim.run, self.claim.stage
@@ -179,10 +183,22 @@ class _Embedding:
                     self._follow(run)
 
     def _follow(self, run: Run) -> None:
-        """Do what follows the last vectors, in the guard that stores them."""
-        if self._is_at_last and self._then is not None:
-            self._then(run)
-            self.has_followed = True
+        """Do what follows the last vectors, in the guard that stores them.
+
+        Whatever is wrong with it: the vectors are paid, and stay. It is tried once more by itself.
+        """
+        if self._then is None:
+            return
+        self._has_followed = False
+        try:
+            with transaction.atomic():
+                self._then(run)
+        except Exception as error:
+            if is_lost(error):
+                raise
+            logger.warning("A run was not moved on with its vectors: %s", error)
+        else:
+            self._has_followed = True
 
     def _pays_again(self) -> bool:
         """Whether the run was asked to embed again what has vectors."""
