@@ -121,9 +121,9 @@ def test_settled_days_of_a_month_are_read_once(creator, monkeypatch):
         (moments[1], []),
         (moments[9], [date(2026, 11, 9)]),
         (moments[10], [date(2026, 11, 9)]),
-        (moments[19], [date(2026, 11, 19)] * 2),
-        (datetime(2026, 12, 1, 12, tzinfo=UTC), [date(2026, 11, 30)] * 3),
-        (datetime(2026, 12, 2, 12, tzinfo=UTC), [None] * 4),
+        (moments[19], [date(2026, 11, 19)]),
+        (datetime(2026, 12, 1, 12, tzinfo=UTC), [date(2026, 11, 30)]),
+        (datetime(2026, 12, 2, 12, tzinfo=UTC), [None]),
     ]:
         monkeypatch.setattr(timezone, "now", lambda now=now: now)
         (row,) = usage.summary()
@@ -136,6 +136,22 @@ def test_settled_days_of_a_month_are_read_once(creator, monkeypatch):
         assert usage.summary(since=date(2026, 11, 1), until=date(2026, 12, 1)) == [row]
     usage.keep_month(date(2026, 11, 1))
     Call.objects.all().delete()
+    assert usage.summary() == [row]
+
+
+def test_nothing_is_kept_of_days_with_open_calls(creator, monkeypatch):
+    monkeypatch.setattr(usage, "_WORTH_KEEPING", 1)
+    monkeypatch.setattr(timezone, "now", lambda: datetime(2026, 11, 20, 12, tzinfo=UTC))
+    for day in (1, 5, 9):
+        state = "sent" if day == 5 else "answered"
+        call(creator, datetime(2026, 11, day, tzinfo=UTC), service="embedding", state=state)
+
+    assert usage.summary()[0]["embedding_calls"] == 2
+    assert MonthlyUsage.objects.get().until == date(2026, 11, 5)
+    Call.objects.filter(state="sent").update(state="unknown")
+    (row,) = usage.summary()
+    assert (row["embedding_calls"], row["unknown_calls"]) == (2, 1)
+    assert MonthlyUsage.objects.get().until == date(2026, 11, 19)
     assert usage.summary() == [row]
 
 

@@ -6,7 +6,7 @@ one that have settled. So a question about all times reads the ledger of some da
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from contextlib import suppress
 from datetime import UTC, date, datetime, time, timedelta
@@ -16,7 +16,7 @@ from zoneinfo import ZoneInfo
 
 from django.contrib.auth import get_user_model
 from django.db import IntegrityError, transaction
-from django.db.models import Count, Q, QuerySet, Sum
+from django.db.models import Count, Min, Q, QuerySet, Sum
 from django.db.models.functions import TruncMonth
 from django.utils import timezone
 
@@ -24,8 +24,8 @@ from videos.durable import transactions
 from videos.models import Call, MonthlyUsage
 
 _UTC = ZoneInfo("UTC")
-#: By then every call of a month has settled; the longest lasts a quarter of an hour.
-SETTLED_AFTER = timedelta(days=1)
+#: By then a call has settled; the longest lasts a quarter of an hour.
+_SETTLED_AFTER = timedelta(days=1)
 #: Calls from which on their sums are kept.
 _WORTH_KEEPING = 10_000
 _COUNTED = (
@@ -57,13 +57,14 @@ def summary(
     is unknown are counted beside it. Searches by operators are nobody's: their rows come last,
     with an empty creator.
     """
-    if creator is None:
-        _keep_settled_days()
     kept = _kept(since, until)
+    settled = _settled_before() if creator is None else date.min
+    if _keep_settled_days(kept, settled):
+        kept = _kept(since, until)
     calls = _calls(since, until, {(row.month, _end(row)) for row in kept})
     if creator is None:
         live = list(_summed(calls))
-        _keep(live, kept, since, until)
+        _keep_months(live, kept, settled, since, until)
     else:
         kept = [row for row in kept if row.creator_id == creator.pk]
         live = list(_summed(calls.filter(creator=creator)))
@@ -159,76 +160,90 @@ def _summed(calls: QuerySet[Call]) -> Iterable[dict[str, Any]]:
         yield row | {"month": row["sent_in"].date(), "cost_usd": row["cost"]}
 
 
-def _keep_settled_days() -> None:
-    """Keep the sums of this month's days that are over and settled, if those have many calls."""
-    settled = (timezone.now().astimezone(UTC) - SETTLED_AFTER).date()
+def _settled_before() -> date:
+    """Return the day before which every call has settled."""
+    day = (timezone.now() - _SETTLED_AFTER).astimezone(UTC).date()
+    # One whose worker is gone stays open until another sweeps.
+    oldest = Call.objects.filter(state=Call.State.SENT).aggregate(Min("sent_at"))["sent_at__min"]
+    return min(day, oldest.astimezone(UTC).date()) if oldest else day
+
+
+def _keep_settled_days(kept: list[MonthlyUsage], settled: date) -> bool:
+    """Keep the sums of this month's days that have settled, if those have many calls; tell so."""
     month = settled.replace(day=1)
-    begin = _kept_until(month)
-    if begin is None or begin >= settled:
-        return
+    begin = max((_end(row) for row in kept if row.month == month), default=month)
+    if begin >= settled:
+        return False
     calls = Call.objects.filter(between(begin, settled))
-    if calls.order_by("sent_at")[_WORTH_KEEPING - 1 :].exists():
-        # A creator who was deleted just now: the next who asks keeps them without.
-        with suppress(IntegrityError):
-            _store(month, _summed(calls), begin, settled)
+    is_long = calls.order_by("sent_at")[_WORTH_KEEPING - 1 :].exists()
+    if is_long:
+        _keep_if_possible(month, settled)
+    return is_long
 
 
-def _kept_until(month: date) -> date | None:
-    """Return the first day of a month of which nothing is kept; None: there is none."""
+def _keep_months(
+    rows: list[dict[str, Any]],
+    kept: list[MonthlyUsage],
+    settled: date,
+    since: date | None,
+    until: date | None,
+) -> None:
+    """Keep the sums of months that have settled, lie in the time as a whole, and have many calls.
+
+    `rows` are what is not kept yet.
+    """
+    calls = Counter({row.month: _WORTH_KEEPING for row in kept if row.until})
+    for row in rows:
+        calls[row["month"]] += row["calls"]
+    for month, count in calls.items():
+        end = _next_month(month)
+        is_whole = (since is None or since <= month) and (until is None or end <= until)
+        if is_whole and count >= _WORTH_KEEPING and end <= settled:
+            _keep_if_possible(month, end)
+
+
+def _keep_if_possible(month: date, end: date) -> None:
+    # A creator who was deleted just now: the next who asks keeps it without.
+    with suppress(IntegrityError):
+        _keep(month, end)
+
+
+def _first_not_kept(month: date) -> date | None:
+    """Return the first day of a month of which no sums are kept; None: there is none."""
     kept = MonthlyUsage.objects.filter(month=month).first()
     return kept.until if kept else month
 
 
-def _keep(
-    rows: list[dict[str, Any]],
-    kept: list[MonthlyUsage],
-    since: date | None,
-    until: date | None,
-) -> None:
-    """Keep the sums of months that are over, lie in the time as a whole, and have many calls."""
-    begun = {row.month: row.until for row in kept if row.until}
-    by_month: dict[date, list[dict[str, Any]]] = {month: [] for month in begun}
-    for row in rows:
-        by_month.setdefault(row["month"], []).append(row)
-    over = timezone.now() - SETTLED_AFTER
-    for month, theirs in by_month.items():
-        end = _next_month(month)
-        is_whole = (since is None or since <= month) and (until is None or end <= until)
-        many = month in begun or sum(row["calls"] for row in theirs) >= _WORTH_KEEPING
-        if not (is_whole and many and _midnight(end) <= over):
-            continue
-        # As above.
-        with suppress(IntegrityError):
-            _store(month, theirs, begun.get(month, month))
-
-
-def _store(
-    month: date, rows: Iterable[dict[str, Any]], begin: date, until: date | None = None
-) -> None:
-    """Keep the sums of a month's calls from `begin` on, and before `until` or the month's end."""
+def _keep(month: date, end: date) -> None:
+    """Keep the sums of a month's calls before a day, a row for each creator."""
     with transaction.atomic():
         # Of two that ask at once, the second finds them kept.
         transactions.hold(transactions.USAGE)
-        if _kept_until(month) != begin:
+        begin = _first_not_kept(month)
+        if begin is None or begin >= end:
             return
-        MonthlyUsage.objects.filter(month=month).update(until=until)
+        kept = MonthlyUsage.objects.filter(month=month)
+        sums: dict[tuple[Any, str], dict[str, Any]] = defaultdict(lambda: defaultdict(Decimal))
+        for row in [*map(vars, kept), *_summed(Call.objects.filter(between(begin, end)))]:
+            entry = sums[row["creator_id"], row["creator_name"]]
+            for name in _COUNTED:
+                entry[name] += Decimal(row[name])
+        kept.delete()
         MonthlyUsage.objects.bulk_create(
             MonthlyUsage(
-                creator_id=row["creator_id"],
-                creator_name=row["creator_name"],
+                creator_id=creator_id,
+                creator_name=creator_name,
                 month=month,
-                until=until,
-                **{name: row[name] for name in _COUNTED},
+                until=None if end == _next_month(month) else end,
+                **entry,
             )
-            for row in rows
+            for (creator_id, creator_name), entry in sums.items()
         )
 
 
 def keep_month(month: date) -> None:
     """Keep the sums of a month, whose calls may then go; it has to be over, and settled."""
-    begin = _kept_until(month)
-    if begin is not None:
-        _store(month, _summed(Call.objects.filter(between(begin, _next_month(month)))), begin)
+    _keep(month, _next_month(month))
 
 
 def calls_of(month: date) -> QuerySet[Call]:

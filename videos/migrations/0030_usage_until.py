@@ -3,6 +3,11 @@
 from django.db import migrations, models
 
 
+def delete_parts(apps, schema_editor):
+    """Without the column they would count as whole months."""
+    apps.get_model("videos", "MonthlyUsage").objects.exclude(until=None).delete()
+
+
 class Migration(migrations.Migration):
 
     dependencies = [
@@ -15,4 +20,5 @@ class Migration(migrations.Migration):
             name='until',
             field=models.DateField(null=True),
         ),
+        migrations.RunPython(migrations.RunPython.noop, delete_parts),
     ]

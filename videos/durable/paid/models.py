@@ -153,12 +153,12 @@ class Budget(models.Model):
 class MonthlyUsage(models.Model):
     """The sums of a creator's month, so that nobody reads a long ledger to its beginning.
 
-    Written once its calls have settled (`usage`), perhaps in several rows; the ledger stays.
+    Written once its calls have settled (`usage`), and again while the month goes on.
     """
 
     #: The first day of the month, UTC.
     month = models.DateField(db_index=True)
-    #: The day before which all of the month's rows count, while it goes on; None: to its end.
+    #: It counts the calls before this day, while the month goes on; None: the whole month.
     until = models.DateField(null=True)
     creator = models.ForeignKey(
         settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+"
