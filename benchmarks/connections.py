@@ -23,6 +23,8 @@ sys.path.insert(0, str(PROJECT))
 from benchmarks.report import IS_QUICK, Line, publish, spread  # noqa: E402
 from benchmarks.services import is_child, run_again  # noqa: E402
 from benchmarks.throughput import (  # noqa: E402
+    TICKS_PER_S,
+    WARM_UP,
     Measured,
     System,
     make_video,
@@ -47,6 +49,8 @@ class Found:
 
     most: int
     measured: list[Measured]
+    #: CPU seconds a video of PgBouncer; empty without.
+    bouncer_s: list[float]
 
 
 def main() -> None:
@@ -74,13 +78,14 @@ def main() -> None:
     }
     table = [
         f"| {count} videos of a minute, {repeats} times | connections at most "
-        "| videos/s | Postgres, CPU-s a video |",
-        "|---|---|---|---|",
+        "| videos/s | Postgres, CPU-s a video | PgBouncer |",
+        "|---|---|---|---|---|",
     ]
     for name, its in found.items():
         postgres_s = statistics.median(each.postgres_s for each in its.measured)
         speed = spread([each.rate for each in its.measured], 2)
-        table.append(f"| {name} | {its.most} | {speed} | {postgres_s:.3f} |")
+        bouncer_s = f"{statistics.median(its.bouncer_s):.3f}" if its.bouncer_s else ""
+        table.append(f"| {name} | {its.most} | {speed} | {postgres_s:.3f} | {bouncer_s} |")
     (processes, threads) = SETTINGS[-1]
     direct, pooled = _name(processes, threads), _name(processes, threads, pooled=True)
     lines = [
@@ -107,22 +112,34 @@ def measure_all(program: str, path: Path, count: int, repeats: int) -> dict[str,
     direct = os.environ["DATABASE_URL"]
     sockets = Path(parse_qs(urlsplit(direct).query)["host"][0]).parent
     bouncer = PgBouncer(Path(os.environ["CHRONOS_DATA_DIR"]), sockets, program)
-    bouncer.start()
     found: dict[str, Found] = {}
-    try:
-        for _ in range(repeats):
-            for processes, threads in SETTINGS:
-                for pooled in (False, True):
-                    # What workers are given that start now; we ourselves stay where we are.
-                    os.environ["DATABASE_URL"] = direct + "&port=6432" if pooled else direct
-                    system, held = counting(ours(processes, threads))
-                    name = _name(processes, threads, pooled=pooled)
-                    its = found.setdefault(name, Found(0, []))
-                    its.measured.append(measure(system, path, count))
-                    its.most = max(its.most, *held)
-    finally:
-        bouncer.stop()
+
+    def take(name: str, processes: int, threads: int) -> None:
+        system, held = counting(ours(processes, threads))
+        its = found.setdefault(name, Found(0, [], []))
+        its.measured.append(measure(system, path, count))
+        its.most = max(its.most, *held)
+        if bouncer.pid is not None:
+            its.bouncer_s.append(cpu_s(bouncer.pid) / (count + WARM_UP))
+
+    for _ in range(repeats):
+        for setting in SETTINGS:
+            take(_name(*setting), *setting)
+            bouncer.start()  # It holds connections for as long as it runs.
+            try:
+                # What workers are given that start now; we ourselves stay where we are.
+                os.environ["DATABASE_URL"] = direct + "&port=6432"
+                take(_name(*setting, pooled=True), *setting)
+            finally:
+                os.environ["DATABASE_URL"] = direct
+                bouncer.stop()
     return found
+
+
+def cpu_s(pid: int) -> float:
+    """Return the CPU seconds of a process so far."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / TICKS_PER_S
 
 
 def counting(system: System) -> tuple[System, list[int]]:

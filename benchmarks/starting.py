@@ -94,6 +94,7 @@ def serve() -> float:
     with tempfile.TemporaryDirectory(prefix="chronos-benchmark-") as folder:
         os.environ |= {"CHRONOS_DATA_DIR": folder, "CHRONOS_ENV_FILE": os.devnull}
         os.environ["CHRONOS_ADMIN_PASSWORD"] = "benchmark"
+        os.environ.pop(NO_BYTECODE, None)
         begun = time.perf_counter()
         server = subprocess.Popen(
             [sys.executable, str(PROJECT / "manage.py"), "up", "--port", "8765"],
