@@ -64,7 +64,7 @@ class Measured:
 def main() -> None:
     """Measure every system, and print the table."""
     given = [int(argument) for argument in sys.argv[1:]]
-    count = given[0] if given else 4 if IS_QUICK else 100
+    count = given[0] if given else 4 if IS_QUICK else 200
     repeats = given[1] if len(given) > 1 else 1 if IS_QUICK else 2
     if not is_child():
         run_again(
