@@ -109,12 +109,11 @@ class Claim:
             ClaimLost: if the run was claimed again, ended or deleted meanwhile.
             RunCancelled: if somebody asked for that, unless the guard is there to do it.
         """
-        creator = self.run.creator  # Read once, and while nothing is locked.
         with transaction.atomic():
             run = self._locked(skip)
             if run is None:
                 raise ClaimLost(f"run {self.run.pk} has another owner")
-            run.creator = creator
+            run.creator = self.run.creator  # Read once a claim; it is there, as its run is.
             if run.cancel_requested and not cancelling:
                 raise RunCancelled
             yield run
