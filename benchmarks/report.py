@@ -57,6 +57,7 @@ def publish(
     """Print a row's table, and put it into the page, with its bars as a picture."""
     print("\n".join(table), flush=True)
     if IS_QUICK:
+        print(f"{row} was only tried (QUICK=1): too briefly for figures that compare.", flush=True)
         return
     known = json.loads(DATA.read_text()) if DATA.exists() else {}
     known[row] = {"lines": [asdict(line) for line in lines], "table": list(table)}
