@@ -7,10 +7,11 @@ one that have settled. So a question about all times reads the ledger of some da
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
+from operator import itemgetter
 from typing import Any, TypedDict
 from zoneinfo import ZoneInfo
 
@@ -70,13 +71,24 @@ def summary(
         live = list(_summed(calls.filter(creator=creator)))
     rows = [*map(vars, kept), *live]
     names = _names({row["creator_id"] for row in rows})
-    sums: dict[tuple[str, date], dict[str, Any]] = defaultdict(lambda: defaultdict(Decimal))
-    for row in rows:
-        entry = sums[names.get(row["creator_id"], row["creator_name"]), row["month"]]
-        for name in _COUNTED:
-            entry[name] += Decimal(row[name])
+    sums = _added_up(
+        rows,
+        lambda row: (names.get(row["creator_id"], row["creator_name"]), row["month"]),
+    )
     ordered = sorted(sums.items(), key=lambda item: (not item[0][0], item[0]))
     return [_row(name, month, entry) for (name, month), entry in ordered]
+
+
+def _added_up(
+    rows: Iterable[dict[str, Any]], key: Callable[[dict[str, Any]], Any]
+) -> dict[Any, dict[str, Any]]:
+    """Return the sums of what rows count, by their keys."""
+    sums: dict[Any, dict[str, Any]] = defaultdict(lambda: defaultdict(Decimal))
+    for row in rows:
+        entry = sums[key(row)]
+        for name in _COUNTED:
+            entry[name] += Decimal(row[name])
+    return sums
 
 
 def _names(creators: set[Any]) -> dict[Any, str]:
@@ -223,11 +235,8 @@ def _keep(month: date, end: date) -> None:
         if begin is None or begin >= end:
             return
         kept = MonthlyUsage.objects.filter(month=month)
-        sums: dict[tuple[Any, str], dict[str, Any]] = defaultdict(lambda: defaultdict(Decimal))
-        for row in [*map(vars, kept), *_summed(Call.objects.filter(between(begin, end)))]:
-            entry = sums[row["creator_id"], row["creator_name"]]
-            for name in _COUNTED:
-                entry[name] += Decimal(row[name])
+        rows = [*map(vars, kept), *_summed(Call.objects.filter(between(begin, end)))]
+        sums = _added_up(rows, itemgetter("creator_id", "creator_name"))
         kept.delete()
         MonthlyUsage.objects.bulk_create(
             MonthlyUsage(
