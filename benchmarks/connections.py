@@ -9,7 +9,6 @@ the same workers through Debian's PgBouncer, whose pool is smaller than that.
 from __future__ import annotations
 
 import os
-import shutil
 import statistics
 import sys
 import tempfile
@@ -23,10 +22,11 @@ sys.path.insert(0, str(PROJECT))
 from benchmarks.report import IS_QUICK, Line, publish, spread  # noqa: E402
 from benchmarks.services import is_child, run_again  # noqa: E402
 from benchmarks.throughput import (  # noqa: E402
-    TICKS_PER_S,
     WARM_UP,
+    WITHOUT_LIMITS,
     Measured,
     System,
+    cpu_times,
     make_video,
     measure,
     ours,
@@ -59,11 +59,11 @@ def main() -> None:
     count = given[0] if given else 4 if IS_QUICK else 60
     repeats = given[1] if len(given) > 1 else 1 if IS_QUICK else 2
     if not is_child():
-        run_again(
-            CHRONOS_CREATOR_CONCURRENCY=0, CHRONOS_CREATOR_STARTS_PER_MINUTE=0, CHRONOS_LISTENING=""
-        )
+        run_again(**WITHOUT_LIMITS)
         return
-    program = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin")
+    from tests.chaos.servers import pgbouncer
+
+    program = pgbouncer()
     if program is None:
         print("PgBouncer is not installed (apt-get install pgbouncer): nothing is measured.")
         return
@@ -110,8 +110,8 @@ def measure_all(program: str, path: Path, count: int, repeats: int) -> dict[str,
     from tests.chaos.servers import PgBouncer
 
     direct = os.environ["DATABASE_URL"]
-    sockets = Path(parse_qs(urlsplit(direct).query)["host"][0]).parent
-    bouncer = PgBouncer(Path(os.environ["CHRONOS_DATA_DIR"]), sockets, program)
+    (socket,) = parse_qs(urlsplit(direct).query)["host"]
+    bouncer = PgBouncer(Path(os.environ["CHRONOS_DATA_DIR"]), Path(socket).parent, program)
     found: dict[str, Found] = {}
 
     def take(name: str, processes: int, threads: int) -> None:
@@ -120,7 +120,8 @@ def measure_all(program: str, path: Path, count: int, repeats: int) -> dict[str,
         its.measured.append(measure(system, path, count))
         its.most = max(its.most, *held)
         if bouncer.pid is not None:
-            its.bouncer_s.append(cpu_s(bouncer.pid) / (count + WARM_UP))
+            _, used_s, _ = cpu_times(bouncer.pid)
+            its.bouncer_s.append(used_s / (count + WARM_UP))
 
     for _ in range(repeats):
         for setting in SETTINGS:
@@ -128,18 +129,12 @@ def measure_all(program: str, path: Path, count: int, repeats: int) -> dict[str,
             bouncer.start()  # It holds connections for as long as it runs.
             try:
                 # What workers are given that start now; we ourselves stay where we are.
-                os.environ["DATABASE_URL"] = direct + "&port=6432"
+                os.environ["DATABASE_URL"] = bouncer.through(direct)
                 take(_name(*setting, pooled=True), *setting)
             finally:
                 os.environ["DATABASE_URL"] = direct
                 bouncer.stop()
     return found
-
-
-def cpu_s(pid: int) -> float:
-    """Return the CPU seconds of a process so far."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / TICKS_PER_S
 
 
 def counting(system: System) -> tuple[System, list[int]]:

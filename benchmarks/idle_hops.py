@@ -15,6 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ sys.path.insert(0, str(PROJECT))
 
 from benchmarks.report import IS_QUICK, Line, publish  # noqa: E402
 from benchmarks.services import is_child, run_again  # noqa: E402
-from benchmarks.throughput import await_true  # noqa: E402
+from benchmarks.throughput import await_true, cpu_times  # noqa: E402
 
 IDLE_S = 3 if IS_QUICK else 20
 HOPS = 4 if IS_QUICK else 30
@@ -161,15 +162,12 @@ def _idle_share(worker: subprocess.Popen[bytes]) -> float:
 
 def cpu_s(session: int) -> float:
     """Return the CPU seconds of a session's processes so far."""
-    ticks = 0
+    total_s = 0.0
     for pid in filter(str.isdecimal, os.listdir("/proc")):
-        try:
-            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        except OSError:
-            continue  # It has ended meanwhile.
-        if int(fields[3]) == session:
-            ticks += int(fields[11]) + int(fields[12])
-    return ticks / os.sysconf("SC_CLK_TCK")
+        with suppress(OSError):  # It may have ended meanwhile.
+            its_session, its_s, _ = cpu_times(pid)
+            total_s += its_s if its_session == session else 0.0
+    return total_s
 
 
 if __name__ == "__main__":

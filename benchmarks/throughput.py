@@ -35,6 +35,11 @@ ANSWERS_AFTER_S = 0.5
 WARM_UP = 2 if IS_QUICK else 4
 LOOK_S = 0.05
 LONGEST_S = 300.0
+WITHOUT_LIMITS = {
+    "CHRONOS_CREATOR_CONCURRENCY": 0,
+    "CHRONOS_CREATOR_STARTS_PER_MINUTE": 0,
+    "CHRONOS_LISTENING": "",
+}
 #: How often we have looked ourselves, each time by one transaction.
 _looks = [0]
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
@@ -67,9 +72,7 @@ def main() -> None:
     count = given[0] if given else 4 if IS_QUICK else 200
     repeats = given[1] if len(given) > 1 else 1 if IS_QUICK else 2
     if not is_child():
-        run_again(
-            CHRONOS_CREATOR_CONCURRENCY=0, CHRONOS_CREATOR_STARTS_PER_MINUTE=0, CHRONOS_LISTENING=""
-        )
+        run_again(**WITHOUT_LIMITS)
         return
     import django
 
@@ -279,20 +282,27 @@ def committed() -> int:
         return int(cursor.fetchone()[0])
 
 
+def cpu_times(pid: int | str) -> tuple[int, float, float]:
+    """Return a process's session, and the CPU seconds of itself and of its ended children.
+
+    Raises:
+        OSError: if it has ended.
+    """
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    own, children = (sum(map(int, fields[at : at + 2])) / TICKS_PER_S for at in (11, 13))
+    return int(fields[3]), own, children
+
+
 def used(session: int) -> tuple[float, float, float]:
     """Return the CPU seconds of a session's processes, their ended children, and Postgres."""
     own = children = postgres = 0.0
     for pid in filter(str.isdecimal, os.listdir("/proc")):
         try:
-            stat = Path(f"/proc/{pid}/stat").read_text()
+            its_session, its, of_children = cpu_times(pid)
             command = Path(f"/proc/{pid}/cmdline").read_text()
         except OSError:
             continue  # It has ended meanwhile.
-        fields = stat.rpartition(")")[2].split()
-        its, of_children = (
-            sum(int(fields[at]) for at in places) / TICKS_PER_S for places in ((11, 12), (13, 14))
-        )
-        if int(fields[3]) == session and "ffmpeg" not in command:
+        if its_session == session and "ffmpeg" not in command:
             own, children = own + its, children + of_children
         elif "postgres" in command:
             # The first process has what those that ended have used.

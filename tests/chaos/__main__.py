@@ -117,7 +117,9 @@ class Chaos:
         self._start(calm, "workers", 0, kept, temporary=disk)
         self._start(calm, "items", 0, self._played(BAD_ITEMS))
         self._start(calm, "batches", 0, self._played(BATCHES), extra=BATCHES_ENVIRONMENT)
-        program = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin")
+        from tests.chaos.servers import pgbouncer
+
+        program = pgbouncer()
         if program:
             url = calm.bounced(program, calm.database("bounced"))
             self._start(calm, "bounced", 0, list(BOUNCED), database=url)

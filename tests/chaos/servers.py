@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import time
 from pathlib import Path
-from urllib.parse import quote
 
 import psycopg
 import redis
@@ -14,6 +14,8 @@ import redis
 from chronos.embedded.folders import private_folder
 from chronos.embedded.postgres import Postgres
 from chronos.embedded.programs import Program, Redis
+
+_BOUNCER_PORT = 6432
 
 
 class Servers:
@@ -48,10 +50,7 @@ class Servers:
         """Return the URL of a database through PgBouncer, in transaction mode."""
         self.bouncer = PgBouncer(self.folder, self.folder / "run", program)
         self.bouncer.start()
-        return url.replace(
-            f"host={quote(str(self.folder / 'run' / 'postgres'), safe='')}",
-            f"host={quote(str(self.bouncer.socket), safe='')}&port=6432",
-        )
+        return self.bouncer.through(url)
 
     def do(self, what: str) -> None:
         """Do what a scenario asks for."""
@@ -80,6 +79,11 @@ class _Remembering(Postgres):
         return [*super()._command(), "-c", "track_commit_timestamp=on"]
 
 
+def pgbouncer() -> str | None:
+    """Return Debian's PgBouncer, if it is installed."""
+    return shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin")
+
+
 class PgBouncer(Program):
     """Debian's PgBouncer between the lanes and Postgres."""
 
@@ -95,17 +99,21 @@ class PgBouncer(Program):
     def url(self) -> str:
         return ""
 
+    def through(self, url: str) -> str:
+        """Return the URL through which a database of the same Postgres is reached here."""
+        return f"{url}&port={_BOUNCER_PORT}"
+
     def is_ready(self) -> bool:
-        return (self.socket / ".s.PGSQL.6432").exists()
+        return (self.socket / f".s.PGSQL.{_BOUNCER_PORT}").exists()
 
     def prepare(self) -> None:
         password = (self.data / "postgres.password").read_text()
         (self.data / "users.txt").write_text(f'"chronos" "{password}"\n')
         (self.data / "pgbouncer.ini").write_text(
             f"[databases]\n* = host={self.socket}\n[pgbouncer]\nlisten_addr =\n"
-            f"unix_socket_dir = {self.socket}\nlisten_port = 6432\nauth_type = scram-sha-256\n"
-            f"auth_file = {self.data / 'users.txt'}\npool_mode = transaction\n"
-            "default_pool_size = 10\nmax_client_conn = 200\n"
+            f"unix_socket_dir = {self.socket}\nlisten_port = {_BOUNCER_PORT}\n"
+            f"auth_type = scram-sha-256\nauth_file = {self.data / 'users.txt'}\n"
+            "pool_mode = transaction\ndefault_pool_size = 10\nmax_client_conn = 200\n"
         )
 
     def _command(self) -> list[str]:
