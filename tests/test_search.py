@@ -26,7 +26,7 @@ from videos.models import (
     Video,
 )
 from videos.pipeline import lexemes, passages
-from videos.search import search
+from videos.search import search, words
 
 pytestmark = pytest.mark.django_db
 
@@ -296,6 +296,24 @@ def test_a_rare_word_leads_to_its_moment_past_frequent_ones(creator):
     spoken_video(creator, [*filler, "Hebbian it is called.", *filler])
 
     assert search("hebbian theory", Video.objects.all(), mode="text")[0].start == 60.0
+
+
+def test_a_rare_word_is_found_past_more_frequent_ones_than_are_looked_at(creator):
+    filler = ["The theory goes on, and " + "on and " * 11 + "on."] * 3_100
+    spoken_video(creator, [*filler, "Hebbian it is called."])
+
+    assert search("hebbian theory", Video.objects.all(), mode="text")[0].start == 15_500.0
+
+
+def test_frequent_words_that_never_stand_together_are_found(creator, monkeypatch):
+    monkeypatch.setattr(words, "_MAX_LOOKED_AT", 2)
+    theories = [f"The theory {number} {'goes on and ' * 8}." for number in range(3)]
+    rules = [f"A rule {number} {'goes on and ' * 8}." for number in range(3)]
+    spoken_video(creator, [*theories, *["So it goes " * 8] * 3, *rules])
+
+    found = search("theory rule", Video.objects.all(), mode="text")
+
+    assert {hit.segment.text.split()[1] for hit in found} == {"theory", "rule"}
 
 
 @pytest.mark.parametrize("mode", ["hybrid", "text"])

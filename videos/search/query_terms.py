@@ -62,10 +62,16 @@ class Term:
     stems: list[str]
     #: In how many passages it stands, of how many.
     passages: int = 0
+    of_all: int = 0
     #: How much it tells.
     weight: float = 0.0
     #: Of a word that nobody says: what it may have been meant to be.
     spelled: list[str] = field(default_factory=list)
+
+    @property
+    def share(self) -> float:
+        """The share of passages in which it stands, 0 to 1."""
+        return min(1.0, self.passages / max(self.of_all, 1))
 
     @property
     def is_stop(self) -> bool:
@@ -123,6 +129,7 @@ def query_terms(words: Sequence[str]) -> dict[str, list[Term]]:
         of_all = known.get("", 0)
         has_content = not all(term.is_stop for term in its)
         for term in its:
+            term.of_all = of_all
             names = term.spelled or [*term.stems, term.bare]
             term.passages = max((known.get(name, 0) for name in names), default=0)
             if term.is_letter:

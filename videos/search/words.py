@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate, chain
+from operator import mul
 
 from django.db import connection
 
@@ -16,7 +18,7 @@ from videos.text.ranking import Place
 
 #: Words of a query that are looked for.
 _MAX_WORDS = 32
-#: Passages of one language that the rarest words lead to, and that are looked at.
+#: Passages of one language that words lead to, and that are looked at.
 _MAX_LOOKED_AT = 3_000
 #: Of those, the best are ranked by what stands around them; and again by phrases.
 _MAX_RANKED, _MAX_READ = 400, 40
@@ -28,13 +30,15 @@ _FOUND = f"""
     SELECT id, revision_id, chunk_id, first_segment, last_segment, start, "end",
         ARRAY[{{fits}}]::float8[]
     FROM (
-        SELECT passage.*, {{columns}} FROM (
-            SELECT * FROM {Passage._meta.db_table}
-            WHERE text_config = %s AND lexemes @@ %s::tsquery AND revision_id IN ({{revisions}})
-            LIMIT {_MAX_LOOKED_AT}
-        ) AS passage OFFSET 0 -- Else each fit would be computed twice, for the order as well.
+        SELECT passage.*, {{columns}} FROM ({{looked_at}}) AS passage
+        OFFSET 0 -- Else each fit would be computed twice, for the order as well.
     ) AS fitting
     ORDER BY {{told}} DESC, id LIMIT {_MAX_RANKED}
+    """
+_LED_TO = f"""
+    (SELECT * FROM {Passage._meta.db_table}
+    WHERE text_config = %s AND lexemes @@ %s::tsquery AND NOT lexemes @@ %s::tsquery
+    AND revision_id IN ({{revisions}}) LIMIT {_MAX_LOOKED_AT})
     """
 _FIT = (
     "CASE WHEN lexemes @@ %s::tsquery THEN %s::float8 "
@@ -92,38 +96,56 @@ def _found(config: str, its: Sequence[Term], scope: Scope) -> list[tuple[Place, 
     said = [term for term in its if term.passages]
     if not said:
         return []
+    # Stop words lead only where there is nothing else.
+    content = [term for term in said if not term.is_stop] or said
+    rarest = sorted(content, key=lambda term: term.passages)
+    for leads in dict.fromkeys([_leads(rarest, scope), (_any(rarest),)]):
+        if found := _led_to(leads, config, its, scope):
+            return found
+    return []
+
+
+def _led_to(
+    leads: Sequence[str], config: str, its: Sequence[Term], scope: Scope
+) -> list[tuple[Place, list[float]]]:
+    """Return the passages that fit best of those that tsqueries lead to."""
     fits = [each for term in its for each in term.fit]
     names = [f"fit{number}" for number in range(len(its))]
+    looked_at = [_LED_TO.format(revisions=scope.sql)] * len(leads)
+    led = [
+        [config, lead, " | ".join(leads[:place]), *scope.params] for place, lead in enumerate(leads)
+    ]
     query = _FOUND.format(
         fits=", ".join(names),
         columns=", ".join(f"{_FIT} AS {name}" for name in names),
         told=" + ".join(f"{name} * %s::float8" for name in names),
-        revisions=scope.sql,
+        looked_at=" UNION ALL ".join(looked_at),
     )
     with connection.cursor() as cursor:
-        cursor.execute(
-            query, [*fits, config, _leading(said), *scope.params, *(term.weight for term in its)]
-        )
+        cursor.execute(query, [*fits, *chain(*led), *(term.weight for term in its)])
         return [(Place(*row[:-1]), row[-1]) for row in cursor.fetchall()]
 
 
-def _leading(said: Sequence[Term]) -> str:
-    """Return the tsquery of the rarest words, which do not lead to too many passages.
+def _leads(rarest: Sequence[Term], scope: Scope) -> tuple[str, ...]:
+    """Return tsqueries that lead to what is looked at, from words with the rarest first.
 
-    Of more frequent ones two have to stand together. Stop words lead only where there is nothing
-    else.
+    All that has a rare word is. Of more frequent words two have to stand together, and among many
+    videos so many of them that they are expected to do so in no more passages than are looked at.
     """
-    content = [term for term in said if not term.is_stop]
-    rarest = sorted(content or said, key=lambda term: term.passages)
-    looked_at, leading = 0, []
-    for term in rarest:
-        looked_at += term.passages
-        if looked_at > _MAX_LOOKED_AT:
-            break
-        leading.append(term.either)
-    if frequent := rarest[len(leading) :]:
-        leading.append(" & ".join(term.either for term in frequent[:2]))
-    return " | ".join(f"({each})" for each in leading)
+    so_far = accumulate(term.passages for term in rarest)
+    rare = sum(passages <= _MAX_LOOKED_AT for passages in so_far)
+    leads = [_any(rarest[:rare])] if rare else []
+    frequent = rarest[rare:]
+    if len(frequent) > 1 or not leads:
+        expected = accumulate((term.share for term in frequent), mul, initial=frequent[0].of_all)
+        needed = sum(passages > _MAX_LOOKED_AT for passages in expected)
+        together = frequent[: 2 if scope.is_few else max(2, needed)]
+        leads.append(" & ".join(term.either for term in together))
+    return tuple(leads)
+
+
+def _any(said: Sequence[Term]) -> str:
+    return " | ".join(term.either for term in said)
 
 
 def _said(passages: Iterable[Place]) -> dict[int, list[str]]:
