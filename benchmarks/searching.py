@@ -13,9 +13,11 @@ import random
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
 CHUNKS_PER_VIDEO, PASSAGES_PER_CHUNK, VIDEOS_PER_CREATOR = 12, 28, 10
 WORDS, WORDS_PER_PASSAGE = 200_000, 25
 PASSAGE_S = 10.0
+#: About a quarter of the memory is what Postgres' own documentation begins with (19.4.1).
+SHARED_BUFFERS = "128MB" if IS_QUICK else "2GB"
 ASKED = 20 if IS_QUICK else 100
 PASSAGE_DIMENSIONS, TOPICS, LATENT = 512, 2_000, 64
 #: From which word to which is asked for, the most frequent first.
@@ -87,7 +91,7 @@ def main() -> None:
     chunks = given[0] if given else 240 if IS_QUICK else 36_000
     dimensions = given[1] if len(given) > 1 else 1_536
     if not is_child():
-        run_again()
+        run_again(shared_buffers=SHARED_BUFFERS)
         return
     import django
 
@@ -96,29 +100,32 @@ def main() -> None:
     found = measure_words()
     by_vectors, more, recall = measure_vectors(dimensions)
     found |= by_vectors
-    table = [f"| {chunks:,} chunks, {ASKED} searches each | p50, ms | p95, ms |", "|---|---|---|"]
-    table += [f"| {name} | {p50:.1f} | {p95:.1f} |" for name, (p50, p95) in found.items()]
+    table = [
+        f"| {chunks:,} chunks, {ASKED} searches each | p50, ms | p95, ms | in the database, p95 |",
+        "|---" * 4 + "|",
+    ]
+    table += [
+        f"| {name} | {each.p50:.1f} | {each.p95:.1f} | {each.in_database_p95:.1f} |"
+        for name, each in found.items()
+    ]
     table += ["", *said, *more]
     every, exact = found["Chronos, vectors, all videos"], found["pgvector, comparing all"]
+    ours, theirs = every.in_database_p95, exact.in_database_p95
     lines = [
         Line(
-            f"vectors of {chunks:,} chunks, p95, ms; recall@10",
-            f"{every[1]:.0f}, {every[1] / exact[1]:.2f} x; {recall:.3f}",
-            f"{exact[1]:.0f} (pgvector, comparing all)",
+            f"vectors of {chunks:,} chunks, in the database, p95, ms; recall@10",
+            f"{ours:.0f}, {ours / theirs:.2f} x; {recall:.3f}",
+            f"{theirs:.0f} (pgvector, comparing all)",
             "15; 0.98",
         ),
     ]
     for kind in KINDS:
-        words = found[f"Chronos, words, {kind}, all videos"][1]
-        rank = found[f"ts_rank, {kind} words"][1]
-        lines.append(
-            Line(
-                f"{kind} words, all videos, p95, ms", f"{words:.0f}", f"{rank:.1f} (ts_rank)", "15"
-            )
-        )
-    publish(
-        "B7", lines, table, {name: p50 for name, (p50, _) in found.items()}, "milliseconds, p50"
-    )
+        words = found[f"Chronos, words, {kind}, all videos"].in_database_p95
+        rank = found[f"ts_rank, {kind} words"].in_database_p95
+        what = f"{kind} words, all videos, in the database, p95, ms"
+        lines.append(Line(what, f"{words:.0f}", f"{rank:.1f} (ts_rank)", "15"))
+    bars = {name: each.p50 for name, each in found.items()}
+    publish("B7", lines, table, bars, "milliseconds, p50")
 
 
 def fill(chunks: int) -> str:
@@ -202,7 +209,7 @@ def make_chunks(count: int) -> None:
     )
 
 
-def measure_words() -> dict[str, tuple[float, float]]:
+def measure_words() -> dict[str, Spread]:
     """Search by three words, of all sorts of frequency, in all videos and in one creator's."""
     from django.contrib.auth import get_user_model
     from django.db import connection
@@ -212,24 +219,24 @@ def measure_words() -> dict[str, tuple[float, float]]:
 
     creator = get_user_model().objects.first()
     every, theirs = Video.objects.all(), Video.objects.filter(creator=creator)
-    found: dict[str, tuple[float, float]] = {}
+    found: dict[str, Spread] = {}
     for kind, (least, most) in KINDS.items():
         queries = [
             " ".join(f"w{int(least * (most / least) ** DRAWN.random())}" for _ in range(3))
             for _ in range(ASKED)
         ]
         for name, videos in (("all videos", every), ("one creator", theirs)):
-            found[f"Chronos, words, {kind}, {name}"] = spread_ms(
-                [timed(lambda q=q, v=videos: search(q, v, mode="text")) for q in queries],
+            found[f"Chronos, words, {kind}, {name}"] = measured(
+                partial(search, query, videos, mode="text") for query in queries
             )
         with connection.cursor() as cursor:
-            found[f"ts_rank, {kind} words"] = spread_ms(
-                [timed(lambda q=q: cursor.execute(BY_RANK, [q])) for q in queries]
+            found[f"ts_rank, {kind} words"] = measured(
+                partial(cursor.execute, BY_RANK, [query]) for query in queries
             )
     return found
 
 
-def measure_vectors(dimensions: int) -> tuple[dict[str, tuple[float, float]], list[str], float]:
+def measure_vectors(dimensions: int) -> tuple[dict[str, Spread], list[str], float]:
     """Search by vectors, exactly and by HNSW: the times, what is told, and the recall of ten."""
     from django.contrib.auth import get_user_model
     from django.core.management import call_command
@@ -262,8 +269,8 @@ def measure_vectors(dimensions: int) -> tuple[dict[str, tuple[float, float]], li
     plain = PLAIN.format(serving.compared)
     with connection.cursor() as cursor:
         found = {
-            "pgvector, comparing all": spread_ms(
-                [timed(lambda a=each: cursor.execute(plain, [a.compared])) for each in compared]
+            "pgvector, comparing all": measured(
+                partial(cursor.execute, plain, [each.compared]) for each in compared
             )
         }
     with connection.cursor() as cursor:
@@ -276,8 +283,8 @@ def measure_vectors(dimensions: int) -> tuple[dict[str, tuple[float, float]], li
         said.append(f"The HNSW index: {cursor.fetchone()[0]}, built in {built_s:.0f} s.")
     for name, within in (("all videos", every), ("one creator", theirs)):
         by_vector(asked[0], within, 200)
-        found[f"Chronos, vectors, {name}"] = spread_ms(
-            [timed(lambda a=each, w=within: by_vector(a, w, 200)) for each in asked],
+        found[f"Chronos, vectors, {name}"] = measured(
+            partial(by_vector, each, within, 200) for each in asked
         )
     recalls = []
     for each, known in zip(asked, exact, strict=False):
@@ -327,16 +334,40 @@ def store_vectors(serving: ServingModel, drawn: Vectors) -> None:
         replace([chunk_id for chunk_id, _ in some], space, encode(rows, space))
 
 
-def timed(do: Callable[[], object]) -> float:
-    """Return how many milliseconds a call takes."""
-    began = time.perf_counter()
-    do()
-    return 1_000 * (time.perf_counter() - began)
+@dataclass(frozen=True)
+class Spread:
+    """What searches take, in milliseconds: median, 95th percentile, and that of the statements."""
+
+    p50: float
+    p95: float
+    in_database_p95: float
 
 
-def spread_ms(times: list[float]) -> tuple[float, float]:
-    """Return the median and the 95th percentile."""
-    return statistics.median(times), statistics.quantiles(times, n=20)[-1]
+def measured(searches: Iterable[Callable[[], object]]) -> Spread:
+    """Return what each of some searches takes, and of that its statements."""
+    from django.db import connection
+
+    whole, within = [], []
+    for search in searches:
+        statements: list[float] = []
+
+        def execute(go_on: Any, *given: Any, of: list[float] = statements) -> Any:
+            began = time.perf_counter()
+            answered = go_on(*given)
+            of.append(time.perf_counter() - began)
+            return answered
+
+        with connection.execute_wrapper(execute):
+            began = time.perf_counter()
+            search()
+            whole.append(1_000 * (time.perf_counter() - began))
+        within.append(1_000 * sum(statements))
+    return Spread(statistics.median(whole), p95(whole), p95(within))
+
+
+def p95(values: Sequence[float]) -> float:
+    """Return the 95th percentile."""
+    return statistics.quantiles(values, n=20)[-1]
 
 
 if __name__ == "__main__":

@@ -19,12 +19,20 @@ def is_child() -> bool:
 
 
 @contextmanager
-def beside_services() -> Iterator[dict[str, str]]:
-    """Start Postgres and Redis, migrate, and yield the environment in which to use them."""
+def beside_services(shared_buffers: str = "") -> Iterator[dict[str, str]]:
+    """Start Postgres and Redis, migrate, and yield the environment in which to use them.
+
+    Args:
+        shared_buffers: Postgres' setting, where its own 128 MB are not to be taken.
+    """
     with tempfile.TemporaryDirectory(prefix="chronos-benchmark-") as folder:
         os.environ.update({"CHRONOS_DATA_DIR": folder, "CHRONOS_ENV_FILE": os.devnull})
         from chronos.embedded.client import hold
 
+        if shared_buffers:
+            hold(["postgres"]).release()
+            with Path(folder, "postgres", "postgresql.auto.conf").open("a") as configuration:
+                configuration.write(f"shared_buffers = '{shared_buffers}'\n")
         held = hold(["postgres", "redis"])
         environment = os.environ | {
             "DATABASE_URL": held.services["postgres"]["url"],
@@ -46,8 +54,8 @@ def run(environment: dict[str, str], *arguments: str) -> None:
     subprocess.run([sys.executable, *arguments], cwd=PROJECT, env=environment, check=True)
 
 
-def run_again(**settings: object) -> None:
+def run_again(*, shared_buffers: str = "", **settings: object) -> None:
     """Run this program once more, beside services and with an empty database."""
-    with beside_services() as environment:
+    with beside_services(shared_buffers) as environment:
         given = {name: str(value) for name, value in settings.items()}
         run(environment | given, *sys.argv)

@@ -71,6 +71,14 @@ def test_where_redis_may_not_block_workers_poll(tmp_path, caplog):
     assert "polling" in caplog.text
 
 
+def test_idle_threads_end_as_soon_as_they_are_to():
+    with idle_worker() as worker:
+        eventually(lambda: len(worker.work_queue.not_empty._waiters) == worker.worker_threads)
+        worker.stop(timeout=IDLE_MS // 2)
+
+        assert not any(thread.is_alive() for thread in worker.workers)
+
+
 def test_a_process_holds_no_more_messages_than_it_has_threads():
     broker = dramatiq.get_broker()
     actor = next(iter(broker.actors.values()))

@@ -6,8 +6,13 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import ExitStack
+from itertools import chain
+from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.conftest import PROJECT
 from videos.local import workdirs
@@ -56,6 +61,34 @@ def test_a_folder_whose_process_was_killed_is_swept_away(tmp_path):
 
     assert workdirs.sweep() == ["me"]
     assert list(tmp_path.iterdir()) == []
+
+
+def test_owners_find_whichever_of_them_died(tmp_path):
+    with ExitStack() as alive:
+        watches = []
+        for owner in ("a", "b", "c", "e"):
+            alive.enter_context(workdirs.folder(owner=owner))
+            watches.append(workdirs.Watch(owner))
+        alive.enter_context(workdirs.folder())
+        assert [watch.sweep() for watch in watches] == [[]] * 4
+
+        (tmp_path / "chronos-work-d.left").mkdir()
+        (tmp_path / "chronos-work-d.left" / ".lock").touch()
+        (tmp_path / "chronos-work-.left").mkdir()
+        (tmp_path / "chronos-work-.left" / ".lock").touch()
+
+        assert sorted(chain(*(watch.sweep() for watch in watches))) == ["", "d"]
+
+
+@given(st.integers(1, 9), st.integers(0, 9))
+def test_owners_look_at_all_together_and_at_few_alone(owners, nobodys):
+    paths = [Path(f"chronos-work-{number}.x") for number in range(owners)]
+    paths += [Path(f"chronos-work-.{number}") for number in range(nobodys)]
+
+    shares = [workdirs._share(str(number), paths) for number in range(owners)]
+
+    assert set(chain(*shares)) == set(paths)
+    assert sum(map(len, shares)) <= 2 * owners + nobodys
 
 
 def test_a_folder_that_was_half_deleted_is_swept_away(tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import logging
 import os
+import queue
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+#: Seconds until an idle thread looks up; and while the worker ends.
+_PATIENCE_S, _HASTE_S = 60.0, 0.05
+
 
 class Durability(Middleware):
     """Keeps claims alive while a worker lives, and records how messages die.
@@ -30,6 +34,7 @@ class Durability(Middleware):
 
     def __init__(self) -> None:
         self._threads: WorkerThreads | None = None
+        self._waiting: PatientQueue | None = None
         self._owns_process = False
 
     def after_process_boot(self, broker: Broker) -> None:
@@ -44,6 +49,7 @@ class Durability(Middleware):
     def before_worker_boot(self, broker: Broker, worker: Worker) -> None:
         """Fetch no more messages than there are threads: any other may wait here for nothing."""
         worker.queue_prefetch = worker.worker_threads
+        worker.work_queue = self._waiting = PatientQueue()
 
     def after_worker_boot(self, broker: Broker, worker: Worker) -> None:
         """Register the worker; start its heartbeat and its sweep."""
@@ -73,6 +79,8 @@ class Durability(Middleware):
             workers.insist_on_end(os.EX_TEMPFAIL)
         if self._threads is not None:
             self._threads.stop_watching()
+        if self._waiting is not None:
+            self._waiting.end_patience()
         Intake(broker, worker).hold()
         quarantine.stop()
         claims.hand_over(conf().drain_s)
@@ -107,6 +115,31 @@ class Durability(Middleware):
         else:
             reason = "The message was too old or was refused by the broker."
         message_died(run_id, message.message_id, reason)
+
+
+class PatientQueue(queue.PriorityQueue[Any]):
+    """Where a worker's threads wait for messages.
+
+    Dramatiq's would look up each second whether they are to end, which is a fifth of what an idle
+    worker costs: here they are told.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._is_patient = True
+
+    def get(self, block: bool = True, timeout: float | None = None) -> Any:
+        """Return the first message, as `queue.Queue` does, but after a while of patience."""
+        with self.not_empty:
+            if block and self._is_patient and not self._qsize():
+                self.not_empty.wait(_PATIENCE_S)
+        return super().get(block, timeout if self._is_patient else _HASTE_S)
+
+    def end_patience(self) -> None:
+        """Let the threads see at once that they are to end."""
+        with self.not_empty:
+            self._is_patient = False
+            self.not_empty.notify_all()
 
 
 class Intake:

@@ -112,7 +112,7 @@ class Postgres(Program):
                 f"unix_socket_directories={self._socket}",
             ),
             *("-c", "unix_socket_permissions=0700", "-c", "max_connections=200"),
-            *("-c", "shared_buffers=128MB", "-c", "jit=off"),
+            *("-c", "jit=off"),
         ]
 
     def _launched(self, command: list[str]) -> list[str]:

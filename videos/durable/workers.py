@@ -13,7 +13,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Protocol
 from uuid import UUID
 
-from django.db import close_old_connections, connection, transaction
+from django.db import connection, transaction
 from django.db.models.functions import Now
 from django.db.utils import Error as DatabaseError
 from uuid6 import uuid7
@@ -78,8 +78,7 @@ class Repeating(threading.Thread):
         while not self._stopping.is_set():
             begun = time.monotonic()
             try:
-                close_old_connections()
-                self._act()
+                self._act_once_more_if_lost()
             except Exception as error:
                 if is_lost(error):
                     logger.warning("The database did not answer, trying again: %s", error)
@@ -89,6 +88,19 @@ class Repeating(threading.Thread):
                     connection.close()
             self._stopping.wait(max(0.0, self._interval_s - (time.monotonic() - begun)))
         connection.close()
+
+    def _act_once_more_if_lost(self) -> None:
+        """Act; if the connection was lost since, on a new one.
+
+        Asking first whether it is still there would cost idle workers as much as acting.
+        """
+        try:
+            self._act()
+        except DatabaseError as error:
+            if not is_lost(error):
+                raise
+            connection.close()
+            self._act()
 
 
 class Heartbeat(Repeating):
@@ -262,6 +274,7 @@ class WorkerThreads:
         self._sweep = Repeating("chronos-sweep", self._look, conf().sweep_s)
         #: Held as long as the process lives: another that finds it left takes its runs at once.
         self._held = ExitStack()
+        self._watch = workdirs.Watch(str(self.worker_id))
         #: Workers of this machine that died, until that is written.
         self._died: set[UUID] = set()
 
@@ -302,7 +315,7 @@ class WorkerThreads:
 
     def _look(self) -> None:
         """Sweep if it is this process's turn, or a worker of this machine has died."""
-        self._died |= {UUID(owner) for owner in workdirs.sweep() if owner}
+        self._died |= {UUID(owner) for owner in self._watch.sweep() if owner}
         died = bool(self._died)
         if died:
             # A stage in quarantine has a process of its own, which may still live.

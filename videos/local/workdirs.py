@@ -12,9 +12,10 @@ import shutil
 import stat
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from zlib import crc32
 
 _PREFIX = "chronos-work-"
 _LOCK = ".lock"
@@ -49,17 +50,71 @@ def _locked_folder(owner: str) -> tuple[Path, int]:
 
 def sweep() -> list[str]:
     """Delete the folders of processes that are gone; return whose they were, "" for nobody's."""
-    with os.scandir(tempfile.gettempdir()) as entries:
-        paths = [Path(entry.path) for entry in entries if entry.name.startswith(_PREFIX)]
+    return _left(_all())
+
+
+class Watch:
+    """What one owner looks at, every second or so: the next two owners' folders, and a share.
+
+    Together they look at all, and an owner whose machine idles hardly at anything.
+    """
+
+    def __init__(self, owner: str) -> None:
+        self._owner = owner
+        self._changed_at = 0.0
+        self._paths: Sequence[Path] = ()
+
+    def sweep(self) -> list[str]:
+        """Delete and return as `sweep` does."""
+        changed_at = os.stat(tempfile.gettempdir()).st_mtime
+        # What has changed just now may change again at the same time, as far as clocks can tell.
+        if changed_at != self._changed_at or time.time() - changed_at < _STILL_FOR_S:
+            self._changed_at, self._paths = changed_at, _share(self._owner, _all())
+        return _left(self._paths)
+
+
+def _left(paths: Sequence[Path]) -> list[str]:
     return [owner for path in paths if (owner := _owner_if_left(path)) is not None]
+
+
+def _all() -> list[Path]:
+    with os.scandir(tempfile.gettempdir()) as entries:
+        return [Path(entry.path) for entry in entries if _is_ours(entry)]
+
+
+def _is_ours(entry: os.DirEntry[str]) -> bool:
+    """Whether it is a folder of this user; another might say of any worker that it is dead."""
+    if not entry.name.startswith(_PREFIX):
+        return False
+    try:
+        found = entry.stat(follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid()
+
+
+def _share(looking: str, paths: Sequence[Path]) -> Sequence[Path]:
+    """Return what an owner looks at: all, if it has no folder itself."""
+    owners = sorted({_owner(path) for path in paths} - {""})
+    if looking not in owners:
+        return paths
+    place, count = owners.index(looking), len(owners)
+    following = {owners[(place + step) % count] for step in (1, 2)}
+    return [
+        path
+        for path in paths
+        if (owner := _owner(path)) in following
+        or (not owner and crc32(path.name.encode()) % count == place)
+    ]
+
+
+def _owner(path: Path) -> str:
+    return path.name.removeprefix(_PREFIX).rpartition(".")[0]
 
 
 def _owner_if_left(path: Path) -> str | None:
     """Delete a folder if it was left; return whose it was, if that is known to be dead."""
     try:
-        found = path.lstat()
-        if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
-            return None  # Another user's, who might say of any worker that it is dead.
         descriptor = os.open(path / _LOCK, os.O_RDWR | os.O_NOFOLLOW)
     except FileNotFoundError:
         # It is being made or deleted just now; or whoever did that was killed in between.
@@ -72,7 +127,7 @@ def _owner_if_left(path: Path) -> str | None:
         return None
     else:
         shutil.rmtree(path, ignore_errors=True)
-        return path.name.removeprefix(_PREFIX).rpartition(".")[0]
+        return _owner(path)
     finally:
         os.close(descriptor)
 
