@@ -27,6 +27,8 @@ from videos.models import (
 )
 from videos.pipeline import lexemes, passages
 from videos.search import search, words
+from videos.search.query_terms import Term, query_terms
+from videos.search.scope import scope
 
 pytestmark = pytest.mark.django_db
 
@@ -303,6 +305,46 @@ def test_a_rare_word_is_found_past_more_frequent_ones_than_are_looked_at(creator
     spoken_video(creator, [*filler, "Hebbian it is called."])
 
     assert search("hebbian theory", Video.objects.all(), mode="text")[0].start == 15_500.0
+
+
+def test_what_several_words_lead_to_is_looked_at_once(creator, monkeypatch):
+    monkeypatch.setattr(words, "_MAX_LOOKED_AT", 2)
+    together = [f"A rule of theory {number} {'goes on and ' * 8}." for number in range(3)]
+    spoken_video(creator, ["Hebbian is the rule of this theory, which goes on and on.", *together])
+    its = query_terms(["hebbian", "theory", "rule"])["english"]
+
+    ((leads, _), *_) = words._tries(its, is_few=True)
+    found = [
+        place.id for place, _ in words._led_to(leads, "english", its, scope(Video.objects.all()))
+    ]
+
+    assert len(leads) == 2
+    assert len(found) == len(set(found)) > 1
+
+
+@pytest.mark.parametrize(
+    ("counts", "is_few", "expected"),
+    [
+        ([10, 20], False, [["a | b"]]),
+        ([10, 5_000], False, [["a"], ["a", "b"]]),
+        ([10, 5_000], True, [["a"], ["a", "b"]]),
+        ([5_000, 5_000], False, [["a & b"], ["a & b", "a | b"]]),
+        (
+            [400_000, 400_000, 400_000],
+            False,
+            [["a & b & c"], ["a & b & c", "a & b"], ["a & b & c", "a & b", "a | b | c"]],
+        ),
+        ([400_000, 400_000, 400_000], True, [["a & b"], ["a & b", "a | b | c"]]),
+    ],
+)
+def test_rare_words_lead_alone_and_frequent_ones_together(counts, is_few, expected, monkeypatch):
+    monkeypatch.setattr(Term, "either", property(lambda term: term.word))
+    its = [
+        Term(word, [word], passages=count, of_all=1_000_000)
+        for word, count in zip("abc", counts, strict=False)
+    ]
+
+    assert [list(leads) for leads, _ in words._tries(its, is_few=is_few)] == expected
 
 
 def test_frequent_words_that_never_stand_together_are_found(creator, monkeypatch):

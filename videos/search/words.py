@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, chain
 from operator import mul
@@ -18,7 +19,7 @@ from videos.text.ranking import Place
 
 #: Words of a query that are looked for.
 _MAX_WORDS = 32
-#: Passages of one language that words lead to, and that are looked at.
+#: Passages of one language that rare words lead to, and as many that frequent ones do.
 _MAX_LOOKED_AT = 3_000
 #: Of those, the best are ranked by what stands around them; and again by phrases.
 _MAX_RANKED, _MAX_READ = 400, 40
@@ -37,9 +38,10 @@ _FOUND = f"""
     """
 _LED_TO = f"""
     (SELECT * FROM {Passage._meta.db_table}
-    WHERE text_config = %s AND lexemes @@ %s::tsquery AND NOT lexemes @@ %s::tsquery
-    AND revision_id IN ({{revisions}}) LIMIT {_MAX_LOOKED_AT})
+    WHERE text_config = %s AND lexemes @@ %s::tsquery AND revision_id IN ({{revisions}})
+    {{not_yet}} LIMIT {_MAX_LOOKED_AT})
     """
+_NOT_YET = "AND NOT lexemes @@ %s::tsquery"
 _FIT = (
     "CASE WHEN lexemes @@ %s::tsquery THEN %s::float8 "
     "WHEN lexemes @@ %s::tsquery THEN %s::float8 ELSE 0 END"
@@ -98,11 +100,12 @@ def _found(config: str, its: Sequence[Term], scope: Scope) -> list[tuple[Place, 
         return []
     # Stop words lead only where there is nothing else.
     content = [term for term in said if not term.is_stop] or said
-    rarest = sorted(content, key=lambda term: term.passages)
-    for leads in dict.fromkeys([_leads(rarest, scope), (_any(rarest),)]):
-        if found := _led_to(leads, config, its, scope):
-            return found
-    return []
+    found: list[tuple[Place, list[float]]] = []
+    for leads, enough in _tries(content, is_few=scope.is_few):
+        found = _led_to(leads, config, its, scope)
+        if len(found) >= enough:
+            break
+    return found
 
 
 def _led_to(
@@ -111,10 +114,11 @@ def _led_to(
     """Return the passages that fit best of those that tsqueries lead to."""
     fits = [each for term in its for each in term.fit]
     names = [f"fit{number}" for number in range(len(its))]
-    looked_at = [_LED_TO.format(revisions=scope.sql)] * len(leads)
-    led = [
-        [config, lead, " | ".join(leads[:place]), *scope.params] for place, lead in enumerate(leads)
-    ]
+    looked_at, led = [], []
+    for place, lead in enumerate(leads):
+        before = [" | ".join(leads[:place])] if place else []
+        looked_at.append(_LED_TO.format(revisions=scope.sql, not_yet=_NOT_YET if before else ""))
+        led.append([config, lead, *scope.params, *before])
     query = _FOUND.format(
         fits=", ".join(names),
         columns=", ".join(f"{_FIT} AS {name}" for name in names),
@@ -126,26 +130,40 @@ def _led_to(
         return [(Place(*row[:-1]), row[-1]) for row in cursor.fetchall()]
 
 
-def _leads(rarest: Sequence[Term], scope: Scope) -> tuple[str, ...]:
-    """Return tsqueries that lead to what is looked at, from words with the rarest first.
+def _tries(words: Sequence[Term], *, is_few: bool) -> Iterator[tuple[list[str], int]]:
+    """Yield tsqueries that lead to what is looked at, and how many passages are enough.
 
-    All that has a rare word is. Of more frequent words two have to stand together, and among many
-    videos so many of them that they are expected to do so in no more passages than are looked at.
+    All that has one of the rarest words is looked at. Of the more frequent ones as many have to
+    stand together as leave no more than are looked at; where that is too little, two; then any
+    has to be said. Among many videos one frequent word leads only where nothing else does.
     """
-    so_far = accumulate(term.passages for term in rarest)
+    # How often a letter is said, nobody counts.
+    rarest = sorted(words, key=lambda term: (term.is_letter, term.passages))
+    so_far = accumulate(math.inf if term.is_letter else term.passages for term in rarest)
     rare = sum(passages <= _MAX_LOOKED_AT for passages in so_far)
-    leads = [_any(rarest[:rare])] if rare else []
     frequent = rarest[rare:]
-    if len(frequent) > 1 or not leads:
-        expected = accumulate((term.share for term in frequent), mul, initial=frequent[0].of_all)
-        needed = sum(passages > _MAX_LOOKED_AT for passages in expected)
-        together = frequent[: 2 if scope.is_few else max(2, needed)]
-        leads.append(" & ".join(term.either for term in together))
-    return tuple(leads)
+    leads = [_any(rarest[:rare])] if rare else []
+    if not frequent:
+        yield leads, 0
+        return
+    expected = accumulate((term.share for term in frequent), mul, initial=frequent[0].of_all)
+    needed = sum(passages > _MAX_LOOKED_AT for passages in expected)
+    if needed > 2 and not is_few:
+        leads.append(_all(frequent[:needed]))
+        yield leads, _MAX_READ
+    if len(frequent) > 1:
+        leads.append(_all(frequent[:2]))
+    if leads:
+        yield leads, _MAX_READ if is_few else 1
+    yield [*leads, _any(frequent)], 0
 
 
 def _any(said: Sequence[Term]) -> str:
     return " | ".join(term.either for term in said)
+
+
+def _all(said: Sequence[Term]) -> str:
+    return " & ".join(term.either for term in said)
 
 
 def _said(passages: Iterable[Place]) -> dict[int, list[str]]:
