@@ -5,14 +5,14 @@ from datetime import timedelta
 from unittest.mock import Mock
 
 import pytest
-from django.db import connection, transaction
+from django.db import DataError, connection, transaction
 from django.utils import timezone
 
 from tests.conftest import eventually
 from tests.rows import completed_video
 from videos.durable import admission, claims, heartbeat
 from videos.durable.sweep import sweep
-from videos.durable.workers import WorkerThreads
+from videos.durable.workers import Repeating, WorkerThreads
 from videos.exceptions import ClaimLost, RunCancelled, TimedOut
 from videos.models import Call, Run, Step, Video, Worker
 
@@ -385,3 +385,36 @@ def test_the_runs_of_a_process_that_died_here_do_not_wait_for_their_leases(
     assert (run.state == "queued") is is_free  # In quarantine, a child of the dead may be at it.
     dead.refresh_from_db()
     assert dead.threads == 0
+
+
+def test_what_is_done_again_and_again_needs_no_connection_that_lasts(caplog):
+    asked: list[int] = []
+
+    def ask():
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_backend_pid()")
+            asked.append(cursor.fetchone()[0])
+
+    thread = Repeating("asks", ask, interval_s=0.01)
+    thread.start()
+    eventually(lambda: asked)
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_terminate_backend(%s)", [asked[0]])
+    eventually(lambda: asked[-1] != asked[0])
+    thread.stop()
+    assert "The database did not answer" not in caplog.text
+
+
+def test_what_fails_by_itself_is_not_done_twice_at_once(caplog):
+    tried: list[int] = []
+
+    def fail():
+        tried.append(1)
+        thread._stopping.set()
+        raise DataError("wrong")
+
+    thread = Repeating("fails", fail, interval_s=0.01)
+    thread.run()
+
+    assert tried == [1]
+    assert "fails failed, trying again" in caplog.text

@@ -1,5 +1,6 @@
 """Temporary folders: left by the dead they go, in use by the living they stay."""
 
+import fcntl
 import multiprocessing
 import os
 import subprocess
@@ -78,6 +79,35 @@ def test_owners_find_whichever_of_them_died(tmp_path):
         (tmp_path / "chronos-work-.left" / ".lock").touch()
 
         assert sorted(chain(*(watch.sweep() for watch in watches))) == ["", "d"]
+
+
+def test_an_owner_finds_the_dead_also_where_nothing_has_changed_for_long(tmp_path):
+    with workdirs.folder(owner="me"), ExitStack() as alive:
+        for owner in ("you", "they"):
+            folder = tmp_path / f"chronos-work-{owner}.x"
+            folder.mkdir()
+            lock = alive.enter_context((folder / ".lock").open("w"))
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        long_ago = time.time() - 60
+        os.utime(tmp_path, (long_ago, long_ago))
+        watch = workdirs.Watch("me")
+        assert watch.sweep() == []
+
+        lock.close()
+
+        assert watch.sweep() == ["they"]
+        (tmp_path / "chronos-work-new.x").mkdir()
+        (tmp_path / "chronos-work-new.x" / ".lock").touch()
+        assert watch.sweep() == ["new"]
+
+
+def test_of_many_that_died_together_all_are_found_at_once(tmp_path):
+    with workdirs.folder(owner="a"):
+        for owner in "bcdefgh":
+            (tmp_path / f"chronos-work-{owner}.x").mkdir()
+            (tmp_path / f"chronos-work-{owner}.x" / ".lock").touch()
+
+        assert sorted(workdirs.Watch("a").sweep()) == list("bcdefgh")
 
 
 @given(st.integers(1, 9), st.integers(0, 9))

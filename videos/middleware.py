@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-#: Seconds until an idle thread looks up; and while the worker ends.
+#: Seconds until an idle thread looks up by itself; and while the worker ends.
 _PATIENCE_S, _HASTE_S = 60.0, 0.05
 
 
@@ -34,7 +34,6 @@ class Durability(Middleware):
 
     def __init__(self) -> None:
         self._threads: WorkerThreads | None = None
-        self._waiting: PatientQueue | None = None
         self._owns_process = False
 
     def after_process_boot(self, broker: Broker) -> None:
@@ -49,7 +48,7 @@ class Durability(Middleware):
     def before_worker_boot(self, broker: Broker, worker: Worker) -> None:
         """Fetch no more messages than there are threads: any other may wait here for nothing."""
         worker.queue_prefetch = worker.worker_threads
-        worker.work_queue = self._waiting = PatientQueue()
+        worker.work_queue = PatientQueue()
 
     def after_worker_boot(self, broker: Broker, worker: Worker) -> None:
         """Register the worker; start its heartbeat and its sweep."""
@@ -79,8 +78,8 @@ class Durability(Middleware):
             workers.insist_on_end(os.EX_TEMPFAIL)
         if self._threads is not None:
             self._threads.stop_watching()
-        if self._waiting is not None:
-            self._waiting.end_patience()
+        if isinstance(worker.work_queue, PatientQueue):
+            worker.work_queue.end_patience()
         Intake(broker, worker).hold()
         quarantine.stop()
         claims.hand_over(conf().drain_s)
@@ -121,7 +120,8 @@ class PatientQueue(queue.PriorityQueue[Any]):
     """Where a worker's threads wait for messages.
 
     Dramatiq's would look up each second whether they are to end, which is a fifth of what an idle
-    worker costs: here they are told.
+    worker costs: here they are told. A worker that is paused as a whole, which nothing of ours
+    does, would notice within a minute.
     """
 
     def __init__(self) -> None:
@@ -129,11 +129,15 @@ class PatientQueue(queue.PriorityQueue[Any]):
         self._is_patient = True
 
     def get(self, block: bool = True, timeout: float | None = None) -> Any:
-        """Return the first message, as `queue.Queue` does, but after a while of patience."""
+        """Return the first message, or wait up to a minute for one, whatever `timeout` says.
+
+        Raises:
+            queue.Empty: if there is none.
+        """
         with self.not_empty:
             if block and self._is_patient and not self._qsize():
                 self.not_empty.wait(_PATIENCE_S)
-        return super().get(block, timeout if self._is_patient else _HASTE_S)
+        return super().get(block, _HASTE_S)
 
     def end_patience(self) -> None:
         """Let the threads see at once that they are to end."""

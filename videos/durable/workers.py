@@ -13,7 +13,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Protocol
 from uuid import UUID
 
-from django.db import connection, transaction
+from django.db import close_old_connections, connection, transaction
 from django.db.models.functions import Now
 from django.db.utils import Error as DatabaseError
 from uuid6 import uuid7
@@ -36,6 +36,8 @@ logger = logging.getLogger(__name__)
 #: Seconds within which a worker that was asked to end has ended, beside CHRONOS_DRAIN_S.
 _END_WITHIN_S = 9.0
 _HAND_OVER_WITHIN_S = 5.0
+#: How often a thread beside the actors looks after its connections, of which one is busy.
+_CONNECTIONS_EVERY_S = 60.0
 _EXIT_DEAD_THREAD = 70
 _IS_PAUSED = f"""EXISTS (SELECT FROM {Pause._meta.db_table} WHERE kind = 'worker'
     AND name = worker.id::text AND (until IS NULL OR until > statement_timestamp()))"""
@@ -66,6 +68,7 @@ class Repeating(threading.Thread):
         super().__init__(name=name, daemon=True)
         self._act = act
         self._interval_s = interval_s
+        self._looks_after_at = 0.0
         self._stopping = threading.Event()
 
     def stop(self) -> None:
@@ -90,14 +93,18 @@ class Repeating(threading.Thread):
         connection.close()
 
     def _act_once_more_if_lost(self) -> None:
-        """Act; if the connection was lost since, on a new one.
+        """Act; if the connection was lost since the last time, on a new one.
 
-        Asking first whether it is still there would cost idle workers as much as acting.
+        Asking each time whether it is still there would cost idle workers as much as acting.
         """
+        if time.monotonic() >= self._looks_after_at:
+            close_old_connections()
+            self._looks_after_at = time.monotonic() + _CONNECTIONS_EVERY_S
+        was_connected = connection.connection is not None
         try:
             self._act()
         except DatabaseError as error:
-            if not is_lost(error):
+            if not was_connected or not is_lost(error):
                 raise
             connection.close()
             self._act()
@@ -277,6 +284,8 @@ class WorkerThreads:
         self._watch = workdirs.Watch(str(self.worker_id))
         #: Workers of this machine that died, until that is written.
         self._died: set[UUID] = set()
+        #: Whether a sweep is due that was not done.
+        self._owes_sweep = False
 
     @property
     def worker_id(self) -> UUID:
@@ -324,5 +333,7 @@ class WorkerThreads:
                 Worker.objects.filter(pk__in=self._died).update(threads=0)
                 runs.end_leases(orphaned)
             self._died.clear()
-        if self._heartbeat.turns.is_ours() or died:
+        self._owes_sweep |= self._heartbeat.turns.is_ours() or died
+        if self._owes_sweep:
             sweep.sweep()
+            self._owes_sweep = False
