@@ -1,6 +1,7 @@
 """The pages: what one may see, watched and found to the second, and nothing of anybody else's."""
 
 import re
+from uuid import uuid4
 
 import pytest
 from django.core.files.base import ContentFile
@@ -85,6 +86,17 @@ def test_nobody_else_sees_anything_of_them(client, creator, grace, who):
         assert "told here" not in text(answer)
     about_it = [each for each in shown(video) if str(video.pk) in each]
     assert {client.get(each).status_code for each in about_it} <= {404, 302}
+
+
+def test_who_opens_a_link_is_asked_to_sign_in_whether_it_leads_anywhere(client, creator, grace):
+    there = reverse("videos:watch", args=[completed_video(creator).pk])
+    nowhere = reverse("videos:watch", args=[uuid4()])
+
+    for link in (there, nowhere):
+        answer = client.get(f"{link}?t=5")
+        assert answer.url == f"{reverse('login')}?next={link}%3Ft%3D5"
+    client.force_login(grace)
+    assert {client.get(link).status_code for link in (there, nowhere)} == {404}
 
 
 def test_the_policy_of_the_project_decides(client, creator, grace, settings):

@@ -6,6 +6,7 @@ import json
 from typing import Any
 from uuid import UUID
 
+from django.contrib.auth.views import redirect_to_login
 from django.core.paginator import Page, Paginator
 from django.http import Http404, HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
@@ -74,8 +75,16 @@ def library(request: HttpRequest) -> HttpResponse:
 
 @require_safe
 def watch(request: HttpRequest, video_id: UUID) -> HttpResponse:
-    """Play a video beside its transcript, from the second that `?t=` names."""
-    video = get_object_or_404(with_runs(visible_videos(request.user)), pk=video_id)
+    """Play a video beside its transcript, from the second that `?t=` names.
+
+    Who is not signed in and may not see it is asked to sign in, whether there is such a video or
+    not: links are passed on.
+    """
+    video = with_runs(visible_videos(request.user)).filter(pk=video_id).first()
+    if video is None:
+        if request.user.is_authenticated:
+            raise Http404
+        return redirect_to_login(request.get_full_path())
     context = {
         "video": video,
         "document": video_document(video),
