@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 from contextlib import redirect_stderr, redirect_stdout
@@ -291,6 +292,25 @@ def test_deleting_leaves_the_ledger(upload, worker):
     assert not Video.objects.exists()
     assert not storage.exists(name)
     assert manage("usage", "--json")["rows"][0]["transcription_calls"] == 1
+
+
+def test_usage_for_people_names_its_columns(django_user_model):
+    creator = django_user_model.objects.create(username="a-name-of-more-than-sixteen-letters")
+    completed_video(creator)
+
+    names, row = manage("usage").splitlines()
+
+    assert re.split(r"\s{2,}", names)[:4] == [
+        *("month", "creator", "audio, s (calls)", "tokens (calls)")
+    ]
+    assert len(names) == len(row)
+    assert creator.get_username() in row
+
+
+def test_runs_for_people_name_their_video(creator):
+    video = completed_video(creator)
+
+    assert f"video {video.pk}" in manage("runs").splitlines()[0]
 
 
 @pytest.mark.parametrize(

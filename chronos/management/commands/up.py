@@ -130,7 +130,7 @@ class Command(BaseCommand):
         hits = search(QUESTION, Video.objects.filter(pk=video.pk), limit=1)
         if not hits:
             raise CommandError("The search found nothing in the sample.")
-        self._say(f"  {clock(hits[0].start)}  {hits[0].video.title}: {hits[0].snippet}")
+        self._say(f"  {clock(hits[0].jump)}  {hits[0].video.title}: {hits[0].snippet}")
         return hits[0]
 
     def _sample_video(self, admin: Any) -> Video | None:

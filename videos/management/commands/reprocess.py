@@ -155,7 +155,7 @@ class Command(ReportingCommand):
         begun = f"{len(document['runs'])} run(s) started for {videos}"
         said = f"It would process {videos}" if options["dry_run"] else begun
         self.stdout.write(
-            f"{said}; about {use['audio_seconds']:.0f} s of "
+            f"{said}; at most about {use['audio_seconds']:.0f} s of "
             f"audio, {use['embedding_tokens']} tokens, ${use['cost_usd']:.4f}"
         )
 

@@ -53,7 +53,9 @@ class Command(ReportingCommand):
             waiting = run["waiting_for"]
             failed = ": ".join(filter(None, (run["error_code"], run["error"])))
             note = f"waits for {waiting['reason']}" if waiting else failed
-            self.stdout.write(f"{run['id']}  {run['function']}  {run['state']}  {note}".rstrip())
+            of_video = f"video {run['video_id']}" if run["video_id"] else ""
+            said = (run["id"], run["function"], run["state"], of_video, note)
+            self.stdout.write("  ".join(filter(None, said)))
             for step in run["steps"]:
                 self.stdout.write(
                     f"    {step['stage']:<11} {step['key']:<24} {step['state']:<9} "

@@ -40,16 +40,22 @@ class Command(ReportingCommand):
             writer.writeheader()
             writer.writerows(document["rows"])
             return
-        for row in document["rows"]:
-            self.stdout.write(
-                f"{row['month']}  {row['creator'] or '(searches)':<16} "
-                f"{row['audio_seconds']:>10.1f} s  {row['transcription_calls']:>6} + "
-                f"{row['embedding_calls']} calls  {row['embedding_tokens']:>10} tokens  "
-                f"{row['unknown_calls']} unknown  {row['failed_calls']} failed  "
-                f"${row['cost_usd']:.4f}"
-            )
         if not document["rows"]:
             self.stdout.write("Nothing was used.")
+            return
+        width = max(16, *(len(row["creator"]) for row in document["rows"]))
+        self.stdout.write(
+            f"{'month':<7}  {'creator':<{width}} {'audio, s (calls)':>20} {'tokens (calls)':>20} "
+            f"{'unknown calls':>14} {'failed calls':>13} {'cost, USD':>12}"
+        )
+        for row in document["rows"]:
+            audio = f"{row['audio_seconds']:,.1f} ({row['transcription_calls']:,})"
+            tokens = f"{row['embedding_tokens']:,} ({row['embedding_calls']:,})"
+            creator = row["creator"] or "(searches)"
+            self.stdout.write(
+                f"{row['month']}  {creator:<{width}} {audio:>20} {tokens:>20} "
+                f"{row['unknown_calls']:>14,} {row['failed_calls']:>13,} {row['cost_usd']:>12,.4f}"
+            )
 
 
 def day(text: str) -> date:
