@@ -59,12 +59,13 @@ def sweep() -> SweepResult:
 def _sweep(look: Callable[[], set[str]]) -> SweepResult:
     result = SweepResult()
     stuck: list[Run] = []
+    # Mostly there is nothing; what there is belongs to the process that holds the lock.
+    if not look():
+        return result
     with transaction.atomic():
         if not transactions.try_hold(transactions.SWEEP):
             return result
         found = look()
-        if not found:
-            return result
         for what, repair in repairs.REPAIRS.items():
             if what in found:
                 with set_aside.logged(what), transaction.atomic():
