@@ -66,7 +66,7 @@ def main() -> None:
     django.setup()
     from django.db import connection
 
-    from benchmarks.searching import Vectors, fill, store_vectors
+    from benchmarks.search_data import Vectors, fill, store_vectors
     from videos.models import Revision, ServingModel
     from videos.pipeline import embedding_models
     from videos.pipeline.vectors import Space
@@ -144,7 +144,8 @@ def search_on(seen: Counter[str], over: threading.Event) -> None:
     """Search by meaning until it is over; count by the model that answered, and what found none."""
     from django.db import connection
 
-    from benchmarks.searching import DRAWN, WORDS
+    from benchmarks.search_data import WORDS
+    from benchmarks.searching import DRAWN
     from videos.models import Video
     from videos.search import vectors
     from videos.search.scope import scope
