@@ -99,7 +99,7 @@ def bound_s(video: Any) -> float:
 
     In a chain, each call waits for the one before it; nothing waits for the decoder.
     """
-    from videos.audio.splitting import Part
+    from videos.audio.parts import Part
     from videos.models import Call
 
     first = Call.objects.filter(video_id=video.pk).earliest("sent_at").sent_at

@@ -6,16 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from videos.audio import splitting
-from videos.audio.splitting import (
-    FRAME_MS,
-    MAX_PART_MS,
-    MIN_PART_MS,
-    SAMPLE_RATE,
-    Limits,
-    Part,
-    Splitter,
-    levels_db,
-)
+from videos.audio.parts import MAX_PART_MS, SAMPLE_RATE, Part
+from videos.audio.splitting import FRAME_MS, MIN_PART_MS, Limits, Splitter, levels_db
 
 LOUD, QUIET = -20.0, -80.0
 

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from videos.audio.splitting import Part
+from videos.audio.parts import Part
 from videos.audio.stitching import RecognizedSegment, on_video_clock, spoken_intervals, stitch
 
 

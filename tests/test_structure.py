@@ -42,7 +42,8 @@ ROOMS = {
 }
 PURE = (
     *("text.captions", "text.caption_writer", "text.chunking", "text.counting", "text.ranking"),
-    *("audio.splitting", "audio.stitching", "audio.confidence", "audio.ffmpeg_output"),
+    *("audio.parts", "audio.splitting", "audio.stitching", "audio.confidence"),
+    "audio.ffmpeg_output",
     *("durable.retries", "ai.capabilities"),
 )
 
@@ -264,6 +265,21 @@ def test_the_map_of_the_house_names_files_that_are_there():
         if not (PROJECT / "videos" / name).exists() and not (beside / name).exists()
     ]
     assert missing == []
+
+
+def test_no_command_and_no_page_waits_for_the_libraries_that_hear():
+    done = subprocess.run(
+        [sys.executable, "-c", "import django; django.setup(); import sys; print(*sys.modules)"],
+        cwd=PROJECT,
+        env=clean(dict(os.environ)) | {"DJANGO_SETTINGS_MODULE": "chronos.settings"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    loaded = set(done.stdout.split())
+    assert "videos.pipeline.functions" in loaded
+    assert not loaded & {"numpy", "soundfile", "charset_normalizer", "faster_whisper"}
 
 
 FOREIGN = """

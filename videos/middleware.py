@@ -39,10 +39,12 @@ class Durability(Middleware):
     def after_process_boot(self, broker: Broker) -> None:
         """Note that this process is a worker's and may be ended for its sake.
 
-        What it has loaded lasts as long as it does: looking through all of that for garbage would
-        take a tenth of a second each time.
+        What it works with is loaded now, and lasts as long as it does: looking through all of that
+        for garbage would take a tenth of a second each time.
         """
         self._owns_process = True
+        from videos.pipeline.transcribe import stage  # noqa: F401
+
         gc.freeze()
 
     def before_worker_boot(self, broker: Broker, worker: Worker) -> None:

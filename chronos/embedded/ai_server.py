@@ -40,7 +40,7 @@ from chronos.embedded.client import LOCAL_DIMENSIONS, LOCAL_EMBEDDING_MODEL
 from chronos.embedded.recognizer import Recognizer
 from videos.audio import ffmpeg
 from videos.audio.decoding import decode
-from videos.audio.splitting import SAMPLE_RATE
+from videos.audio.parts import SAMPLE_RATE
 from videos.exceptions import ChronosError
 from videos.text import languages
 

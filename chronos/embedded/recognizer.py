@@ -15,7 +15,8 @@ from faster_whisper import WhisperModel
 from faster_whisper.transcribe import Segment
 
 from videos.audio.mixing import Samples, floats
-from videos.audio.splitting import SAMPLE_RATE, Limits, Splitter, levels_db
+from videos.audio.parts import SAMPLE_RATE
+from videos.audio.splitting import Limits, Splitter, levels_db
 from videos.local.semaphores import acquired
 
 #: What Silero's VAD takes for silence or music is left out before Whisper can invent words for

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from videos.audio.splitting import MAX_PART_MS
+from videos.audio.parts import MAX_PART_MS
 
 #: A model without times gets short clips, cut in pauses: their bounds are the times.
 UNTIMED_MS = 30_000

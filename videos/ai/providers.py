@@ -9,19 +9,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 from uuid import UUID
 
 from django.utils.module_loading import import_string
 
 from videos.ai import chat, rerank
 from videos.ai.capabilities import Capability
-from videos.ai.embedding import Embedded, EmbeddingLimits
-from videos.ai.transcription import Recognized, Request
 from videos.conf import conf
 from videos.durable.paid import prices
 from videos.durable.paid.models import Call
 from videos.durable.paid.prices import Price
+
+if TYPE_CHECKING:
+    from videos.ai.embedding import Embedded, EmbeddingLimits
+    from videos.ai.transcription import Recognized, Request
 
 
 class Transcriber(Protocol):

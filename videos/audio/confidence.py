@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from itertools import accumulate
 
-from videos.audio.splitting import Interval
+from videos.audio.parts import Interval
 from videos.audio.stitching import RecognizedSegment
 
 UNSURE = "unsure"

@@ -16,7 +16,7 @@ import numpy as np
 from videos.audio import ffmpeg
 from videos.audio.ffmpeg_output import Frame, Track, is_damaged, read_frame
 from videos.audio.mixing import Samples, mono
-from videos.audio.splitting import SAMPLE_RATE
+from videos.audio.parts import SAMPLE_RATE
 from videos.conf import conf
 from videos.local import sandbox
 from videos.local.cores import own_core

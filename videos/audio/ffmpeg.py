@@ -17,13 +17,12 @@ from collections import deque
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import imageio_ffmpeg
 
 from videos.audio.ffmpeg_output import Probe, read_header
-from videos.audio.mixing import Samples
-from videos.audio.splitting import SAMPLE_RATE
+from videos.audio.parts import SAMPLE_RATE
 from videos.conf import conf
 from videos.exceptions import (
     ChronosError,
@@ -33,6 +32,9 @@ from videos.exceptions import (
 )
 from videos.local import launcher, sandbox
 from videos.local.launcher import Launched
+
+if TYPE_CHECKING:
+    from videos.audio.mixing import Samples
 
 #: The containers that are read. Formats that name other files (playlists, concat, image
 #: sequences, …) are not among them.

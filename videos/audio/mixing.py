@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from videos.audio.splitting import SAMPLE_RATE
+from videos.audio.parts import SAMPLE_RATE
 
 Samples = npt.NDArray[np.int16]
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from videos.audio.mixing import Samples, floats
-from videos.audio.splitting import SAMPLE_RATE, Interval
+from videos.audio.parts import SAMPLE_RATE, Interval
 from videos.audio.stitching import Word
 from videos.audio.word_times import by_characters
 from videos.exceptions import Misconfigured

@@ -1,9 +1,4 @@
-"""Where to cut audio: in pauses, so that no word is halved. Pure; times are in milliseconds.
-
-A part must fit one upload. PCM at 16 kHz mono is 32,000 bytes a second and FLAC is never
-noticeably larger than that, so a part of at most MAX_PART_MS stays under 23.1 MB, below the
-API's 26,214,400 bytes for the whole request, whatever it holds.
-"""
+"""Where to cut audio: in pauses, so that no word is halved. Pure; times are in milliseconds."""
 
 from __future__ import annotations
 
@@ -16,12 +11,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-SAMPLE_RATE = 16_000
+from videos.audio.parts import MAX_PART_MS, SAMPLE_RATE, Interval, Part
+
 FRAME_MS = 20
 FRAME_SAMPLES = SAMPLE_RATE * FRAME_MS // 1000
 #: Raise it whenever the same audio would be cut elsewhere: it is part of a part's identity.
 VERSION = 2
-MAX_PART_MS = 12 * 60_000
 MIN_PART_MS = 60_000
 #: Longer parts save calls, shorter ones end the last call sooner (docs/figures.md).
 _MAX_TARGET_MS = 150_000
@@ -30,10 +25,6 @@ _MAX_TARGET_MS = 150_000
 _TAPER = 0.1
 #: A cut is looked for this far around its target, at first.
 _MAX_REACH_MS = 8_000
-
-#: A silence of more than this is not uploaded, but for this much at either side of speech.
-LONG_SILENCE_MS = 10_000
-_MARGIN_MS = 1_000
 
 #: Quieter than this is silence in any recording (dB below full scale).
 _SILENCE_DB = -60.0
@@ -45,39 +36,6 @@ _JOIN_SPEECH_MS = 300
 _MIN_SPEECH_MS = 80
 
 Levels = npt.NDArray[np.float32]
-Interval = tuple[int, int]
-
-
-@dataclass(frozen=True)
-class Part:
-    """A stretch of audio between two cuts, and the speech found in it."""
-
-    start_ms: int
-    end_ms: int
-    speech: Sequence[Interval]
-
-    @property
-    def clips(self) -> list[Interval]:
-        """What of the part is uploaded, one after the other: all but its long silences."""
-        kept: list[Interval] = []
-        silent_from = self.start_ms
-        for start, end in [*self.speech, (self.end_ms, self.end_ms)]:
-            if start - silent_from > LONG_SILENCE_MS:
-                if kept:
-                    kept[-1] = (kept[-1][0], silent_from + _MARGIN_MS)
-                if start < self.end_ms:
-                    kept.append((start - _MARGIN_MS, end))
-            elif kept:
-                kept[-1] = (kept[-1][0], end)
-            else:
-                kept.append((silent_from, end))
-            silent_from = end
-        return kept if self.speech else []
-
-    @property
-    def upload_ms(self) -> int:
-        """Milliseconds of audio in the part's clips."""
-        return sum(end - start for start, end in self.clips)
 
 
 @dataclass(frozen=True)

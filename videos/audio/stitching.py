@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from videos.audio.splitting import Interval, Part
+from videos.audio.parts import Interval, Part
 
 #: A word as it was recognized: start and end in seconds, text.
 Word = tuple[float, float, str]

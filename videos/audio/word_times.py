@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 
-from videos.audio.splitting import Interval
+from videos.audio.parts import Interval
 from videos.audio.stitching import Clock, RecognizedSegment, Word
 
 #: A word ends where a space does, and where a sentence of a script without spaces does.

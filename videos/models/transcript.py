@@ -10,7 +10,7 @@ from django.utils.translation import gettext_lazy as _
 from uuid6 import uuid7
 
 from videos.audio import confidence
-from videos.audio.splitting import Interval, Part
+from videos.audio.parts import Interval, Part
 from videos.audio.stitching import GIVEN, RecognizedSegment, on_video_clock
 from videos.durable.fields import StoredCharField, StoredTextField
 

@@ -10,14 +10,17 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 from uuid import UUID
 
-from videos.ai.embedding import EmbeddingLimits
 from videos.conf import conf
 from videos.models import Chunk, ProbedModel, Segment
 from videos.pipeline.vectors import Space
 from videos.text import chunking
 from videos.text.counting import estimate_tokens
+
+if TYPE_CHECKING:
+    from videos.ai.embedding import EmbeddingLimits
 
 CHUNKS_PER_CALL = 20
 #: How often a chunk's text is embedded: itself, and in each of its passages with their neighbors.

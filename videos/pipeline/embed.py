@@ -11,13 +11,13 @@ import math
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
 from functools import partial
+from typing import TYPE_CHECKING
 
 from django.db import transaction
 from django.db.models import F
 from pgvector import HalfVector
 
 from videos.ai import providers
-from videos.ai.embedding import Embedded
 from videos.durable import admission, paid_calls, runs, steps
 from videos.durable.claims import Claim
 from videos.durable.paid_calls import PaidCall
@@ -38,6 +38,9 @@ from videos.pipeline.vectors import (
     serving_space,
     writers,
 )
+
+if TYPE_CHECKING:
+    from videos.ai.embedding import Embedded
 
 logger = logging.getLogger(__name__)
 

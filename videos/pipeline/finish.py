@@ -9,7 +9,7 @@ from django.db.models import FloatField, Func, QuerySet
 
 from videos import events
 from videos.audio import confidence
-from videos.audio.splitting import Interval
+from videos.audio.parts import Interval
 from videos.durable import runs, steps
 from videos.durable.claims import Claim
 from videos.durable.messages import enqueue

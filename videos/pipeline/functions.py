@@ -15,8 +15,6 @@ from videos.pipeline.embed import RETRIES as EMBEDDING_RETRIES
 from videos.pipeline.embed import embed
 from videos.pipeline.finish import finish
 from videos.pipeline.stages import StagesFrom, VideoStage, stages
-from videos.pipeline.transcribe.recognition import RETRIES as TRANSCRIPTION_RETRIES
-from videos.pipeline.transcribe.stage import transcribe
 
 
 def showing(work: Callable[[Claim], object], claim: Claim) -> None:
@@ -51,6 +49,17 @@ def add_stage(
     stages.add(VideoStage(name, stage, status, weight, event, is_done), after=after)
 
 
+def transcribe(claim: Claim) -> None:
+    """Do the work of the stage `transcribe`.
+
+    Workers alone load what decodes, cuts and hears audio, with its libraries, which take as long
+    as Django: no command and no page waits for them.
+    """
+    from videos.pipeline.transcribe import stage
+
+    stage.transcribe(claim)
+
+
 def _has_transcript(revision: Revision) -> bool:
     return revision.transcript is not None and revision.transcript.completed_at is not None
 
@@ -62,7 +71,6 @@ add_stage(
     after=None,
     status=Video.Status.TRANSCRIBING,
     weight=85,
-    retries=TRANSCRIPTION_RETRIES,
     event="video/transcribe.requested",
     is_done=_has_transcript,
 )

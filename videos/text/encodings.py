@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import re
 
-import charset_normalizer
-
 from videos.text.captions import BadCaptions, Repair
 
 #: A file with fewer bytes beyond ASCII, of those that are letters, is of a Latin script.
@@ -74,6 +72,8 @@ def _guessed(content: bytes) -> tuple[str, list[Repair]]:
     if odd and (is_latin or min(odd)[0] <= _MAX_ODD * high):
         _, _, encoding, text = min(odd)
         return text, [_read_as(encoding)]
+    import charset_normalizer  # It takes long to load, and few files need it.
+
     found = charset_normalizer.from_bytes(content, cp_isolation=_OTHERS)
     best = found.best()
     if best is None:

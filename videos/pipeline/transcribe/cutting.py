@@ -12,7 +12,8 @@ import soundfile
 from videos.audio import ffmpeg
 from videos.audio.decoding import BLOCK_SAMPLES, decode
 from videos.audio.mixing import Samples
-from videos.audio.splitting import SAMPLE_RATE, Limits, Part, Splitter, levels_db
+from videos.audio.parts import SAMPLE_RATE, Part
+from videos.audio.splitting import Limits, Splitter, levels_db
 from videos.conf import conf
 from videos.exceptions import TimedOut, UnreadableMedia
 from videos.pipeline.transcribe.media_file import MediaFile

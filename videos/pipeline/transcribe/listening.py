@@ -15,7 +15,7 @@ import soundfile
 
 from videos.audio import confidence, speech_models, word_times
 from videos.audio.mixing import Samples
-from videos.audio.splitting import Interval, Part
+from videos.audio.parts import Interval, Part
 from videos.audio.stitching import ALIGNED, CUT, Clock, RecognizedSegment, spoken_intervals
 from videos.conf import conf
 from videos.durable.claims import Claim

@@ -16,7 +16,8 @@ from videos.ai import capabilities, providers
 from videos.ai.capabilities import Capability
 from videos.ai.transcription import Recognized, Request
 from videos.audio.decoding import Decoding, decode
-from videos.audio.splitting import SAMPLE_RATE, Limits, Splitter, levels_db
+from videos.audio.parts import SAMPLE_RATE
+from videos.audio.splitting import Limits, Splitter, levels_db
 from videos.conf import conf
 from videos.durable import paid_calls, steps
 from videos.durable.claims import Claim

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import soundfile
 
-from videos.audio.splitting import Part
+from videos.audio.parts import Part
 from videos.pipeline import storage
 
 

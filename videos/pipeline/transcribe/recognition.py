@@ -21,7 +21,7 @@ from videos.ai import providers
 from videos.ai.capabilities import Capability
 from videos.ai.transcription import Recognized, Request
 from videos.audio import confidence, word_times
-from videos.audio.splitting import Interval, Part
+from videos.audio.parts import Interval, Part
 from videos.audio.stitching import CUT, RecognizedSegment, on_video_clock, spoken_intervals
 from videos.conf import conf
 from videos.durable import paid_calls, steps
@@ -32,8 +32,6 @@ from videos.models import AudioPart, Call, Run, Step, Transcript
 from videos.pipeline.transcribe import listening
 from videos.pipeline.transcribe.producer import CutPart
 
-#: Retries of a part's call.
-RETRIES = 3
 #: What a second of audio is taken for in the limit of tokens. The audio models are billed by
 #: tokens; until an answer tells, a minute counts as 1,000.
 _TOKENS_PER_S = 1000 / 60

@@ -18,7 +18,7 @@ import soundfile
 from django.db.models.functions import Now
 
 from videos.audio import confidence
-from videos.audio.splitting import Part
+from videos.audio.parts import Part
 from videos.audio.stitching import stitch
 from videos.conf import conf
 from videos.durable import runs, steps
