@@ -63,7 +63,11 @@ class Measured:
     workers_s: float
     children_s: float
     postgres_s: float
+    #: What uploads, and the service that answers: this process.
+    beside_s: float
     commits: float
+    #: Of the transactions those that wrote, savepoints in which something was written included.
+    writes: float
 
 
 def main() -> None:
@@ -229,17 +233,19 @@ def measure(system: System, path: Path, count: int) -> Measured:
     worker = system.start()
     try:
         _process(system, path, WARM_UP)
-        before, commits, looks = used(worker.pid), committed(), _looks[0]
+        before, looks = _figures(worker.pid), _looks[0]
         took_s = _process(system, path, count)
-        after, looks = used(worker.pid), _looks[0] - looks
-        commits = committed() - commits - looks
+        after, looks = _figures(worker.pid), _looks[0] - looks
     finally:
         stop(worker)
-    own, children, postgres = (
-        (now - then) / count for now, then in zip(after, before, strict=True)
-    )
     print(f"{system.name}: {count / took_s:.2f} videos/s", file=sys.stderr, flush=True)
-    return Measured(count / took_s, own, children, postgres, commits / count)
+    *cpu, commits, writes = (now - then for now, then in zip(after, before, strict=True))
+    a_video = (figure / count for figure in (*cpu, commits - looks, writes))
+    return Measured(count / took_s, *a_video)
+
+
+def _figures(session: int) -> tuple[float, ...]:
+    return *used(session), time.process_time(), *transactions()
 
 
 def _process(system: System, path: Path, count: int) -> float:
@@ -270,16 +276,19 @@ def make_video(folder: Path) -> Path:
     return path
 
 
-def committed() -> int:
-    """Return how many transactions Postgres has committed in this database."""
+def transactions() -> tuple[int, int]:
+    """Return how many transactions were committed in this database, and how many wrote."""
     from django.db import connection
 
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_stat_force_next_flush()")
         cursor.execute(
-            "SELECT xact_commit FROM pg_stat_database WHERE datname = current_database()"
+            # Only what writes is given a number.
+            "SELECT xact_commit, pg_snapshot_xmax(pg_current_snapshot())::text::bigint "
+            "FROM pg_stat_database WHERE datname = current_database()"
         )
-        return int(cursor.fetchone()[0])
+        commits, writes = cursor.fetchone()
+        return int(commits), int(writes)
 
 
 def cpu_times(pid: int | str) -> tuple[int, float, float]:
@@ -314,18 +323,23 @@ def written(rows: dict[str, list[Measured]], count: int) -> list[str]:
     """Return the table's lines."""
     lines = [
         f"| {count} videos of a minute, {len(next(iter(rows.values())))} times "
-        "| videos/s | workers, CPU-s a video | their ffmpeg | Postgres | transactions a video |",
-        "|---|---|---|---|---|---|",
+        "| videos/s | workers, CPU-s a video | their ffmpeg | Postgres | service, uploads "
+        "| transactions a video | that write |",
+        "|---" * 8 + "|",
     ]
     for name, measured in rows.items():
         rates = [each.rate for each in measured]
         mid = [
             statistics.median(getattr(each, field) for each in measured)
-            for field in ("workers_s", "children_s", "postgres_s", "commits")
+            for field in (
+                *("workers_s", "children_s", "postgres_s", "beside_s"),
+                *("commits", "writes"),
+            )
         ]
         lines.append(
             f"| {name} | {spread(rates, 2)} "
-            f"| {mid[0]:.3f} | {mid[1]:.3f} | {mid[2]:.3f} | {mid[3]:.0f} |"
+            f"| {mid[0]:.3f} | {mid[1]:.3f} | {mid[2]:.3f} | {mid[3]:.3f} "
+            f"| {mid[4]:.0f} | {mid[5]:.0f} |"
         )
     return lines
 
