@@ -3,6 +3,7 @@
 import dramatiq
 import pytest
 from django.core.checks import run_checks
+from django.db import connection
 
 from tests.rows import completed_video
 from videos import checks
@@ -104,6 +105,17 @@ def test_a_model_that_does_not_serve_yet_is_told(settings, creator):
     settings.CHRONOS_EMBEDDING_MODEL = "other-embed"
 
     assert ids(databases=["default"]) == {"videos.W002"}
+
+
+def test_migrations_that_add_columns_are_not_stopped_by_what_they_add(creator):
+    completed_video(creator)
+    # `migrate` runs the checks first, on the tables of the release before.
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "ALTER TABLE videos_servingmodel DROP former_model, DROP former_dimensions, DROP since"
+        )
+
+    assert ids(databases=["default"]) == set()
 
 
 @pytest.mark.usefixtures("without_indexes")

@@ -239,7 +239,8 @@ def check_database(
 
 def _check_stored(alias: str) -> list[CheckMessage]:
     settings = conf()
-    serving = ServingModel.objects.using(alias).first()
+    # Columns of the first release: `migrate` runs this before it adds others.
+    serving = ServingModel.objects.using(alias).only("model", "dimensions").first()
     if serving is None:
         return []
     messages: list[CheckMessage] = []
