@@ -1,11 +1,13 @@
 """Sounds that encode their own position, from upload to transcript: every word at its time."""
 
+import threading
+
 import pytest
 
 from tests import tones
-from tests.conftest import ended
+from tests.conftest import ended, eventually
 from tests.media import run_ffmpeg
-from videos.models import Call, Segment, Transcript
+from videos.models import AudioPart, Call, Segment, Transcript
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -103,6 +105,29 @@ def test_the_stored_audio_is_cut_anew_and_the_video_is_not_read_again(
     assert transcript.audio == kept
     assert video.file.storage.exists(kept)
     assert transcript.parts.count() == 5
+
+
+def test_of_the_parts_that_lie_ready_the_longest_is_sent_first(
+    upload, worker, openai, ten_minutes, settings
+):
+    settings.CHRONOS_PARTS_IN_FLIGHT = 1
+    path, _ = ten_minutes
+    is_cut = threading.Event()
+
+    def listen(*heard):
+        assert is_cut.wait(30)
+        return tones.hear_words(*heard)
+
+    openai.listen = listen
+    video = upload(path)
+    eventually(lambda: AudioPart.objects.count() == 5)
+    is_cut.set()
+
+    assert ended(video, timeout_s=60).status == "completed", video.error
+    calls = Call.objects.filter(service="transcription").order_by("sent_at")
+    _, *lengths = calls.values_list("audio_seconds", flat=True)
+    assert len(lengths) == 4
+    assert lengths == sorted(lengths, reverse=True)
 
 
 def variable_bit_rate(source, path):
