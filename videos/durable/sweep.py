@@ -42,7 +42,7 @@ class SweepResult:
 
 
 def sweep() -> SweepResult:
-    """Look once for stuck work. Only one process sweeps at a time; the others do nothing.
+    """Look once for stuck work. Only one process repairs at a time; the others only look.
 
     Whatever raises over one run, one event or one kind of work costs the others nothing.
     """
@@ -59,13 +59,12 @@ def sweep() -> SweepResult:
 def _sweep(look: Callable[[], set[str]]) -> SweepResult:
     result = SweepResult()
     stuck: list[Run] = []
-    # Mostly there is nothing; what there is belongs to the process that holds the lock.
-    if not look():
+    found = look()
+    if not found:
         return result
     with transaction.atomic():
         if not transactions.try_hold(transactions.SWEEP):
             return result
-        found = look()
         for what, repair in repairs.REPAIRS.items():
             if what in found:
                 with set_aside.logged(what), transaction.atomic():
