@@ -1,7 +1,10 @@
 """Workers that are to take nothing more, for a while or to their end; nothing is paid twice."""
 
+import gc
+import os
 import signal
 
+import dramatiq
 import pytest
 from django.urls import reverse
 
@@ -9,6 +12,8 @@ from tests.conftest import ended, eventually
 from tests.test_commands import manage
 from videos.durable import pauses, workers
 from videos.durable.capacity import live_slots
+from videos.durable.registry import registry
+from videos.middleware import Durability
 from videos.models import Call, Pause, Run, Worker
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -99,6 +104,18 @@ def test_workers_are_steered_from_the_admin(admin_client, worker, action):
     row.refresh_from_db()
     assert row.drain_requested == (action == "drain")
     assert pauses.of_worker(row.pk).exists() == (action == "pause")
+
+
+def test_a_worker_that_lacks_a_library_ends_before_it_takes_runs(monkeypatch, caplog):
+    monkeypatch.setattr(registry, "worker_modules", ["no_such_library"])
+    exit_codes = []
+    monkeypatch.setattr(os, "_exit", exit_codes.append)
+
+    Durability().after_process_boot(dramatiq.get_broker())
+    gc.unfreeze()
+
+    assert exit_codes == [os.EX_CONFIG]
+    assert "No module named 'no_such_library'" in caplog.text
 
 
 def test_a_workers_clock_and_release_are_known(monkeypatch, settings, request):

@@ -6,6 +6,7 @@ import gc
 import logging
 import os
 import queue
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -43,8 +44,16 @@ class Durability(Middleware):
         for garbage would take a tenth of a second each time.
         """
         self._owns_process = True
-        from videos.pipeline.transcribe import stage  # noqa: F401
+        from videos.durable.registry import registry
 
+        try:
+            for name in registry.worker_modules:
+                import_module(name)
+        except ImportError:
+            logger.critical(
+                "This worker lacks a library that it works with, and ends.", exc_info=True
+            )
+            os._exit(os.EX_CONFIG)  # After an exception Dramatiq would go on, and fail every run.
         gc.freeze()
 
     def before_worker_boot(self, broker: Broker, worker: Worker) -> None:

@@ -327,7 +327,8 @@ def main() -> None:
     die_with_parent()
     django.setup()
     import tests.chaos.actors  # noqa: F401
-    import videos.actors  # noqa: F401
+    import videos.actors
+    import videos.pipeline.transcribe.stage  # noqa: F401
 
     lane = Lane(seed)  # Forks the zygote, before any thread is there.
     service.start()

@@ -111,6 +111,8 @@ class Registry:
     functions: dict[str, Function] = field(default_factory=dict)
     chores: dict[str, Chore] = field(default_factory=dict)
     hooks: Hooks = field(default_factory=Hooks)
+    #: Modules that workers load when they start, and that nobody else needs.
+    worker_modules: list[str] = field(default_factory=list)
 
     def add_type(
         self,

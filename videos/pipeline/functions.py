@@ -52,12 +52,15 @@ def add_stage(
 def transcribe(claim: Claim) -> None:
     """Do the work of the stage `transcribe`.
 
-    Workers alone load what decodes, cuts and hears audio, with its libraries, which take as long
-    as Django: no command and no page waits for them.
+    Workers alone load what decodes, cuts and hears audio, and numpy with it: no command and no page
+    waits for them.
     """
     from videos.pipeline.transcribe import stage
 
     stage.transcribe(claim)
+
+
+registry.worker_modules += ["videos.pipeline.transcribe.stage", "videos.ai.vector_answers"]
 
 
 def _has_transcript(revision: Revision) -> bool:
@@ -71,6 +74,7 @@ add_stage(
     after=None,
     status=Video.Status.TRANSCRIBING,
     weight=85,
+    retries=3,
     event="video/transcribe.requested",
     is_done=_has_transcript,
 )
