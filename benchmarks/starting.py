@@ -25,7 +25,8 @@ REPEATS = 2 if IS_QUICK else 7
 EMPTY = "an empty Django project with its admin"
 STARTED = {
     "a command (`status`)": "import django; django.setup();"
-    "from django.core.management import call_command; call_command('status', as_json=True)",
+    "from django.core.management import call_command;"
+    "call_command('status', as_json=True, skip_checks=False)",
     "the web application": "import chronos.wsgi",
     "a worker": "import django; django.setup(); import django_dramatiq.setup, videos.actors;"
     "import videos.pipeline.transcribe.stage",

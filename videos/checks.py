@@ -19,6 +19,8 @@ from videos.local import confinement
 from videos.middleware import Durability
 from videos.models import Embedding, ServingModel
 
+#: The tag of those that ask whether the app is configured as it should be.
+OURS = "videos"
 _TRANSCRIBER = ("prices", "capability", "transcribe", "close")
 _EMBEDDER = ("prices", "limits", "embed", "close")
 _OUR_PROVIDERS = "videos.ai."
@@ -27,7 +29,7 @@ _OPENAI_HOST = "api.openai.com"
 _INDEX_WORTH_ROWS = 100_000
 
 
-@register(Tags.compatibility)
+@register(Tags.compatibility, OURS)
 def check_middleware(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[CheckMessage]:
     """The broker must pass pipelines on and keep claims alive."""
     present = {type(entry) for entry in dramatiq.get_broker().middleware}
@@ -47,7 +49,7 @@ def check_middleware(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[
     ]
 
 
-@register()
+@register(OURS)
 def check_keys(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[CheckMessage]:
     """OpenAI's own service wants a key."""
     settings = conf()
@@ -79,7 +81,7 @@ def check_keys(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[CheckM
     return messages
 
 
-@register()
+@register(OURS)
 def check_providers(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[CheckMessage]:
     """The classes that call the services must be there."""
     messages: list[CheckMessage] = []
@@ -109,7 +111,7 @@ def check_providers(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[C
     return messages
 
 
-@register()
+@register(OURS)
 def check_tables(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[CheckMessage]:
     """Limits and prices are numbers by names that are known: a misspelt one would mean none."""
     tables: list[tuple[str, dict[str, Any], tuple[str, ...]]] = [
@@ -145,7 +147,7 @@ def _is_row(entry: Any, known: tuple[str, ...]) -> bool:
     )
 
 
-@register()
+@register(OURS)
 def check_transcription_model(
     app_configs: Sequence[AppConfig] | None, **_: Any
 ) -> list[CheckMessage]:
@@ -274,7 +276,7 @@ def _check_stored(alias: str) -> list[CheckMessage]:
     return messages
 
 
-@register()
+@register(OURS)
 def check_policies(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[CheckMessage]:
     """What decides who sees, changes and uploads must be there, and can be called."""
     settings = conf()

@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import base64
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 from uuid import UUID
-
-import numpy as np
-import numpy.typing as npt
 
 from videos.ai import openai_client
 from videos.conf import conf
-from videos.exceptions import AbsurdResponse, BadResponse, ChronosError, Misconfigured
+from videos.exceptions import ChronosError
 from videos.text.counting import estimate_tokens
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
 #: Tokens that a model may put around a text, such as its beginning and its end.
 _EXTRA_TOKENS = 8
-#: Halfvecs hold three digits of numbers from 0.00006 to 65,504 (IEEE 754 binary16).
-_SHORT, _LONG = 0.1, 1_000.0
-
 #: Models that can shorten their vectors when `dimensions` is sent; others refuse the word.
 _SHORTENABLE = ("text-embedding-3-", "chronos-local-embed")
 
@@ -80,6 +77,9 @@ class OpenAIEmbedder:
         Raises:
             ServiceFault, ConfigurationFault: as `openai_client` translates the service's errors.
         """
+        # With numpy, for which whoever only asks for prices and limits need not wait.
+        from videos.ai.vector_answers import read_vectors
+
         deadline = time.monotonic() + within_s
         asked: dict[str, Any] = {}
         if model.startswith(_SHORTENABLE):
@@ -99,7 +99,8 @@ class OpenAIEmbedder:
                 ) as response,
             ):
                 body = openai_client.read_json(response, "embedding", deadline)
-            return Embedded(_vectors(body, len(texts), model, dimensions), _tokens(body, sent))
+            vectors = read_vectors(body, len(texts), model, dimensions)
+            return Embedded(vectors, _tokens(body, sent))
         except ChronosError as error:
             if error.was_paid:
                 error.measured = {"tokens": _tokens(body, sent)}
@@ -108,53 +109,6 @@ class OpenAIEmbedder:
     def close(self) -> None:
         """End the calls that are under way."""
         self._api.close()
-
-
-def _vectors(body: Any, count: int, model: str, dimensions: int) -> npt.NDArray[np.float32]:
-    try:
-        ordered = sorted(body["data"], key=lambda row: row["index"])
-        with np.errstate(over="ignore"):
-            vectors = np.array([_vector(row["embedding"]) for row in ordered], dtype=np.float32)
-    except OverflowError:
-        raise AbsurdResponse(
-            "The embedding service returned numbers that are out of range."
-        ) from None
-    except (ValueError, TypeError, KeyError) as error:
-        raise BadResponse(f"The embedding service's answer cannot be read: {error}.") from None
-    if vectors.ndim != 2 or len(vectors) != count or not np.isfinite(vectors).all():
-        raise BadResponse("The embedding service did not return one vector for each text.")
-    if vectors.shape[1] != dimensions:
-        raise Misconfigured(
-            f"The model {model} returns {vectors.shape[1]} dimensions, EMBEDDING_DIMENSIONS says "
-            f"{dimensions}. Correct it, then reprocess the video.",
-            http_status=200,
-        )
-    return _in_range(vectors)
-
-
-def _in_range(vectors: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Bring vectors that a halfvec would round to zero, or cannot hold, to length 1.
-
-    Nothing depends on a vector's length: distances are those of directions.
-
-    Raises:
-        BadResponse: if all of them are zero.
-    """
-    lengths = np.linalg.norm(vectors.astype(np.float64), axis=1, keepdims=True)
-    if not lengths.any():
-        raise BadResponse("The embedding service returned vectors that are all zero.")
-    is_odd = ((lengths < _SHORT) | (lengths > _LONG)) & (lengths > 0)
-    scaled: npt.NDArray[np.float32] = np.where(
-        is_odd, vectors / np.where(is_odd, lengths, 1), vectors
-    ).astype(np.float32)
-    return scaled
-
-
-def _vector(embedding: Any) -> Any:
-    """Read a vector as base64, which was asked for, or as the list that others send instead."""
-    if isinstance(embedding, str):
-        return np.frombuffer(base64.b64decode(embedding), dtype="<f4")
-    return embedding
 
 
 def _tokens(body: Any, sent: Sequence[str]) -> int:

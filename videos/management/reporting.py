@@ -22,6 +22,7 @@ from django.core.management.base import (
 from django.db import OperationalError, ProgrammingError, connection
 from django.db.models import Model, QuerySet
 
+from videos import checks
 from videos.documents import with_runs
 from videos.models import Run, Video
 from videos.text.timecodes import clock
@@ -70,6 +71,8 @@ class _Formatter(DjangoHelpFormatter, argparse.RawDescriptionHelpFormatter):
 class ReportingCommand(BaseCommand):
     """A command whose result is one document, printed as JSON or for people."""
 
+    #: Ours: to look at every page, form and model takes Django as long as all else.
+    requires_system_checks = [checks.OURS]
     #: Lines of the help's end, each a command as a user types it.
     examples: Iterable[str] = ()
 
