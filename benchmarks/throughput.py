@@ -66,7 +66,7 @@ class Measured:
     #: What uploads, and the service that answers: this process.
     beside_s: float
     commits: float
-    #: Of the transactions those that wrote, savepoints in which something was written included.
+    #: Of the transactions those that wrote or locked rows, at most: their savepoints count as well.
     writes: float
 
 
@@ -283,7 +283,7 @@ def transactions() -> tuple[int, int]:
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_stat_force_next_flush()")
         cursor.execute(
-            # Only what writes is given a number.
+            # Only what writes or locks rows is given a number, savepoints as well.
             "SELECT xact_commit, pg_snapshot_xmax(pg_current_snapshot())::text::bigint "
             "FROM pg_stat_database WHERE datname = current_database()"
         )
@@ -324,7 +324,7 @@ def written(rows: dict[str, list[Measured]], count: int) -> list[str]:
     lines = [
         f"| {count} videos of a minute, {len(next(iter(rows.values())))} times "
         "| videos/s | workers, CPU-s a video | their ffmpeg | Postgres | service, uploads "
-        "| transactions a video | that write |",
+        "| transactions a video | that write or lock |",
         "|---" * 8 + "|",
     ]
     for name, measured in rows.items():

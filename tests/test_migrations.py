@@ -72,7 +72,9 @@ def test_a_database_of_an_earlier_release_becomes_what_a_new_one_is(release):
             "DATABASE_URL": address,
         }
         script = [sys.executable, "-c", UPGRADE % release]
-        done = subprocess.run(script, cwd=PROJECT, env=environment, capture_output=True, text=True)
+        done = subprocess.run(
+            script, cwd=PROJECT, env=environment, capture_output=True, text=True, timeout=60
+        )
         with psycopg.connect(address) as upgraded:
             found = set(upgraded.execute(SCHEMA).fetchall())
     finally:
