@@ -44,7 +44,7 @@ PURE = (
     *("text.captions", "text.caption_writer", "text.chunking", "text.counting", "text.ranking"),
     *("audio.parts", "audio.splitting", "audio.stitching", "audio.confidence"),
     "audio.ffmpeg_output",
-    *("durable.retries", "ai.capabilities"),
+    *("durable.retries", "ai.capabilities", "ai.vector_answers"),
 )
 
 
