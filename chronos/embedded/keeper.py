@@ -53,6 +53,8 @@ class Keeper:
         self._wanted: set[str] = set()
         self._holders: set[socket.socket] = set()
         self._pinned = False
+        #: Of who waits for our end: the kernel closes them once this process is gone.
+        self._left_open: list[socket.socket] = []
         self._selector = selectors.DefaultSelector()
         self._lock = os.open(private_folder(data) / LOCK, os.O_RDWR | os.O_CREAT, 0o600)
         self._ending = False
@@ -124,7 +126,9 @@ class Keeper:
         if self._may_end():
             self._ending = True
             self._stop_programs()
-        connection.close()
+            self._left_open.append(connection)
+        else:
+            connection.close()
 
     def _answer(self, connection: socket.socket, request: dict[str, Any]) -> dict[str, Any]:
         do = request["do"]
@@ -180,6 +184,7 @@ def main() -> None:
         os._exit(0)
     os.setsid()
     keeper.serve(listener)
+    os._exit(0)
 
 
 if __name__ == "__main__":
