@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
+from functools import cached_property
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
@@ -53,7 +54,7 @@ class _Upload:
         bounds = f"{self.part.start_ms}-{self.part.end_ms} ms"
         return f"{bounds} again" if self.is_second_pass else bounds
 
-    @property
+    @cached_property
     def seconds(self) -> float:
         """How much audio is uploaded."""
         return self.part.upload_ms / 1000
