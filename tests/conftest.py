@@ -8,6 +8,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -95,9 +96,25 @@ def run_worker() -> Iterator[dramatiq.Worker]:
 
 def worker_environment() -> dict[str, str]:
     """The environment in which another process works on the tests' own database."""
-    name = connection.settings_dict["NAME"]
-    url = os.environ["DATABASE_URL"].replace("@/chronos?", f"@/{name}?")
+    url = database_url(connection.settings_dict["NAME"])
     return os.environ | {"DATABASE_URL": url, "PYTHONPATH": str(PROJECT)}
+
+
+def database_url(name: str) -> str:
+    """Where a database of the tests' own Postgres is found."""
+    return os.environ["DATABASE_URL"].replace("@/chronos?", f"@/{name}?")
+
+
+@contextmanager
+def empty_database(name: str) -> Iterator[str]:
+    """Have a database without tables in the block, and yield its URL."""
+    with connection.cursor() as cursor:
+        cursor.execute(f"CREATE DATABASE {name}")
+    try:
+        yield database_url(name)
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
 def start_worker_process(*arguments: str) -> subprocess.Popen[bytes]:

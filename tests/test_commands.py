@@ -12,10 +12,9 @@ from pathlib import Path
 
 import pytest
 from django.core.management import ManagementUtility
-from django.db import connection
 from django.utils import timezone
 
-from tests.conftest import PROJECT, ended, worker_environment
+from tests.conftest import PROJECT, empty_database, ended, worker_environment
 from tests.media import make_audio
 from tests.rows import completed_video
 from videos.models import Event, Revision, Run, Video, Worker
@@ -148,15 +147,8 @@ def test_wrong_usage_exits_with_two(arguments):
 
 
 def test_a_database_without_tables_is_told_in_a_sentence(creator):
-    with connection.cursor() as cursor:
-        cursor.execute("CREATE DATABASE empty_one")
-    name = connection.settings_dict["NAME"]
-    url = worker_environment()["DATABASE_URL"].replace(f"@/{name}?", "@/empty_one?")
-    try:
+    with empty_database("empty_one") as url:
         document = manage_process("status", "--json", code=1, DATABASE_URL=url)
-    finally:
-        with connection.cursor() as cursor:
-            cursor.execute("DROP DATABASE empty_one WITH (FORCE)")
 
     assert "manage.py migrate" in document["error"]["message"]
 

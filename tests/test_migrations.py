@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-from urllib.parse import quote
 
 import psycopg
 import pytest
@@ -11,7 +10,7 @@ from django.db import connection
 from django.db.migrations.autodetector import MigrationAutodetector
 from django.db.migrations.loader import MigrationLoader
 
-from tests.conftest import PROJECT
+from tests.conftest import PROJECT, empty_database
 from tests.environment import clean
 
 UPGRADE = """
@@ -57,16 +56,10 @@ def test_models_are_the_same_all_at_once_and_one_by_one():
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("release", ["0001_initial", "0025_refused_keys", "0030_usage_until"])
 def test_a_database_of_an_earlier_release_becomes_what_a_new_one_is(release):
-    given = connection.settings_dict
-    address = (
-        f"postgresql://{given['USER']}:{given['PASSWORD']}@/earlier_release"
-        f"?host={quote(given['OPTIONS']['host'], safe='')}"
-    )
     with connection.cursor() as cursor:
         cursor.execute(SCHEMA)
         new = set(cursor.fetchall())
-        cursor.execute("CREATE DATABASE earlier_release")
-    try:
+    with empty_database("earlier_release") as address:
         environment = clean(dict(os.environ)) | {
             "DJANGO_SETTINGS_MODULE": "chronos.settings",
             "DATABASE_URL": address,
@@ -77,9 +70,6 @@ def test_a_database_of_an_earlier_release_becomes_what_a_new_one_is(release):
         )
         with psycopg.connect(address) as upgraded:
             found = set(upgraded.execute(SCHEMA).fetchall())
-    finally:
-        with connection.cursor() as cursor:
-            cursor.execute("DROP DATABASE earlier_release WITH (FORCE)")
 
     assert done.returncode == 0, done.stderr
     assert len(new) > 300

@@ -11,7 +11,7 @@ from importlib import metadata
 
 import pytest
 
-from tests.conftest import PROJECT
+from tests.conftest import PROJECT, empty_database
 from tests.environment import clean
 
 #: From the ground up: a room may import from itself and from those before it.
@@ -366,9 +366,7 @@ def test_videos_works_in_a_foreign_project_with_its_own_users_and_broker(tmp_pat
     (tmp_path / "accounts" / "__init__.py").touch()
     (tmp_path / "accounts" / "models.py").write_text(textwrap.dedent(ACCOUNTS))
     given = connection.settings_dict
-    with connection.cursor() as cursor:
-        cursor.execute("CREATE DATABASE foreign_project")
-    try:
+    with empty_database("foreign_project"):
         script = FOREIGN % {
             "redis": os.environ["REDIS_URL"].replace("db=0", "db=5"),
             "name": "foreign_project",
@@ -383,9 +381,6 @@ def test_videos_works_in_a_foreign_project_with_its_own_users_and_broker(tmp_pat
             text=True,
             timeout=60,
         )
-    finally:
-        with connection.cursor() as cursor:
-            cursor.execute("DROP DATABASE foreign_project WITH (FORCE)")
 
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == ["['videos.E001']", "capacity True"]
