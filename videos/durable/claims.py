@@ -7,9 +7,10 @@ that a stale worker changes nothing. Clocks are those of Postgres.
 
 from __future__ import annotations
 
+import json
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from concurrent.futures import wait as wait_for_any
 from contextlib import contextmanager
@@ -24,6 +25,7 @@ from django.db.models.functions import Now
 from videos.conf import conf
 from videos.durable import transactions
 from videos.durable.models import Run
+from videos.durable.registry import registry
 from videos.durable.rows import Rows
 from videos.exceptions import ClaimLost, HandedOver, RunCancelled
 
@@ -218,20 +220,22 @@ def claimed(
     run_id: UUID,
     stage: str,
     worker_id: UUID | None,
-    deadline_s: float,
     *,
     carries_on: bool = True,
+    deaths_below: int | None = None,
 ) -> Iterator[Claim | None]:
     """Claim a queued run for a stage, and those after it, for as long as the block runs.
 
     Yields None where there is nothing to claim: the message came twice or late, another
-    worker was faster, or the run has ended.
+    worker was faster, the run has ended, no installed app has its function, or no fewer than
+    `deaths_below` workers died under it.
     """
-    run = _taken(run_id, stage, worker_id, deadline_s)
+    deadlines = registry.deadlines(stage)
+    run = _taken(run_id, stage, worker_id, deadlines, deaths_below)
     if run is None:
         yield None
         return
-    claim = Claim(run, stage, deadline_s, carries_on=carries_on)
+    claim = Claim(run, stage, deadlines[run.function], carries_on=carries_on)
     if claim.run.cancel_requested:
         claim.abort(RunCancelled())
     with _live_lock:
@@ -255,25 +259,35 @@ def _take() -> str:
         UPDATE {Run._meta.db_table} AS run
         SET state = 'running', token = run.token + 1, attempt = run.attempt + 1,
             worker_id = %(worker)s, lease_until = statement_timestamp() + %(lease)s,
-            deadline_at = statement_timestamp() + %(deadline)s,
+            deadline_at = statement_timestamp()
+                + (%(deadlines)s::jsonb ->> run.function)::float8 * interval '1 second',
             started_at = coalesce(run.started_at, statement_timestamp()),
             requeues = 0, waiting_reason = '', next_attempt_at = NULL
         FROM {Run._meta.db_table} AS same
             LEFT JOIN {_video_model()._meta.db_table} AS video ON video.id = same.video_id
         WHERE run.id = %(run)s AND run.stage = %(stage)s AND run.state = 'queued'
             AND same.id = run.id
+            AND %(deadlines)s::jsonb ? run.function
+            AND (%(deaths)s::int IS NULL OR run.deaths < %(deaths)s)
         RETURNING {_runs().columns}, {_videos().columns}
         """
 
 
-def _taken(run_id: UUID, stage: str, worker_id: UUID | None, deadline_s: float) -> Run | None:
+def _taken(
+    run_id: UUID,
+    stage: str,
+    worker_id: UUID | None,
+    deadlines: Mapping[str, float],
+    deaths_below: int | None,
+) -> Run | None:
     """Claim a queued run, and return it with its video."""
     given: dict[str, Any] = {
         "run": run_id,
         "stage": stage,
         "worker": worker_id,
         "lease": timedelta(seconds=conf().lease_s),
-        "deadline": timedelta(seconds=deadline_s),
+        "deadlines": json.dumps(deadlines),
+        "deaths": deaths_below,
     }
     with connection.cursor() as cursor:
         cursor.execute(_take(), given)

@@ -13,7 +13,7 @@ import logging
 from collections.abc import Sequence
 from uuid import UUID
 
-from django.db import close_old_connections, connection, transaction
+from django.db import close_old_connections, transaction
 from dramatiq.middleware import SkipMessage
 
 from videos.durable import admission, messages, quarantine, runs, set_aside, steps
@@ -40,45 +40,42 @@ def execute(run_id: UUID, stage: str) -> None:
         SkipMessage: whenever Dramatiq's pipeline must not go on to the next stage.
     """
     close_old_connections()
-    try:
-        function, deaths = _known(run_id)
-    except DATABASE_ERRORS as error:
-        raise SkipMessage(str(error)) from None
-    if deaths >= quarantine.MAX_DEATHS:
-        try:
-            quarantine.execute(run_id, stage, current_worker_id())
-        finally:
-            _admit_next(run_id)
-    else:
-        run_claimed(run_id, stage, current_worker_id(), function)
+    worker_id = current_worker_id()
+    if run_claimed(run_id, stage, worker_id, deaths_below=quarantine.MAX_DEATHS):
         messages.end_pipeline()
+        return
+    if not _is_dangerous(run_id):
+        raise SkipMessage(f"run {run_id} is not waiting for {stage}")
+    try:
+        quarantine.execute(run_id, stage, worker_id)
+    finally:
+        _admit_next(run_id)
 
 
 def run_claimed(
     run_id: UUID,
     stage: str,
     worker_id: UUID | None,
-    function: str | None = None,
     *,
     carries_on: bool = True,
-) -> None:
+    deaths_below: int | None = None,
+) -> bool:
     """Claim the run, execute the stage and those after it, and write down how it went.
 
-    `function` is the run's, where that is known already. Without `carries_on`, it is the one
-    stage, and the others wait for their messages.
+    Without `carries_on`, it is the one stage, and the others wait for their messages. Returns
+    whether there was anything to claim, as `claimed` says.
 
     Raises:
         SkipMessage: whenever Dramatiq's pipeline must not go on to the next stage.
     """
     try:
-        if function is None:
-            function, _ = _known(run_id)
-        known = _stage(run_id, stage, function)
-        with claimed(run_id, stage, worker_id, known.deadline_s, carries_on=carries_on) as claim:
+        with claimed(
+            run_id, stage, worker_id, carries_on=carries_on, deaths_below=deaths_below
+        ) as claim:
             if claim is None:
-                raise SkipMessage(f"run {run_id} is not waiting for {stage}")
+                return False
             try:
-                _execute_stages(claim, known)
+                _execute_stages(claim)
             finally:
                 _admit_next(run_id)
     except ClaimLost as lost:
@@ -93,35 +90,30 @@ def run_claimed(
         # The lease runs out, and the sweep sends the run to a worker that has a database.
         logger.warning("Run %s lost the database in %s: %s", run_id, stage, error)
         raise SkipMessage(str(error)) from None
+    return True
 
 
-def _known(run_id: UUID) -> tuple[str, int]:
-    """Return the function of a run, and how many workers died under it; neither: it is gone."""
-    with connection.cursor() as cursor:
-        cursor.execute(f"SELECT function, deaths FROM {Run._meta.db_table} WHERE id = %s", [run_id])
-        return cursor.fetchone() or ("", 0)
+def _is_dangerous(run_id: UUID) -> bool:
+    """Whether so many workers died under a run that it has to have a process of its own."""
+    try:
+        return Run.objects.filter(pk=run_id, deaths__gte=quarantine.MAX_DEATHS).exists()
+    except DATABASE_ERRORS as error:
+        raise SkipMessage(str(error)) from None
 
 
-def _stage(run_id: UUID, stage: str, function: str) -> Stage:
-    known = registry.stage(function, stage)
-    if known is None:
-        raise SkipMessage(f"run {run_id} has no stage {stage}")
-    return known
-
-
-def _execute_stages(claim: Claim, stage: Stage) -> None:
-    """Execute the stage, and those to which the claim is carried on."""
-    with traced(claim):
-        _execute_claimed(claim, stage)
-    while claim.carry_on():
+def _execute_stages(claim: Claim) -> None:
+    """Execute the stage of a claim, and those to which it is carried on."""
+    goes_on = True
+    while goes_on:
         with traced(claim):
-            _execute_claimed(claim, _stage(claim.run.pk, claim.stage, claim.run.function))
+            _execute_claimed(claim)
+        goes_on = claim.carry_on()
 
 
-def _execute_claimed(claim: Claim, stage: Stage) -> None:
+def _execute_claimed(claim: Claim) -> None:
     """Execute the stage, or do what somebody asked for meanwhile."""
     try:
-        _execute_stage(claim, stage)
+        _execute_stage(claim, registry.functions[claim.run.function].stages[claim.stage])
     except RunCancelled:
         with claim.guard(cancelling=True) as run:
             runs.cancel(run)

@@ -86,7 +86,7 @@ class Hooks:
     """
 
     def entered(self, run: Run, stage: str) -> None:
-        """A worker begins a stage of a run."""
+        """A worker begins a stage of a run: this one, which the stage gets as it is left here."""
 
     def failed(self, run: Run, code: str, message: str) -> None:
         """A run has failed for good."""
@@ -149,10 +149,10 @@ class Registry:
         check_function(function)
         self.functions[function.name] = function
 
-    def stage(self, function: str, stage: str) -> Stage | None:
-        """Return a stage of a function, or None where no installed app has it."""
-        found = self.functions.get(function)
-        return found.stages.get(stage) if found else None
+    def deadlines(self, stage: str) -> dict[str, float]:
+        """Return the seconds that a stage may take, by the functions that have it."""
+        known = ((name, entry.stages.get(stage)) for name, entry in self.functions.items())
+        return {name: its.deadline_s for name, its in known if its}
 
     def that_pay(self) -> list[str]:
         """Return the names of the functions whose runs make paid calls."""

@@ -31,13 +31,15 @@ class Command(BaseCommand):
         renewing = _Heartbeat()
         renewing.start()
         try:
-            execution.run_claimed(
+            is_finished = execution.run_claimed(
                 options["run"], options["stage"], options["worker"], carries_on=False
             )
         except SkipMessage:
-            sys.exit(quarantine.SKIPPED)
+            is_finished = False
         finally:
             renewing.stop()
+        if not is_finished:
+            sys.exit(quarantine.SKIPPED)
 
 
 class _Heartbeat(Heartbeat):
