@@ -32,7 +32,7 @@ VIDEOS = f"{os.sep}videos{os.sep}"
 #: Functions that do something for whoever calls them: their callers name the boundary.
 FRAMES = {
     *("claims.guard", "messages.enqueue", "brokers.enqueue", "brokers.wake", "brokers.ack"),
-    *("admission.admit", "admission._enqueue", "steps.finish", "steps.begin", "steps.step"),
+    *("admission.admit", "steps.finish", "steps.begin", "steps.step"),
     *("steps.begin_planned", "steps.planned_step", "steps._begin"),
     *(
         "breaker.record",

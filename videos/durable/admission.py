@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -79,17 +79,17 @@ def admit(*, explains: bool = True) -> int:
                 free = free.exclude(condition)
         limits = _CreatorLimits()
         queues = set(free.order_by().values_list("queue", flat=True).distinct())
-        admitted = _admit_default(free, queues - {BULK}, capacity, limits)
+        admitted, others_wait = _admit_default(free, queues - {BULK}, capacity, limits)
         if BULK in queues:
             admitted += _admit_bulk(free, capacity)
         if admitted:
-            after_commit(_enqueue, admitted)
+            after_commit(enqueue, admitted)
     if not explains:
         return len(admitted)
     for those, reason in held_back:
         with transaction.atomic():
             _give_reason(those, reason)
-    if free.exclude(queue=BULK).exists():
+    if others_wait:
         with transaction.atomic():
             # As it was decided: a slot that was left since then is given to its next by others,
             # who must find that run's row free.
@@ -123,11 +123,6 @@ def admitting_once() -> Iterator[None]:
     finally:
         _deferred.is_on = is_within
         admit()
-
-
-def _enqueue(run_ids: Sequence[UUID]) -> None:
-    rows = Run.objects.in_bulk(run_ids)
-    enqueue(rows[run_id] for run_id in run_ids if run_id in rows)
 
 
 def yield_if_preempted(run: Run) -> None:
@@ -214,21 +209,25 @@ class _CreatorLimits:
 
 
 def _admit_default(
-    free: QuerySet[Run], queues: Iterable[str], capacity: Capacity, limits: _CreatorLimits
-) -> list[UUID]:
+    free: QuerySet[Run], queues: Collection[str], capacity: Capacity, limits: _CreatorLimits
+) -> tuple[list[Run], bool]:
+    """Admit runs of these queues; return them, and whether others go on waiting."""
     room = {queue: capacity.room(queue) for queue in queues if capacity.room(queue) > 0}
     if not room:
-        return []
+        return [], bool(queues)
     chosen: list[UUID] = []
-    for run in _in_rounds(free.filter(queue__in=room), limits.slots, max(room.values())):
+    due = _in_rounds(free.filter(queue__in=room), limits.slots, max(room.values()))
+    for run in due:
         if capacity.room(run.queue) > 0 and limits.admits(run):
             chosen.append(run.pk)
             capacity.take(run.queue)
             limits.take(run)
-    return _admit(chosen)
+    admitted = _admit(chosen)
+    wanted = sum({run.creator_id: run.wanted for run in due}.values())
+    return admitted, len(room) < len(queues) or len(admitted) < wanted
 
 
-def _admit_bulk(free: QuerySet[Run], capacity: Capacity) -> list[UUID]:
+def _admit_bulk(free: QuerySet[Run], capacity: Capacity) -> list[Run]:
     """Admit bulk runs to threads that nothing else wants now."""
     due = free.filter(queue=BULK)
     held = Run.objects.filter(holds_slot=True, queue=BULK).count()
@@ -245,8 +244,11 @@ def _admit_bulk(free: QuerySet[Run], capacity: Capacity) -> list[UUID]:
     return admitted
 
 
-def _in_rounds(due: QuerySet[Run], held: Counter[Any], room: int) -> list[Run]:
-    """Return runs in the order of admission: of each creator and queue as many as may have room."""
+def _in_rounds(due: QuerySet[Run], held: Counter[Any], room: int) -> list[Any]:
+    """Return runs in the order of admission: of each creator and queue as many as may have room.
+
+    Each has as `wanted` how many its creator has.
+    """
     ranked = due.annotate(
         turn=Window(
             RowNumber(),
@@ -277,16 +279,16 @@ def _last_served(creator_ids: Iterable[Any]) -> dict[Any, datetime]:
     return dict(rows.values_list("pk", "served"))
 
 
-def _admit(chosen: Sequence[UUID]) -> list[UUID]:
-    """Admit runs, unless they were cancelled or replaced meanwhile; return those."""
+def _admit(chosen: Sequence[UUID]) -> list[Run]:
+    """Admit runs, unless they were cancelled or replaced meanwhile; return those, in order."""
     if not chosen:
         return []
     still_waiting = Run.objects.select_for_update(skip_locked=True, of=("self",)).filter(
         pk__in=chosen, state=Run.State.WAITING, holds_slot=False
     )
-    ids = set(still_waiting.values_list("pk", flat=True))
-    lifecycle.admit(ids)
-    return [run_id for run_id in chosen if run_id in ids]
+    found = still_waiting.in_bulk()
+    lifecycle.admit(found)
+    return [found[run_id] for run_id in chosen if run_id in found]
 
 
 def _write_reasons(free: QuerySet[Run], limits: _CreatorLimits, capacity: Capacity) -> None:
