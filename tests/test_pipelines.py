@@ -4,13 +4,17 @@ import threading
 
 import numpy as np
 import pytest
+from django.db import connection
 from django.db.models.deletion import Collector
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 
 from tests.conftest import ended, eventually
 from tests.media import make_audio
 from tests.openai_server import Fault
 from tests.rows import completed_video
 from videos import events
+from videos.durable import execution
 from videos.durable.registry import registry
 from videos.exceptions import EventRefused
 from videos.models import (
@@ -24,6 +28,7 @@ from videos.models import (
     Step,
     Transcript,
     Video,
+    Worker,
 )
 from videos.pipeline import storage
 from videos.pipeline.transcribe import cutting
@@ -55,6 +60,24 @@ def test_every_call_is_in_the_ledger_once(upload, worker, openai):
     }
     assert calls.get(service="transcription").audio_seconds == 8
     assert float(calls.get(service="transcription").cost_usd) == pytest.approx(8 / 60 * 0.006)
+
+
+def test_a_short_video_costs_few_transactions(upload, openai):
+    """What the first of a process does once is among them: it asks which models are known."""
+    Worker.objects.create(pid=1, host="h", threads=4, last_seen=timezone.now())
+    video = upload()
+    with CaptureQueriesContext(connection) as captured:
+        execution.execute(video.runs.get().pk, "transcribe")
+
+    video.refresh_from_db()
+    assert (video.status, video.error) == ("completed", "")
+    asked = [query["sql"] for query in captured]
+    in_transaction, count = False, 0
+    for sql in asked:
+        in_transaction = sql == "BEGIN" or (in_transaction and sql != "COMMIT")
+        count += not in_transaction
+    assert count <= 24
+    assert len(asked) <= 134
 
 
 def test_vectors_stay_where_a_run_cannot_be_moved_on_with_them(upload, worker, openai, monkeypatch):

@@ -229,8 +229,9 @@ def _book_unused(call: Call, measured: dict[str, Any]) -> None:
 
 def answer(call: Call, *, used: bool, **measured: Any) -> None:
     """Book an answer, in the transaction that is open."""
-    ledger.answer_call(call.pk, used=used, model=call.model, **measured)
-    after_commit(breaker.record, call.service, None)
+    had_failed = ledger.answer_call(call.pk, used=used, model=call.model, **measured)
+    if had_failed:
+        after_commit(breaker.record, call.service, None)
 
 
 def fail(call: Call, error: Failure) -> Failure | ChronosError:

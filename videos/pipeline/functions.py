@@ -18,13 +18,11 @@ from videos.pipeline.stages import StagesFrom, VideoStage, stages
 
 
 def showing(work: Callable[[Claim], object], claim: Claim) -> None:
-    """Show on the video that a stage has begun, read what it works on, and do its work."""
+    """Show on the video that a stage has begun, and do its work."""
     if not claim.has_moved:  # Else who moved it has shown it.
         with claim.guard() as run:
             registry.hooks.entered(run, claim.stage)
-    if claim.run.revision_id is not None:
-        revisions = Revision.objects.select_related("transcript")
-        claim.run.revision = revisions.get(pk=claim.run.revision_id)
+            claim.run.revision = run.revision
     work(claim)
 
 

@@ -72,9 +72,12 @@ class VideoHooks(Hooks):
     """Shows on a video, and emits, how its run goes on and ends; others concern nobody."""
 
     def entered(self, run: Run, stage: str) -> None:
-        """Show the stage on the video."""
+        """Show the stage on the video, and read what it works on."""
         if run.video_id is not None:
             entered(run.video_id, stage)
+        if run.revision_id is not None:
+            revisions = Revision.objects.select_related("transcript")
+            run.revision = revisions.get(pk=run.revision_id)
 
     def failed(self, run: Run, code: str, message: str) -> None:
         """Show the error on the video, and emit `video/failed`."""

@@ -45,7 +45,6 @@ _HELD = f"""
     SELECT 'open', extract(epoch FROM open_until - now())::float8
     FROM {Breaker._meta.db_table} WHERE service = %s AND open_until IS NOT NULL
     """
-#: After every answer: by SQL, since it mostly finds nothing.
 _CLOSE = f"""
     UPDATE {Breaker._meta.db_table}
     SET failures = 0, openings = 0, last_error = '', open_until = NULL, probing_until = NULL,

@@ -7,17 +7,33 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
+from django.db import connection
 from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.db.models.functions import Now
 
 from videos.durable.models import Run, Step
-from videos.durable.paid.models import Call
+from videos.durable.paid.models import Breaker, Call
 from videos.durable.paid.prices import cost_usd
 from videos.exceptions import ChronosError
 from videos.text.storable import error_message
 
 _MAX_CALL = timedelta(minutes=15)
 _ORPHANED_AFTER = timedelta(seconds=20)
+#: A call that is booked as used stays so: whoever books it once more changes nothing.
+_ANSWER = f"""
+    WITH answered AS (
+        UPDATE {Call._meta.db_table}
+        SET state = 'answered', http_status = 200, used = %(used)s, error = %(error)s,
+            audio_seconds = %(audio_seconds)s, tokens = %(tokens)s, cost_usd = %(cost_usd)s,
+            settled_at = statement_timestamp()
+        WHERE id = %(call)s AND NOT used
+    )
+    SELECT EXISTS (
+        SELECT FROM {Breaker._meta.db_table} AS breaker
+        JOIN {Call._meta.db_table} AS call ON call.service = breaker.service
+        WHERE call.id = %(call)s AND breaker.failures > 0
+    )
+    """
 
 
 def send_calls(
@@ -61,22 +77,23 @@ def answer_call(
     audio_seconds: float = 0.0,
     tokens: int = 0,
     error: str = "",
-) -> None:
+) -> bool:
     """Book the answer, in the transaction that stores the step's result when it is `used`.
 
-    Of an answer that was paid and is of no use, `error` says why.
+    Of an answer that was paid and is of no use, `error` says why. Returns whether the service had
+    failed before, as its breaker counts.
     """
-    # A call that is booked as used stays so: whoever books it once more changes nothing.
-    Call.objects.filter(pk=call_id, used=False).update(
-        error=error,
-        state=Call.State.ANSWERED,
-        http_status=200,
-        used=used,
-        audio_seconds=audio_seconds,
-        tokens=tokens,
-        cost_usd=cost_usd(model, audio_seconds=audio_seconds, tokens=tokens),
-        settled_at=Now(),
-    )
+    given: dict[str, Any] = {
+        "call": call_id,
+        "error": error,
+        "used": used,
+        "audio_seconds": audio_seconds,
+        "tokens": tokens,
+        "cost_usd": cost_usd(model, audio_seconds=audio_seconds, tokens=tokens),
+    }
+    with connection.cursor() as cursor:
+        cursor.execute(_ANSWER, given)
+        return bool(cursor.fetchone()[0])
 
 
 def fail_call(call_id: UUID, error: BaseException) -> None:

@@ -31,6 +31,11 @@ def lock_content(source_hash: str, creator_id: Any) -> None:
     transactions.hold_text(f"{creator_id} {source_hash}")
 
 
+def has_equal(transcript: Transcript, creator_id: Any) -> bool:
+    """Whether there is another transcript of the same bytes, model, language and prompt."""
+    return _equal(transcript, creator_id).exists()
+
+
 def find(transcript: Transcript, creator_id: Any) -> Transcript | None:
     """Return a complete transcript of the same bytes, model, language and prompt, if there is one.
 
@@ -38,8 +43,6 @@ def find(transcript: Transcript, creator_id: Any) -> Transcript | None:
         SameContent: if another run is just making it, and began before this one.
     """
     equal = _equal(transcript, creator_id)
-    if not equal.exists():
-        return None
     complete = equal.filter(completed_at__isnull=False).order_by("-completed_at").first()
     if complete is not None:
         return complete
@@ -86,7 +89,12 @@ def copy(complete: Transcript, transcript: Transcript, audio: str) -> int:
 
 
 def notify(transcript: Transcript, creator_id: Any) -> None:
-    """Once this is committed, let the runs go on that wait for this transcript."""
+    """Once this is committed, let the runs go on that wait for this transcript.
+
+    Each has begun a transcript of its own before; one that begins just now looks again by itself.
+    """
+    if not has_equal(transcript, creator_id):
+        return
     waiting = Run.objects.filter(
         waiting_reason=Run.Waiting.PAUSED,
         revision__transcript__in=_equal(transcript, creator_id),

@@ -11,12 +11,16 @@ from typing import Any
 from videos.ai.capabilities import Capability
 from videos.audio.splitting import Limits
 from videos.conf import conf
+from videos.durable import steps
 from videos.durable.claims import Claim
-from videos.models import Glossary, Revision, Run, Transcript, Video
+from videos.models import Glossary, Revision, Run, Step, Transcript, Video
 from videos.pipeline import segments, statuses, storage
 from videos.pipeline.transcribe import cutting, deduplication, model_probe, recognition, thumbnail
 from videos.pipeline.transcribe.media_file import MediaFile
 from videos.pipeline.transcribe.producer import AudioEnd, AudioProducer
+
+_DEADLINE_S = 1800.0
+_DEADLINE_PER_MEDIA_S = 2.0
 
 
 @dataclass(frozen=True)
@@ -79,8 +83,11 @@ Input = FromFile | FromStoredAudio | FromDuplicate
 class InputResolver:
     """Finds what the transcript of a run is to be made of."""
 
-    def __init__(self, claim: Claim, video: Video, revision: Revision, folder: Path) -> None:
+    def __init__(
+        self, claim: Claim, step: Step, video: Video, revision: Revision, folder: Path
+    ) -> None:
         self._claim = claim
+        self._step = step
         self._video = video
         self._revision = revision
         self._folder = folder
@@ -89,7 +96,7 @@ class InputResolver:
         self._reuses_audio = not asked.get("force")
 
     def resolve(self) -> Input:
-        """Go on with the run's transcript, or begin one.
+        """Go on with the run's transcript, or begin one; the step has begun by then.
 
         Raises:
             FileFault: if there is nothing that can be transcribed.
@@ -97,6 +104,8 @@ class InputResolver:
         """
         transcript = self._revision.transcript
         if transcript is not None and not self._is_outdated(transcript):
+            with self._claim.guard() as run:
+                self._begin(run, transcript)
             return self._go_on(transcript)
         stored = self._stored_transcript()
         if stored is not None:
@@ -137,7 +146,8 @@ class InputResolver:
                 track_count=len(found.tracks),
                 warnings=_left_out(file, self._video.language),
             )
-        if complete := self._complete_duplicate(transcript, is_new=True):
+            has_equal = deduplication.has_equal(transcript, run.creator_id)
+        if has_equal and (complete := self._complete_duplicate(transcript, is_new=True)):
             return FromDuplicate(transcript, complete)
         return FromFile(transcript, capability, file, is_new=True)
 
@@ -177,7 +187,14 @@ class InputResolver:
         Revision.objects.filter(pk=self._revision.pk).update(transcript=transcript)
         if transcript.duration_ms:
             statuses.measured(self._video.pk, duration_ms=transcript.duration_ms)
+        self._begin(run, transcript)
         return transcript
+
+    def _begin(self, run: Run, transcript: Transcript) -> None:
+        """Begin the step, in a guard, and let it take as long as such a recording may."""
+        steps.begin_planned(run, [self._step])
+        media_s = transcript.duration_ms / 1000 or conf().max_duration_s
+        self._claim.extend_deadline(_DEADLINE_S + _DEADLINE_PER_MEDIA_S * media_s)
 
     def _stored_transcript(self) -> Transcript | None:
         """Return a transcript whose audio serves this run, so that the video is not fetched."""

@@ -20,7 +20,6 @@ from django.db.models.functions import Now
 from videos.audio import confidence
 from videos.audio.parts import Part
 from videos.audio.stitching import stitch
-from videos.conf import conf
 from videos.durable import runs, steps
 from videos.durable.claims import CHECK_S, Claim
 from videos.exceptions import ChronosError, HandedOver, MissingFile, SameContent
@@ -40,8 +39,6 @@ from videos.pipeline.transcribe.recognition import Recognition
 
 logger = logging.getLogger(__name__)
 
-_DEADLINE_S = 1800.0
-_DEADLINE_PER_MEDIA_S = 2.0
 _AUDIO_STEP = "audio"
 _SILENT = {"language": "", "segments": []}
 
@@ -54,8 +51,8 @@ def transcribe(claim: Claim) -> None:
         if video.captions:
             take_captions(claim, video, revision, folder)
             return
-        with steps.step(claim, _AUDIO_STEP) as audio_step:
-            found = InputResolver(claim, video, revision, folder).resolve()
+        with steps.planned_step(claim, _AUDIO_STEP) as audio_step:
+            found = InputResolver(claim, audio_step, video, revision, folder).resolve()
             if isinstance(found, FromDuplicate):
                 _copy(found, claim, video, folder, audio_step)
                 return
@@ -121,11 +118,11 @@ class _Transcription:
         self._progress = _Progress(video, claim.stage, found.transcript)
         self._messages: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._end: AudioEnd | None = None
+        #: All parts, once they are recognized.
+        self._parts: list[AudioPart] = []
 
     def recognize(self, audio_step: Step) -> Recognition:
         """Have all parts recognized, as far as the service lets us, and store the audio."""
-        media_s = self._transcript.duration_ms / 1000 or conf().max_duration_s
-        self._claim.extend_deadline(_DEADLINE_S + _DEADLINE_PER_MEDIA_S * media_s)
         producer = self._found.producer(self._folder)
         recognition = Recognition(
             self._claim,
@@ -237,6 +234,7 @@ class _Transcription:
             )
             statuses.measured(self._video.pk, duration_ms=end.duration_ms)
             steps.finish(run, audio_step)
+            self._parts = list(self._transcript.parts.all())
 
     def _whole_audio(self) -> Path:
         if self._decoded.exists():
@@ -252,7 +250,7 @@ class _Transcription:
 
     def store_segments(self) -> None:
         """Put what was recognized together, and pass the run on."""
-        rows = list(self._transcript.parts.all())
+        rows = self._parts
         self._review(rows)
         recognized = stitch((row.part, row.recognized) for row in rows)
         speech = _all_of(rows, lambda row: row.spoken)
