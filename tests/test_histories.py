@@ -53,7 +53,7 @@ COPIES = {
         "index": "n + 1000",
     },
     "videos_passage": {
-        "id": "n + 1000",
+        "id": "nextval(pg_get_serial_sequence('videos_passage', 'id'))",
         "first_segment": "n + 1000",
         "last_segment": "n + 1000",
         "lexemes": "array_to_tsvector(array['said', '=said', 'word' || n, '=word' || n])",

@@ -28,7 +28,8 @@ from videos.models import (
 from videos.pipeline import lexemes, passages
 from videos.search import search, words
 from videos.search.query_terms import Term, query_terms
-from videos.search.scope import scope
+from videos.search.scope import Scope, scope
+from videos.text import ranking
 
 pytestmark = pytest.mark.django_db
 
@@ -300,6 +301,13 @@ def test_a_rare_word_leads_to_its_moment_past_frequent_ones(creator):
     assert search("hebbian theory", Video.objects.all(), mode="text")[0].start == 60.0
 
 
+@pytest.fixture(params=[True, False], ids=["all is read", "by the index"])
+def reads_all(request, monkeypatch):
+    """Search with words of which more is said than is looked at, among little and among much."""
+    monkeypatch.setattr(Scope, "is_small", lambda self: request.param)
+
+
+@pytest.mark.usefixtures("reads_all")
 def test_a_rare_word_is_found_past_more_frequent_ones_than_are_looked_at(creator):
     filler = ["The theory goes on, and " + "on and " * 11 + "on."] * 3_100
     spoken_video(creator, [*filler, "Hebbian it is called."])
@@ -313,10 +321,10 @@ def test_what_several_words_lead_to_is_looked_at_once(creator, monkeypatch):
     spoken_video(creator, ["Hebbian is the rule of this theory, which goes on and on.", *together])
     its = query_terms(["hebbian", "theory", "rule"])["english"]
 
-    ((leads, _), *_) = words._tries(its, is_few=True)
-    found = [
-        place.id for place, _ in words._led_to(leads, "english", its, scope(Video.objects.all()))
-    ]
+    every = scope(Video.objects.all())
+
+    ((leads, _), *_) = words._tries(*words._by_frequency(its), its, is_few=True)
+    found = [place.id for place, _ in words._fitting(words._LED_TO, leads, "english", its, every)]
 
     assert len(leads) == 2
     assert len(found) == len(set(found)) > 1
@@ -335,18 +343,23 @@ def test_what_several_words_lead_to_is_looked_at_once(creator, monkeypatch):
             [["a & b & c"], ["a & b & c", "a & b"], ["a & b & c", "a & b", "a | b | c"]],
         ),
         ([400_000, 400_000, 400_000], True, [["a & b"], ["a & b", "a | b | c"]]),
+        # The rare word tells more than both others, and here less.
+        ([10, 400_000, 400_000], False, [["a"], ["a", "b & c"], ["a", "b & c", "b | c"]]),
+        ([2_000, 4_000, 4_000], False, [["a", "b & c"], ["a", "b & c", "b | c"]]),
     ],
 )
 def test_rare_words_lead_alone_and_frequent_ones_together(counts, is_few, expected, monkeypatch):
     monkeypatch.setattr(Term, "either", property(lambda term: term.word))
     its = [
-        Term(word, [word], passages=count, of_all=1_000_000)
+        Term(word, [word], count, 1_000_000, weight=ranking.idf(count, 1_000_000))
         for word, count in zip("abc", counts, strict=False)
     ]
 
-    assert [list(leads) for leads, _ in words._tries(its, is_few=is_few)] == expected
+    tries = words._tries(*words._by_frequency(its), its, is_few=is_few)
+    assert [list(leads) for leads, _ in tries] == expected
 
 
+@pytest.mark.usefixtures("reads_all")
 def test_frequent_words_that_never_stand_together_are_found(creator, monkeypatch):
     monkeypatch.setattr(words, "_MAX_LOOKED_AT", 2)
     theories = [f"The theory {number} {'goes on and ' * 8}." for number in range(3)]

@@ -10,7 +10,7 @@ from django.core.exceptions import EmptyResultSet
 from django.db import connection
 from django.db.models import Exists, OuterRef, QuerySet
 
-from videos.models import Segment, Video
+from videos.models import Passage, Segment, Video
 from videos.text.ranking import Place
 
 #: Of so few videos Postgres can tell that reading all they say is quicker than the index of words.
@@ -22,6 +22,14 @@ LINES_OF_PLACES = """
     JOIN videos_revision revision ON revision.id = wanted.revision_id
     JOIN videos_segment segment
         ON segment.transcript_id = revision.transcript_id AND segment.index = wanted.line
+    """
+#: Passages that are read in a few milliseconds; an hour of talk has about 400.
+_SMALL = 10_000
+_SIZE = f"""
+    SELECT count(*) FROM (
+        SELECT FROM {Passage._meta.db_table} WHERE revision_id IN ({{revisions}})
+        LIMIT {_SMALL + 1}
+    ) AS said
     """
 _SPOKEN_BY = f"""
     SELECT wanted.id, segment.text FROM {LINES_OF_PLACES}
@@ -36,6 +44,14 @@ class Scope:
     sql: str
     params: tuple[Any, ...]
     is_few: bool
+
+    def is_small(self) -> bool:
+        """Whether so little is said there that all of it is read sooner than frequent words are."""
+        if not self.is_few:
+            return False
+        with connection.cursor() as cursor:
+            cursor.execute(_SIZE.format(revisions=self.sql), self.params)
+            return bool(cursor.fetchone()[0] <= _SMALL)
 
 
 def scope(videos: QuerySet[Video]) -> Scope:

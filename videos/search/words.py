@@ -38,8 +38,16 @@ _FOUND = f"""
     """
 _LED_TO = f"""
     (SELECT * FROM {Passage._meta.db_table}
-    WHERE text_config = %s AND lexemes @@ %s::tsquery AND revision_id IN ({{revisions}})
+    WHERE revision_id IN ({{revisions}}) AND text_config = %s AND lexemes @@ %s::tsquery
     {{not_yet}} LIMIT {_MAX_LOOKED_AT})
+    """
+#: The same of few videos, each of whose passages is read: Postgres takes frequent words to be rarer
+#: than they are, and would read all the site has of them.
+_READ = f"""
+    (SELECT passage.* FROM (
+        SELECT * FROM {Passage._meta.db_table} WHERE revision_id IN ({{revisions}}) OFFSET 0
+    ) AS passage
+    WHERE text_config = %s AND lexemes @@ %s::tsquery)
     """
 _NOT_YET = "AND NOT lexemes @@ %s::tsquery"
 _FIT = (
@@ -100,16 +108,28 @@ def _found(config: str, its: Sequence[Term], scope: Scope) -> list[tuple[Place, 
         return []
     # Stop words lead only where there is nothing else.
     content = [term for term in said if not term.is_stop] or said
+    rare, frequent = _by_frequency(content)
+    if frequent and scope.is_small():
+        return _fitting(_READ, [_any(content)], config, its, scope)
     found: list[tuple[Place, list[float]]] = []
-    for leads, enough in _tries(content, is_few=scope.is_few):
-        found = _led_to(leads, config, its, scope)
+    for leads, enough in _tries(rare, frequent, its, is_few=scope.is_few):
+        found = _fitting(_LED_TO, leads, config, its, scope)
         if len(found) >= enough:
             break
     return found
 
 
-def _led_to(
-    leads: Sequence[str], config: str, its: Sequence[Term], scope: Scope
+def _by_frequency(words: Sequence[Term]) -> tuple[list[Term], list[Term]]:
+    """Return the rarest words, all of whose passages are looked at, and the others."""
+    rarest = sorted(words, key=lambda term: (term.is_letter, term.passages))
+    # How often a letter is said, nobody counts.
+    so_far = accumulate(math.inf if term.is_letter else term.passages for term in rarest)
+    rare = sum(passages <= _MAX_LOOKED_AT for passages in so_far)
+    return rarest[:rare], rarest[rare:]
+
+
+def _fitting(
+    led_to: str, leads: Sequence[str], config: str, its: Sequence[Term], scope: Scope
 ) -> list[tuple[Place, list[float]]]:
     """Return the passages that fit best of those that tsqueries lead to."""
     fits = [each for term in its for each in term.fit]
@@ -117,8 +137,8 @@ def _led_to(
     looked_at, led = [], []
     for place, lead in enumerate(leads):
         before = [" | ".join(leads[:place])] if place else []
-        looked_at.append(_LED_TO.format(revisions=scope.sql, not_yet=_NOT_YET if before else ""))
-        led.append([config, lead, *scope.params, *before])
+        looked_at.append(led_to.format(revisions=scope.sql, not_yet=_NOT_YET if before else ""))
+        led.append([*scope.params, config, lead, *before])
     query = _FOUND.format(
         fits=", ".join(names),
         columns=", ".join(f"{_FIT} AS {name}" for name in names),
@@ -130,25 +150,25 @@ def _led_to(
         return [(Place(*row[:-1]), row[-1]) for row in cursor.fetchall()]
 
 
-def _tries(words: Sequence[Term], *, is_few: bool) -> Iterator[tuple[list[str], int]]:
+def _tries(
+    rare: Sequence[Term], frequent: Sequence[Term], its: Sequence[Term], *, is_few: bool
+) -> Iterator[tuple[list[str], int]]:
     """Yield tsqueries that lead to what is looked at, and how many passages are enough.
 
-    All that has one of the rarest words is looked at. Of the more frequent ones as many have to
-    stand together as leave no more than are looked at; where that is too little, two; then any
-    has to be said. Among many videos one frequent word leads only where nothing else does.
+    All that has one of the rare words is looked at; alone, where nothing without them can be
+    better. Of the frequent ones as many have to stand together as leave no more than are looked at;
+    where that is too little, two; then any has to be said. Among many videos one frequent word
+    leads only where nothing else does.
     """
-    # How often a letter is said, nobody counts.
-    rarest = sorted(words, key=lambda term: (term.is_letter, term.passages))
-    so_far = accumulate(math.inf if term.is_letter else term.passages for term in rarest)
-    rare = sum(passages <= _MAX_LOOKED_AT for passages in so_far)
-    frequent = rarest[rare:]
-    leads = [_any(rarest[:rare])] if rare else []
+    leads = [_any(rare)] if rare else []
     if not frequent:
         yield leads, 0
         return
+    if rare and len(frequent) > 1 and _decides(rare, its):
+        yield leads, _MAX_READ
     expected = accumulate((term.share for term in frequent), mul, initial=frequent[0].of_all)
     needed = sum(passages > _MAX_LOOKED_AT for passages in expected)
-    if needed > 2 and not is_few:
+    if min(needed, len(frequent)) > 2 and not is_few:
         leads.append(_all(frequent[:needed]))
         yield leads, _MAX_READ
     if len(frequent) > 1:
@@ -156,6 +176,17 @@ def _tries(words: Sequence[Term], *, is_few: bool) -> Iterator[tuple[list[str], 
     if leads:
         yield leads, _MAX_READ if is_few else 1
     yield [*leads, _any(frequent)], 0
+
+
+def _decides(rare: Sequence[Term], its: Sequence[Term]) -> bool:
+    """Whether a passage with any of the rare words is better than one with all others of a query.
+
+    Even if those are said as they were typed.
+    """
+    others = sum(term.weight for term in its if term not in rare)
+    whole = sum(term.weight for term in its)
+    most = others + ranking.most_of_a_phrase(len(its)) * whole
+    return min(term.weight for term in rare) >= most
 
 
 def _any(said: Sequence[Term]) -> str:
