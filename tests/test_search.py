@@ -304,7 +304,7 @@ def test_a_rare_word_leads_to_its_moment_past_frequent_ones(creator):
 @pytest.fixture(params=[True, False], ids=["all is read", "by the index"])
 def reads_all(request, monkeypatch):
     """Search with words of which more is said than is looked at, among little and among much."""
-    monkeypatch.setattr(Scope, "is_small", lambda self: request.param)
+    monkeypatch.setattr(Scope, "is_small", request.param)
 
 
 @pytest.mark.usefixtures("reads_all")

@@ -1,6 +1,7 @@
 """One bad run or event never holds up the others: it is set aside, shown, and tried again."""
 
 from datetime import timedelta
+from decimal import Decimal
 
 import pytest
 from django.db import connection
@@ -311,6 +312,7 @@ def test_a_stage_that_its_function_lost_ends_only_its_own_run():
         {"stages": {WHOLE: Stage("a", lambda claim: None, deadline_s=float("nan"))}},
         {"stages": {WHOLE: Stage("a", lambda claim: None, deadline_s=float("inf"))}},
         {"stages": {WHOLE: Stage("a", lambda claim: None, deadline_s=1e12)}},
+        {"stages": {WHOLE: Stage("a", lambda claim: None, deadline_s=Decimal(60))}},
     ],
 )
 def test_what_can_never_work_is_refused_when_it_is_registered(wrong):

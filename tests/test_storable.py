@@ -7,7 +7,8 @@ from django.db import connection
 from hypothesis import given
 from hypothesis import strategies as st
 
-from videos.models import Breaker
+from videos.durable.paid import ledger
+from videos.models import Breaker, Call
 from videos.text.storable import error_message, json_problem, storable
 
 ANY_TEXT = st.text(st.characters(exclude_categories=()))
@@ -33,7 +34,11 @@ def test_a_column_for_errors_takes_whatever_is_said(text):
     Breaker.objects.create(service="embedding", last_error=text)
     Breaker.objects.filter(service="embedding").update(last_error=text)
 
+    call = ledger.send_query("embedding", "a model", 1)
+    ledger.answer_call(call.pk, used=False, model="a model", error=text)
+
     assert Breaker.objects.get().last_error == storable(text)[:1_000]
+    assert Call.objects.get().error == storable(text)[:1_000]
 
 
 @pytest.mark.django_db

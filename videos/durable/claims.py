@@ -55,8 +55,8 @@ class Claim:
         self.token = run.token
         self.deadline_s = deadline_s
         self.carries_on = carries_on
-        #: Whether the run came to its stage in this claim.
-        self.has_moved = False
+        #: The stages that the run has left in this claim.
+        self.done: list[str] = []
         #: The run as it was moved to another stage, and the seconds that this may take.
         self._moved: tuple[Run, float] | None = None
         #: What ended the claim, and the time of `time.monotonic` from which nobody waits for it.
@@ -144,8 +144,9 @@ class Claim:
         video = self.run.video
         self.run, self.deadline_s = self._moved
         self.run.video = video
+        self.done.append(self.stage)
         self.stage = self.run.stage
-        self._moved, self.has_moved = None, True
+        self._moved = None
         return True
 
     def extend_deadline(self, seconds: float) -> None:

@@ -184,7 +184,8 @@ def check_function(function: Function) -> None:
             )
         if not isinstance(stage.retries, int) or stage.retries < 0:
             raise ValueError(f"{function.name}: retries are 0 or more, not {stage.retries!r}")
-        if not 0 < stage.deadline_s <= MAX_WAIT_S:
+        is_number = isinstance(stage.deadline_s, int | float)
+        if not is_number or not 0 < stage.deadline_s <= MAX_WAIT_S:
             raise ValueError(
                 f"{function.name}: a deadline is more than 0 s and at most {MAX_WAIT_S} s, not "
                 f"{stage.deadline_s}"

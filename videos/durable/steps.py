@@ -87,7 +87,10 @@ def plan(claim: Claim, key: str) -> Step:
 
 
 def begin_planned(run: Run, steps: Sequence[Step]) -> None:
-    """Mark steps as running, in a guard that books their calls; those begun before stay as is."""
+    """Mark steps as running, in a guard that writes what they begin with, such as their calls.
+
+    Those begun before stay as they are.
+    """
     planned = {step.key: step for step in steps if step._state.adding}
     if planned:
         begun = _begin(run, steps[0].stage, list(planned))
@@ -141,7 +144,7 @@ def step(claim: Claim, key: str) -> Iterator[Step]:
 
 @contextmanager
 def planned_step(claim: Claim, key: str) -> Iterator[Step]:
-    """Do one step whose row is written with its call, or with what it made: not before.
+    """Do one step whose row is written with what it begins with, or with what it made: not before.
 
     It cannot tell whether an earlier attempt has done it.
 

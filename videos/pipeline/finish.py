@@ -80,8 +80,8 @@ def finish(claim: Claim) -> None:
     """
     revision, video = claim.run.revision, claim.run.video
     assert revision is not None and revision.transcript is not None and video is not None
-    # What this very process has just embedded is embedded for its settings.
-    if not claim.has_moved and _is_embedded_for_another(claim.run, revision):
+    # What this very process has embedded is embedded for its settings.
+    if "embed" not in claim.done and _is_embedded_for_another(claim.run, revision):
         with claim.guard() as run:
             data = run.data | {_SENT_BACK_FOR: str(configured_space())}
             if not runs.move(claim, run, "embed", data=data):

@@ -105,8 +105,12 @@ class Term:
     @property
     def fit(self) -> list[Any]:
         """Two tsqueries, each with how well what it finds fits."""
-        exactly, loosely = (_SPELLED, _SPELLED) if self.spelled else (1.0, _FOLDED)
-        return [self.as_typed, exactly, self.loosely, loosely]
+        return [self.as_typed, _SPELLED if self.spelled else 1.0, self.loosely, self.least_fit]
+
+    @property
+    def least_fit(self) -> float:
+        """How well it fits where it is said at all."""
+        return _SPELLED if self.spelled else _FOLDED
 
     @property
     def either(self) -> str:

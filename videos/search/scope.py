@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from django.core.exceptions import EmptyResultSet
@@ -13,7 +14,7 @@ from django.db.models import Exists, OuterRef, QuerySet
 from videos.models import Passage, Segment, Video
 from videos.text.ranking import Place
 
-#: Of so few videos Postgres can tell that reading all they say is quicker than the index of words.
+#: The ids of so few revisions are written out, so that Postgres knows how much is said there.
 _FEW = 200
 #: The lines of places (`lines_of`), each found by its number: by ranges of them, Postgres reads
 #: whole transcripts.
@@ -45,6 +46,7 @@ class Scope:
     params: tuple[Any, ...]
     is_few: bool
 
+    @cached_property
     def is_small(self) -> bool:
         """Whether so little is said there that all of it is read sooner than frequent words are."""
         if not self.is_few:

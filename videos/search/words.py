@@ -109,7 +109,7 @@ def _found(config: str, its: Sequence[Term], scope: Scope) -> list[tuple[Place, 
     # Stop words lead only where there is nothing else.
     content = [term for term in said if not term.is_stop] or said
     rare, frequent = _by_frequency(content)
-    if frequent and scope.is_small():
+    if frequent and scope.is_small:
         return _fitting(_READ, [_any(content)], config, its, scope)
     found: list[tuple[Place, list[float]]] = []
     for leads, enough in _tries(rare, frequent, its, is_few=scope.is_few):
@@ -155,17 +155,17 @@ def _tries(
 ) -> Iterator[tuple[list[str], int]]:
     """Yield tsqueries that lead to what is looked at, and how many passages are enough.
 
-    All that has one of the rare words is looked at; alone, where nothing without them can be
-    better. Of the frequent ones as many have to stand together as leave no more than are looked at;
-    where that is too little, two; then any has to be said. Among many videos one frequent word
-    leads only where nothing else does.
+    All that has one of the rare words is looked at; alone, where nothing else can be among the
+    best of so many. Of the frequent ones as many have to stand together as leave no more than are
+    looked at; where that is too little, two; then any has to be said. Among many videos one
+    frequent word leads only where nothing else does.
     """
     leads = [_any(rare)] if rare else []
     if not frequent:
         yield leads, 0
         return
     if rare and len(frequent) > 1 and _decides(rare, its):
-        yield leads, _MAX_READ
+        yield leads, _MAX_RANKED
     expected = accumulate((term.share for term in frequent), mul, initial=frequent[0].of_all)
     needed = sum(passages > _MAX_LOOKED_AT for passages in expected)
     if min(needed, len(frequent)) > 2 and not is_few:
@@ -179,14 +179,9 @@ def _tries(
 
 
 def _decides(rare: Sequence[Term], its: Sequence[Term]) -> bool:
-    """Whether a passage with any of the rare words is better than one with all others of a query.
-
-    Even if those are said as they were typed.
-    """
-    others = sum(term.weight for term in its if term not in rare)
-    whole = sum(term.weight for term in its)
-    most = others + ranking.most_of_a_phrase(len(its)) * whole
-    return min(term.weight for term in rare) >= most
+    """Whether what has any of the rare words fits better than what has all others that are said."""
+    others = sum(term.weight for term in its if term.passages and term not in rare)
+    return min(term.weight * term.least_fit for term in rare) > others
 
 
 def _any(said: Sequence[Term]) -> str:

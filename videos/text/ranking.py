@@ -102,11 +102,6 @@ def phrase(said: Sequence[str], query: Sequence[str]) -> float:
     return _PHRASE * share**2
 
 
-def most_of_a_phrase(words: int) -> float:
-    """Return what `phrase` adds at most where one of so many words of a query is not said."""
-    return _PHRASE * ((words - 2) / (words - 1)) ** 2 if words > 2 else 0.0
-
-
 def fused(words: Mapping[int, float], vectors: Sequence[int]) -> dict[int, float]:
     """Return scores of the passages that either ranking has found, by their ids.
 

@@ -85,7 +85,7 @@ def answer_call(
     """
     given: dict[str, Any] = {
         "call": call_id,
-        "error": error,
+        "error": Call._meta.get_field("error").get_prep_value(error),
         "used": used,
         "audio_seconds": audio_seconds,
         "tokens": tokens,

@@ -105,8 +105,10 @@ class InputResolver:
         transcript = self._revision.transcript
         if transcript is not None and not self._is_outdated(transcript):
             with self._claim.guard() as run:
-                self._begin(run, transcript)
-            return self._go_on(transcript)
+                steps.begin_planned(run, [self._step])
+            found = self._go_on(transcript)
+            self._extend_deadline(transcript)
+            return found
         stored = self._stored_transcript()
         if stored is not None:
             return self._begin_with_audio_of(stored)
@@ -146,7 +148,9 @@ class InputResolver:
                 track_count=len(found.tracks),
                 warnings=_left_out(file, self._video.language),
             )
-            has_equal = deduplication.has_equal(transcript, run.creator_id)
+            has_equal = self._reuses_transcripts and deduplication.has_equal(
+                transcript, run.creator_id
+            )
         if has_equal and (complete := self._complete_duplicate(transcript, is_new=True)):
             return FromDuplicate(transcript, complete)
         return FromFile(transcript, capability, file, is_new=True)
@@ -187,12 +191,12 @@ class InputResolver:
         Revision.objects.filter(pk=self._revision.pk).update(transcript=transcript)
         if transcript.duration_ms:
             statuses.measured(self._video.pk, duration_ms=transcript.duration_ms)
-        self._begin(run, transcript)
+        steps.begin_planned(run, [self._step])
+        self._extend_deadline(transcript)
         return transcript
 
-    def _begin(self, run: Run, transcript: Transcript) -> None:
-        """Begin the step, in a guard, and let it take as long as such a recording may."""
-        steps.begin_planned(run, [self._step])
+    def _extend_deadline(self, transcript: Transcript) -> None:
+        """Let the stage take as long from now on as such a recording may."""
         media_s = transcript.duration_ms / 1000 or conf().max_duration_s
         self._claim.extend_deadline(_DEADLINE_S + _DEADLINE_PER_MEDIA_S * media_s)
 
