@@ -1,5 +1,6 @@
 """Writing vectors: many at once, and never with a transaction open while they are encoded."""
 
+import re
 import threading
 import uuid
 from dataclasses import replace as replaced
@@ -17,11 +18,23 @@ from tests.conftest import ended, eventually
 from tests.openai_server import Fault
 from tests.rows import completed_video, spoken_video
 from videos import events
-from videos.durable import claims
+from videos.durable import claims, execution
+from videos.durable.registry import registry
 from videos.exceptions import EventRefused, HandedOver, UnknownChunk
 from videos.local.semaphores import acquired
-from videos.models import Call, Chunk, Embedding, Passage, Revision, Run, ServingModel, Video
+from videos.models import (
+    Call,
+    Chunk,
+    Embedding,
+    Passage,
+    Revision,
+    Run,
+    ServingModel,
+    Video,
+    Worker,
+)
 from videos.pipeline import embed as stage
+from videos.pipeline.finish import finish
 from videos.pipeline.vectors import Space, VectorRow, encode, replace, writers
 from videos.search import search
 from videos.search.scope import scope
@@ -233,6 +246,32 @@ def test_a_new_upload_is_found_by_vector_before_the_models_switch(
     assert (found(old), found(new)) == ([old], [new])
     models = set(Embedding.objects.filter(chunk__revision=new.revision).values_list("model"))
     assert models == {("text-embedding-3-small",), ("other-embed",)}
+
+
+@pytest.mark.parametrize("claimed_in", [None, "a stage of another app"])
+def test_a_run_that_others_have_embedded_otherwise_embeds_once_more(
+    upload, request, settings, claimed_in
+):
+    """Its worker died after `embed`, and the next has other settings."""
+    Worker.objects.create(pid=1, host="h", threads=4, last_seen=timezone.now())
+    run = upload().runs.get()
+    for name in ("transcribe", "chunk", "embed"):
+        assert execution.run_claimed(run.pk, name, None, carries_on=False)
+    request.getfixturevalue("other_model")
+
+    with claims.claimed(run.pk, "finish", None) as claim:
+        claim.done += [claimed_in] if claimed_in else []
+        with claim.guard() as held:
+            registry.hooks.entered(held, "finish")
+        claim.run.revision = held.revision
+        finish(claim)
+        assert claim.carry_on()
+    Run.objects.filter(pk=run.pk).update(state="queued")
+    assert execution.run_claimed(run.pk, "embed", None)
+
+    video = Video.objects.get()
+    assert (video.status, video.error) == ("completed", "")
+    assert video.revision.embedding_model == "other-embed"
 
 
 @pytest.mark.parametrize("status", ["cancelled", "failed"])
@@ -457,6 +496,31 @@ def test_a_new_way_of_comparing_leaves_no_old_index(passages):
             "SELECT indexname FROM pg_indexes WHERE indexname LIKE %s", [f"embedding%{digest}"]
         )
         assert cursor.fetchall() == [(serving.index_name,)]
+
+
+@pytest.mark.usefixtures("without_indexes")
+def test_an_index_with_another_graph_is_built_anew(passages):
+    serving = ServingModel.objects.get()
+    call_command("index_embeddings", verbosity=0)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT oid, reloptions, pg_get_indexdef(oid) FROM pg_class WHERE relname = %s",
+            [serving.index_name],
+        )
+        first, options, definition = cursor.fetchone()
+        call_command("index_embeddings", verbosity=0)
+        cursor.execute("SELECT oid FROM pg_class WHERE relname = %s", [serving.index_name])
+        assert cursor.fetchone() == (first,), "nothing has changed"
+        cursor.execute(f"DROP INDEX {serving.index_name}")
+        cursor.execute(re.sub(r"WITH \(.*?\)", "", definition))
+
+        call_command("index_embeddings", verbosity=0)
+
+        cursor.execute(
+            "SELECT relname, reloptions FROM pg_class WHERE starts_with(relname, %s)",
+            [serving.index_name],
+        )
+        assert cursor.fetchall() == [(serving.index_name, options)]
 
 
 def test_a_whole_vector_is_not_made_of_a_passages(upload, worker, settings):

@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 #: Nobody waits longer for an answer; the words alone give one at once.
 _QUERY_TIMEOUT_S = 10.0
 #: What the index of signs finds is compared in full: so many times what is wanted.
-_OVERSAMPLED = 3
+_OVERSAMPLED = 2
 #: pgvector's highest `hnsw.ef_search`.
 _MAX_EF_SEARCH = 1_000
 _OF_ALL = """
