@@ -164,11 +164,39 @@ def test_a_line_with_the_same_bounds_takes_the_place_of_the_new_one():
     assert unfit == []
 
 
-def test_what_the_machine_gets_right_now_stays_as_it_says():
+def test_what_the_machine_gets_right_now_is_no_correction():
     corrected = rewritten(line("hebian rule"), "Hebbian rule")
-    new = [line("Hebbian rule.")]
+    new = [line("Hebbian rule")]
 
     assert carried_over([corrected], new) == (new, [])
+
+
+@pytest.mark.parametrize(
+    ("recognized", "written", "now", "expected"),
+    [
+        (["hebian rule."], "Hebbian rule", ["hebbian rule."], ["Hebbian rule"]),
+        (["the usa, it is"], "The USA: it is!", ["the usa, it is"], ["The USA: it is!"]),
+        (["ab cd ef gh"], "Ab, (Cd Ef) gh.", ["ab cd", "ef gh"], ["Ab, (Cd", "Ef) gh."]),
+        (["ab cd ef gh"], "Ab “Cd-Ef” gh", ["ab cd", "...", "ef gh"], ["Ab “Cd-", "...", "Ef” gh"]),
+        (["ab cd"], "Ab Cd.", ["...", "ab cd"], ["...", "Ab Cd."]),
+    ],
+)
+def test_signs_and_capitals_that_a_person_wrote_stay(recognized, written, now, expected):
+    corrected = rewritten(line(*recognized), written)
+    length_s = (corrected.end - corrected.start) / len(now)
+    new = [
+        Line(corrected.start + at * length_s, corrected.start + (at + 1) * length_s, text)
+        for at, text in enumerate(now)
+    ]
+
+    put, unfit = carried_over([corrected], new)
+
+    assert [each.text for each in put] == expected
+    assert [each.machine_text for each in put] == [
+        None if each.text == text else text for each, text in zip(put, now, strict=True)
+    ]
+    assert unfit == []
+    assert carried_over([corrected], put) == (put, [])
 
 
 def test_the_same_mistake_in_a_longer_line_is_mended():

@@ -17,6 +17,7 @@ from videos.text.chunking import glue_between
 _MAX_COMPARED = 2_000
 #: How far a line may begin or end from another that is taken for the same, in seconds.
 _TOLERANCE_S = 0.75
+_WORD = re.compile(r"\w+")
 
 #: [start, end, word] each, in order.
 Words = Sequence[Sequence[Any]]
@@ -135,7 +136,7 @@ def replaced(text: str, find: str, by: str, *, match_case: bool, whole_words: bo
 
 def same_words(one: str, other: str) -> bool:
     """Whether two texts have the same words, however they are spelled with signs and capitals."""
-    return re.findall(r"\w+", one.casefold()) == re.findall(r"\w+", other.casefold())
+    return _WORD.findall(one.casefold()) == _WORD.findall(other.casefold())
 
 
 def carried_over(corrected: Sequence[Line], lines: Sequence[Line]) -> tuple[list[Line], list[Line]]:
@@ -162,7 +163,11 @@ def _fitted(line: Line, others: Sequence[Line]) -> list[Line] | None:
         return None
     said = " ".join(other.text for other in others)
     if same_words(said, line.text):
-        return [replace(other, speaker=line.speaker or other.speaker) for other in others]
+        texts = _shared_out(line.text, [other.text for other in others])
+        return [
+            replace(_put_into(other, text), speaker=line.speaker or other.speaker)
+            for other, text in zip(others, texts, strict=True)
+        ]
     is_as_long = (
         abs(others[0].start - line.start) <= _TOLERANCE_S
         and abs(others[-1].end - line.end) <= _TOLERANCE_S
@@ -177,6 +182,27 @@ def _fitted(line: Line, others: Sequence[Line]) -> list[Line] | None:
     if len(others) == 1 and line.machine_text and re.search(mistake, whole.text):
         return [rewritten(whole, re.sub(mistake, lambda _: line.text, whole.text, count=1))]
     return _cut_out(line, whole)
+
+
+def _shared_out(text: str, others: Sequence[str]) -> list[str]:
+    """Cut a text where others do that have the same words: its signs and capitals stay."""
+    words = list(_WORD.finditer(text))
+    begin, count, texts = 0, 0, []
+    for other in others:
+        count += len(_WORD.findall(other))
+        end = len(text) if count else begin
+        if 0 < count < len(words):
+            before, after = words[count - 1].end(), words[count].start()
+            space = text.find(" ", before, after)
+            end = after if space < 0 else space
+        texts.append(text[begin:end].strip())
+        begin = end
+    return texts
+
+
+def _put_into(line: Line, text: str) -> Line:
+    """Return a recognized line with what a person has written; without words it stays as it is."""
+    return line if text in ("", line.text) else rewritten(line, text)
 
 
 def _cut_out(line: Line, whole: Line) -> list[Line] | None:
