@@ -25,7 +25,10 @@ def main() -> None:
         from chronos.embedded.client import provide
         from chronos.environment import read_environment
     except ImportError as error:
-        sys.exit(f"{error}. Chronos is not installed here: run `make install`.")
+        sys.exit(
+            f"{error}: this Python does not have what Chronos needs. `make install` puts it into "
+            ".venv; then use `.venv/bin/python manage.py`."
+        )
     arguments = sys.argv[1:]
     alone = not arguments or arguments[0] in _WITHOUT_SERVICES or "--help" in arguments
     held = None if alone else provide(read_environment())

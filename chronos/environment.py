@@ -3,17 +3,41 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 from urllib.parse import unquote, urlsplit
 
+import dj_email_url
 from dotenv import load_dotenv
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 #: Read by django-storages and boto3 themselves.
 _AWS_SECRETS = ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
 _ENV_FILE = Path(__file__).resolve().parent.parent / ".env"
+
+
+def _address(*schemes: str) -> AfterValidator:
+    """Refuse what is no address of one of these schemes."""
+
+    def check(value: str) -> str:
+        parts = urlsplit(value)
+        if parts.scheme not in schemes or not (parts.netloc or parts.path.strip("/")):
+            raise ValueError(f"it begins with {' or '.join(f'{each}://' for each in schemes)}")
+        return value
+
+    return AfterValidator(check)
+
+
+def _known_email(value: SecretStr) -> SecretStr:
+    if urlsplit(value.get_secret_value()).scheme not in dj_email_url.SCHEMES:
+        raise ValueError("it begins with smtp:// or smtps://")
+    return value
+
+
+_REDIS = ("redis", "rediss", "unix")
+_HttpUrl = Annotated[str, _address("https", "http")]
 
 
 class Environment(BaseSettings):
@@ -22,17 +46,17 @@ class Environment(BaseSettings):
     model_config = SettingsConfigDict(env_ignore_empty=True, extra="ignore")
 
     chronos_data_dir: str = ""
-    database_url: str | None = None
-    redis_url: str | None = None
-    broker_url: str | None = None
+    database_url: Annotated[str, _address("postgresql", "postgres", "pgsql")] | None = None
+    redis_url: Annotated[str, _address(*_REDIS)] | None = None
+    broker_url: Annotated[str, _address(*_REDIS, "amqp", "amqps")] | None = None
 
     openai_api_key: SecretStr | None = None
-    openai_base_url: str | None = None
+    openai_base_url: _HttpUrl | None = None
     openai_admin_key: SecretStr | None = None
-    transcription_base_url: str | None = None
+    transcription_base_url: _HttpUrl | None = None
     transcription_api_key: SecretStr | None = None
     transcription_model: str = "whisper-1"
-    embedding_base_url: str | None = None
+    embedding_base_url: _HttpUrl | None = None
     embedding_api_key: SecretStr | None = None
     embedding_model: str = "text-embedding-3-small"
     embedding_dimensions: int = Field(default=1536, ge=1, le=4000)
@@ -66,7 +90,7 @@ class Environment(BaseSettings):
     chronos_creator_quota_bytes: int = Field(default=0, ge=0)
     chronos_upload_retention_s: float = Field(default=7 * 86_400.0, ge=60)
     chronos_webhook_private_addresses: bool = False
-    chronos_chat_base_url: str | None = None
+    chronos_chat_base_url: _HttpUrl | None = None
     chronos_chat_api_key: SecretStr | None = None
     chronos_chat_model: str = ""
     chronos_log_format: Literal["line", "json"] = "line"
@@ -76,12 +100,12 @@ class Environment(BaseSettings):
     chronos_keep_former_vectors_days: int = Field(default=30, ge=0)
     chronos_release: str = Field(default="", max_length=100)
     chronos_metrics_token: SecretStr | None = None
-    chronos_rerank_base_url: str | None = None
+    chronos_rerank_base_url: _HttpUrl | None = None
     chronos_rerank_api_key: SecretStr | None = None
     chronos_rerank_model: str = ""
     chronos_chat_questions_per_hour: int = Field(default=60, ge=0)
-    chronos_site_url: str = ""
-    email_url: SecretStr | None = None
+    chronos_site_url: _HttpUrl | None = None
+    email_url: Annotated[SecretStr, AfterValidator(_known_email)] | None = None
     chronos_ffmpeg: str | None = None
     chronos_listening: bool = True
     chronos_alignment_model: str | None = None
@@ -145,9 +169,13 @@ def read_environment() -> Environment:
     try:
         return Environment()
     except SettingsError as error:
-        raise SystemExit(f"The environment cannot be read: {error}.") from None
+        # What holds JSON is parsed before it is validated, and only the message names it.
+        wrong = re.search(r'field "(\w+)"', str(error))
+        name = wrong[1].upper() if wrong else str(error)
+        raise SystemExit(f"The environment variable {name} is wrong: it is no JSON.") from None
     except ValidationError as error:
         first: Any = error.errors(include_url=False, include_input=False)[0]
         raise SystemExit(
-            f"The environment variable {str(first['loc'][0]).upper()} is wrong: {first['msg']}."
+            f"The environment variable {str(first['loc'][0]).upper()} is wrong: "
+            f"{first['msg'].removeprefix('Value error, ')}."
         ) from None

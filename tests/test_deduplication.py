@@ -7,8 +7,9 @@ from uuid import uuid4
 import pytest
 from django.core.files.base import ContentFile
 from django.core.files.storage import FileSystemStorage
+from django.urls import reverse
 
-from tests.conftest import ended
+from tests.conftest import ended, eventually
 from videos.durable.claims import Claim
 from videos.models import Call, Run
 from videos.pipeline import storage
@@ -37,6 +38,20 @@ def test_equal_uploads_at_once_are_transcribed_once(upload, openai, request):
 
     assert {ended(video).status for video in videos} == {"completed"}
     assert len(openai.transcribed()) == 1
+
+
+def test_an_equal_upload_says_what_it_waits_for(upload, openai, request, client):
+    openai.gate.clear()
+    videos = [upload() for _ in range(2)]
+    request.getfixturevalue("worker")
+    run = eventually(lambda: Run.objects.filter(state="waiting", holds_slot=True).first())
+    client.force_login(run.creator)
+
+    page = client.get(reverse("videos:library")).content.decode()
+    openai.gate.set()
+
+    assert page.count("another video of the same file is transcribed first") == 1
+    assert {ended(video).status for video in videos} == {"completed"}
 
 
 def test_an_equal_upload_has_stored_audio_of_its_own(upload, worker, openai):

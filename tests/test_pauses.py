@@ -101,6 +101,12 @@ def test_a_pause_is_explained(creator):
     assert explanation.sentence.startswith("Starts of creator ada are paused by eve since")
     assert ": her wish." in explanation.sentence
     assert explanation.until == until
+    (listed,) = pauses.with_ends(Run.objects.filter(pk=run.pk))
+    assert listed.waiting_for == {"reason": "paused", "until": until.isoformat()}
+    pauses.begin(Kind.ALL)
+    (listed,) = pauses.with_ends(Run.objects.filter(pk=run.pk))
+    assert listed.waiting_for == {"reason": "paused", "until": None}
+    Pause.objects.get(kind=Kind.ALL).delete()
     assert pauses.of(waiting(None, queue="bulk")).name == "bulk"
 
 

@@ -160,8 +160,9 @@ def check_transcription_model(
     return [
         Warning(
             f"OpenAI ends {settings.transcription_model} on {ends}.",
-            hint="Set TRANSCRIPTION_MODEL=gpt-transcribe (times are then those of our cuts), or "
-            "TRANSCRIPTION_BASE_URL to a faster-whisper server.",
+            hint="Set CHRONOS_TRANSCRIPTION_MODEL to gpt-transcribe (times are then those of our "
+            "cuts), or CHRONOS_TRANSCRIPTION_BASE_URL to a faster-whisper server; in Chronos' own "
+            "environment without CHRONOS_.",
             id="videos.W001",
         )
     ]

@@ -8,6 +8,7 @@ from typing import Any
 
 from django.db.models import Prefetch, QuerySet
 
+from videos.durable import pauses
 from videos.models import (
     ACTIVE_STATES,
     Chunk,
@@ -30,7 +31,7 @@ FORMATS = {"txt": caption_writer.as_txt, "srt": caption_writer.as_srt, "vtt": ca
 
 def with_runs(videos: QuerySet[Video]) -> QuerySet[Video]:
     """Load what `video_document` needs, in a constant number of queries."""
-    active = Run.objects.filter(state__in=ACTIVE_STATES)
+    active = pauses.with_ends(Run.objects.filter(state__in=ACTIVE_STATES))
     return videos.select_related("creator").prefetch_related(
         Prefetch("runs", queryset=active, to_attr="active_runs")
     )

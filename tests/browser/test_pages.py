@@ -253,6 +253,7 @@ def test_no_page_violates_wcag_overflows_or_complains(sign_in, clip, creator, sc
     video = recording(creator, clip)
     failed = spoken_video(creator, ["Nothing."])
     Video.objects.filter(pk=failed.pk).update(status="failed", error="It broke.", error_code="x")
+    Video.objects.update(title=f"Photosynthesis_{'a' * 180}.mp4")
     corrections.rewrite(video, creator, Seen(video.segments[0].pk, 0), "Corrected words.")
     page = sign_in(color_scheme=scheme, viewport={"width": width, "height": 844})
     said, wrong = [], []

@@ -148,7 +148,7 @@ def _of_disk(run: Run) -> Explanation:
 def _of_pause(run: Run) -> Explanation:
     pause = pauses.of(run)
     if pause is None:
-        return Explanation("The function asked to go on later.", run.next_attempt_at)
+        return Explanation(run.error or "It is about to start.", run.next_attempt_at)
     by = f" by {pause.by}" if pause.by else ""
     why = f": {pause.why}" if pause.why else ""
     what = f"Calls of the {pause.name} service" if run.waits_behind else f"Starts of {pause}"

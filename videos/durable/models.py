@@ -305,10 +305,13 @@ class Run(models.Model):
 
     @property
     def waiting_for(self) -> dict[str, str | None] | None:
-        """Why the run waits and until when, or None."""
+        """Why the run waits and until when, or None.
+
+        Of one that is held back from starting, `pauses.with_ends` has loaded until when.
+        """
         if self.state != self.State.WAITING:
             return None
-        until = self.next_attempt_at
+        until = self.next_attempt_at or getattr(self, "paused_until", None)
         return {
             "reason": self.waiting_reason or self.Waiting.CAPACITY.value,
             "until": until.isoformat() if until else None,

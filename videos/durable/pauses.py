@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from django.db.models import CharField, OuterRef, Q, QuerySet, Value
+from django.db.models import Case, CharField, F, OuterRef, Q, QuerySet, Subquery, Value, When
 from django.db.models.functions import Cast, Now
 
 from videos.durable import runs
@@ -40,6 +40,19 @@ def of_worker(worker_id: UUID | OuterRef) -> QuerySet[Pause]:
     """Return the pause of a worker, or of an outer query's, if there is one."""
     given = Value(worker_id) if isinstance(worker_id, UUID) else worker_id
     return in_force().filter(kind=Pause.Kind.WORKER, name=Cast(given, CharField()))
+
+
+def with_ends(rows: QuerySet[Run]) -> QuerySet[Run]:
+    """Load as `paused_until` when the pause ends that holds a waiting run's start back."""
+    holding = in_force().filter(
+        Q(kind=Pause.Kind.ALL)
+        | Q(kind=Pause.Kind.QUEUE, name=OuterRef("queue"))
+        | Q(kind=Pause.Kind.FUNCTION, name=OuterRef("function"))
+        | Q(kind=Pause.Kind.CREATOR, creator=OuterRef("creator"))
+    )
+    last = holding.order_by(F("until").desc(nulls_first=True)).values("until")[:1]
+    waits = Q(state=Run.State.WAITING, waiting_reason=Run.Waiting.PAUSED, holds_slot=False)
+    return rows.annotate(paused_until=Case(When(waits, then=Subquery(last))))
 
 
 def of(run: Run) -> Pause | None:

@@ -27,6 +27,8 @@ _WAITS_FOR = {
 }
 #: Before it has begun, it is no limit a minute that it waits for.
 _WAITS_FOR_BUDGET = gettext_lazy("what this month may cost is spent; it starts when there is more")
+#: Nobody holds back what has begun, but for its calls of a service.
+_WAITS_FOR_EQUAL = gettext_lazy("another video of the same file is transcribed first, for both")
 ENDED = (Video.Status.COMPLETED, Video.Status.FAILED, Video.Status.CANCELLED)
 
 
@@ -58,6 +60,9 @@ class Shown:
         reason = waiting["reason"]
         if reason == "budget" and self.video.status == Video.Status.PENDING:
             return str(_WAITS_FOR_BUDGET)
+        (run, *_) = self.video.active_runs  # type: ignore[attr-defined]
+        if reason == "paused" and run.holds_slot and not run.waits_behind:
+            return str(_WAITS_FOR_EQUAL)
         return str(_WAITS_FOR.get(reason, reason))
 
     @property

@@ -9,6 +9,7 @@ from django.core.management.base import CommandParser
 from django.db.models import QuerySet
 
 from videos.documents import run_document
+from videos.durable import pauses
 from videos.durable.explanation import why_nothing
 from videos.management.reporting import ReportingCommand, WrongUsage, count, find_videos
 from videos.models import Event, Run
@@ -30,7 +31,8 @@ class Command(ReportingCommand):
         parser.add_argument("--limit", type=count, default=20, help="Newest first; 0: all.")
 
     def perform(self, **options: Any) -> Any:
-        newest = Run.objects.prefetch_related("steps").order_by("-created_at", "-pk")
+        newest = pauses.with_ends(Run.objects.prefetch_related("steps"))
+        newest = newest.order_by("-created_at", "-pk")
         if options["video"]:
             newest = newest.filter(video__in=find_videos([options["video"]]))
         for name in ("state", "function", "error_code"):
