@@ -178,7 +178,7 @@ def test_a_worker_that_ends_waits_for_no_row(upload, monkeypatch, settings):
     exits = []
     monkeypatch.setattr(workers.os, "_exit", exits.append)
 
-    with claims.claimed(run.pk, "transcribe", None) as claim:
+    with claims.claimed(run.pk, "transcribe", None, {"process_video": 3600}) as claim:
         assert claim is not None
         locked, let_go = threading.Event(), threading.Event()
 
@@ -219,7 +219,10 @@ def test_a_heartbeat_changes_no_index(upload):
             )
             return cursor.fetchone()
 
-    with claims.claimed(run.pk, "transcribe", None) as claim, transaction.atomic():
+    with (
+        claims.claimed(run.pk, "transcribe", None, {"process_video": 3600}) as claim,
+        transaction.atomic(),
+    ):
         updated, hot = counts()
         for _ in range(5):
             heartbeat.renew([claim])

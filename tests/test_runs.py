@@ -18,6 +18,8 @@ from videos.models import Call, Run, Step, Video, Worker
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
+DEADLINES = {"process_video": 3600.0, "refresh_vectors": 3600.0}
+
 
 @pytest.fixture
 def queued(upload):
@@ -45,7 +47,7 @@ def test_of_many_workers_one_gets_the_run(queued):
         try:
             connection.ensure_connection()
             together.wait()
-            with claims.claimed(queued.pk, "transcribe", None) as claim:
+            with claims.claimed(queued.pk, "transcribe", None, DEADLINES) as claim:
                 if claim is not None:
                     won.append(claim.token)
         finally:
@@ -62,15 +64,15 @@ def test_of_many_workers_one_gets_the_run(queued):
 
 @pytest.mark.parametrize("stage", ["chunk", "finish"])
 def test_a_message_for_another_stage_claims_nothing(queued, stage):
-    with claims.claimed(queued.pk, stage, None) as claim:
+    with claims.claimed(queued.pk, stage, None, DEADLINES) as claim:
         assert claim is None
 
 
 def test_a_stale_worker_cannot_write(queued):
-    with claims.claimed(queued.pk, "transcribe", None) as stale:
+    with claims.claimed(queued.pk, "transcribe", None, DEADLINES) as stale:
         Run.objects.update(lease_until=timezone.now() - timedelta(seconds=1))
         assert sweep().requeued == 1
-        with claims.claimed(queued.pk, "transcribe", None) as fresh:
+        with claims.claimed(queued.pk, "transcribe", None, DEADLINES) as fresh:
             assert fresh.token == stale.token + 1
             with pytest.raises(ClaimLost), stale.guard():
                 raise AssertionError("a stale worker got in")
@@ -82,7 +84,7 @@ def test_a_stale_worker_cannot_write(queued):
 
 
 def test_the_heartbeat_tells_of_a_deadline_that_passed(queued):
-    with claims.claimed(queued.pk, "transcribe", None) as claim:
+    with claims.claimed(queued.pk, "transcribe", None, DEADLINES) as claim:
         claim.extend_deadline(-1)
         heartbeat.renew([claim])
         with pytest.raises(TimedOut):
@@ -90,7 +92,7 @@ def test_the_heartbeat_tells_of_a_deadline_that_passed(queued):
 
 
 def test_the_heartbeat_tells_of_a_cancellation(queued):
-    with claims.claimed(queued.pk, "transcribe", None) as claim:
+    with claims.claimed(queued.pk, "transcribe", None, DEADLINES) as claim:
         Video.objects.get().cancel()
         heartbeat.renew([claim])
         with pytest.raises(RunCancelled):
@@ -98,7 +100,7 @@ def test_the_heartbeat_tells_of_a_cancellation(queued):
 
 
 def test_a_lost_worker_leaves_its_calls_unknown(queued):
-    with claims.claimed(queued.pk, "transcribe", None):
+    with claims.claimed(queued.pk, "transcribe", None, DEADLINES):
         Call.objects.create(run_id=queued.pk, service="transcription", model="whisper-1")
         Run.objects.update(lease_until=timezone.now() - timedelta(seconds=1))
         sweep()
@@ -109,7 +111,7 @@ def test_a_lost_worker_leaves_its_calls_unknown(queued):
 
 def test_a_run_that_takes_worker_after_worker_along_fails(queued):
     Run.objects.update(deaths=9)
-    with claims.claimed(queued.pk, "transcribe", None):
+    with claims.claimed(queued.pk, "transcribe", None, DEADLINES):
         Run.objects.update(lease_until=timezone.now() - timedelta(seconds=1))
         sweep()
 
@@ -120,7 +122,7 @@ def test_a_run_that_takes_worker_after_worker_along_fails(queued):
 
 def test_leases_that_a_restart_of_postgres_cost_are_no_deaths(queued, database_started_at):
     database_started_at(timezone.now())
-    with claims.claimed(queued.pk, "transcribe", None):
+    with claims.claimed(queued.pk, "transcribe", None, DEADLINES):
         Run.objects.update(lease_until=timezone.now() - timedelta(seconds=1))
         sweep()
 
@@ -128,7 +130,7 @@ def test_leases_that_a_restart_of_postgres_cost_are_no_deaths(queued, database_s
 
 
 def test_a_new_request_replaces_the_run_and_voids_its_claim(queued):
-    with claims.claimed(queued.pk, "transcribe", None) as claim:
+    with claims.claimed(queued.pk, "transcribe", None, DEADLINES) as claim:
         Video.objects.get().reprocess(from_stage="transcribe")
         with pytest.raises(ClaimLost), claim.guard():
             pass
@@ -169,10 +171,10 @@ def test_a_run_cancelled_while_it_is_admitted_stays_cancelled(upload, creator):
 
 
 def test_a_late_thread_does_not_end_the_newer_claim_of_its_process(queued):
-    with claims.claimed(queued.pk, "transcribe", None) as stale:
+    with claims.claimed(queued.pk, "transcribe", None, DEADLINES) as stale:
         Run.objects.update(lease_until=timezone.now() - timedelta(seconds=1))
         sweep()
-        with claims.claimed(queued.pk, "transcribe", None) as fresh:
+        with claims.claimed(queued.pk, "transcribe", None, DEADLINES) as fresh:
             assert set(claims.live_claims()) == {stale, fresh}
             heartbeat.renew(claims.live_claims())
             with pytest.raises(ClaimLost):
@@ -184,8 +186,8 @@ def test_a_run_that_a_long_transaction_holds_costs_no_other_lease(queued, upload
     other = Run.objects.get(video=upload())
     Run.objects.update(state="queued", holds_slot=True)
     with (
-        claims.claimed(queued.pk, "transcribe", None) as held,
-        claims.claimed(other.pk, "transcribe", None) as free,
+        claims.claimed(queued.pk, "transcribe", None, DEADLINES) as held,
+        claims.claimed(other.pk, "transcribe", None, DEADLINES) as free,
     ):
         renewed = threading.Thread(
             target=lambda: (heartbeat.renew([held, free]), connection.close())
@@ -200,7 +202,7 @@ def test_a_run_that_a_long_transaction_holds_costs_no_other_lease(queued, upload
 
 def test_a_request_after_a_cancellation_is_not_lost_with_the_run(queued):
     video = Video.objects.get()
-    with claims.claimed(queued.pk, "transcribe", None):
+    with claims.claimed(queued.pk, "transcribe", None, DEADLINES):
         video.cancel()
 
         started = video.reprocess(from_stage="transcribe")
@@ -210,7 +212,7 @@ def test_a_request_after_a_cancellation_is_not_lost_with_the_run(queued):
 
 
 def test_a_stage_that_does_not_look_at_its_claim_is_ended_in_its_place(queued, monkeypatch):
-    with claims.claimed(queued.pk, "transcribe", None) as claim:
+    with claims.claimed(queued.pk, "transcribe", None, DEADLINES) as claim:
         Run.objects.update(deadline_at=timezone.now() - timedelta(seconds=1))
         heartbeat.renew([claim])
         monkeypatch.setattr(heartbeat, "_STUCK_S", 0.0)
@@ -222,7 +224,7 @@ def test_a_stage_that_does_not_look_at_its_claim_is_ended_in_its_place(queued, m
 
 
 def test_a_process_that_falls_silent_keeps_no_lock_for_long(queued):
-    with claims.claimed(queued.pk, "transcribe", None) as claim, claim.guard():
+    with claims.claimed(queued.pk, "transcribe", None, DEADLINES) as claim, claim.guard():
         assert shown("idle_in_transaction_session_timeout") == "10s"
     assert shown("idle_in_transaction_session_timeout") == "0"
 
@@ -278,7 +280,7 @@ def test_a_delete_waits_for_what_the_worker_is_writing(queued):
         finally:
             connection.close()
 
-    with claims.claimed(queued.pk, "transcribe", None) as claim, claim.guard():
+    with claims.claimed(queued.pk, "transcribe", None, DEADLINES) as claim, claim.guard():
         thread = threading.Thread(target=delete)
         thread.start()
         eventually(waits_for_a_lock)
@@ -339,7 +341,7 @@ def test_a_claim_waits_for_no_video(creator):
     claimed = []
 
     def claim():
-        with claims.claimed(run.pk, run.stage, None) as claim:
+        with claims.claimed(run.pk, run.stage, None, DEADLINES) as claim:
             claimed.append((claim.run.pk, claim.run.video, claim.run.creator))
         connection.close()
 
@@ -357,9 +359,9 @@ def test_a_run_of_no_video_is_claimed_where_its_function_is_known(db):
     run = Run.objects.create(function="refresh_vectors", **fields)
     unknown = Run.objects.create(function="gone with its app", **fields)
 
-    with claims.claimed(unknown.pk, "run", None) as claim:
+    with claims.claimed(unknown.pk, "run", None, DEADLINES) as claim:
         assert claim is None
-    with claims.claimed(run.pk, "run", None) as claim:
+    with claims.claimed(run.pk, "run", None, DEADLINES) as claim:
         assert (claim.run.video, claim.run.creator, claim.run.data) == (None, None, {"a": [1]})
         with claim.guard() as held:
             assert held.state == "running"

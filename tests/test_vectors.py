@@ -19,7 +19,6 @@ from tests.openai_server import Fault
 from tests.rows import completed_video, spoken_video
 from videos import events
 from videos.durable import claims, execution
-from videos.durable.registry import registry
 from videos.exceptions import EventRefused, HandedOver, UnknownChunk
 from videos.local.semaphores import acquired
 from videos.models import (
@@ -34,7 +33,6 @@ from videos.models import (
     Worker,
 )
 from videos.pipeline import embed as stage
-from videos.pipeline.finish import finish
 from videos.pipeline.vectors import Space, VectorRow, encode, replace, writers
 from videos.search import search
 from videos.search.scope import scope
@@ -248,10 +246,7 @@ def test_a_new_upload_is_found_by_vector_before_the_models_switch(
     assert models == {("text-embedding-3-small",), ("other-embed",)}
 
 
-@pytest.mark.parametrize("claimed_in", [None, "a stage of another app"])
-def test_a_run_that_others_have_embedded_otherwise_embeds_once_more(
-    upload, request, settings, claimed_in
-):
+def test_a_run_that_others_have_embedded_otherwise_embeds_once_more(upload, request):
     """Its worker died after `embed`, and the next has other settings."""
     Worker.objects.create(pid=1, host="h", threads=4, last_seen=timezone.now())
     run = upload().runs.get()
@@ -259,15 +254,7 @@ def test_a_run_that_others_have_embedded_otherwise_embeds_once_more(
         assert execution.run_claimed(run.pk, name, None, carries_on=False)
     request.getfixturevalue("other_model")
 
-    with claims.claimed(run.pk, "finish", None) as claim:
-        claim.done += [claimed_in] if claimed_in else []
-        with claim.guard() as held:
-            registry.hooks.entered(held, "finish")
-        claim.run.revision = held.revision
-        finish(claim)
-        assert claim.carry_on()
-    Run.objects.filter(pk=run.pk).update(state="queued")
-    assert execution.run_claimed(run.pk, "embed", None)
+    assert execution.run_claimed(run.pk, "finish", None)
 
     video = Video.objects.get()
     assert (video.status, video.error) == ("completed", "")

@@ -25,7 +25,6 @@ from django.db.models.functions import Now
 from videos.conf import conf
 from videos.durable import transactions
 from videos.durable.models import Run
-from videos.durable.registry import registry
 from videos.durable.rows import Rows
 from videos.exceptions import ClaimLost, HandedOver, RunCancelled
 
@@ -55,8 +54,8 @@ class Claim:
         self.token = run.token
         self.deadline_s = deadline_s
         self.carries_on = carries_on
-        #: The stages that the run has left in this claim.
-        self.done: list[str] = []
+        #: Whether the run came to its stage in this claim.
+        self.has_moved = False
         #: The run as it was moved to another stage, and the seconds that this may take.
         self._moved: tuple[Run, float] | None = None
         #: What ended the claim, and the time of `time.monotonic` from which nobody waits for it.
@@ -144,9 +143,8 @@ class Claim:
         video = self.run.video
         self.run, self.deadline_s = self._moved
         self.run.video = video
-        self.done.append(self.stage)
         self.stage = self.run.stage
-        self._moved = None
+        self._moved, self.has_moved = None, True
         return True
 
     def extend_deadline(self, seconds: float) -> None:
@@ -221,17 +219,18 @@ def claimed(
     run_id: UUID,
     stage: str,
     worker_id: UUID | None,
+    deadlines: Mapping[str, float],
     *,
     carries_on: bool = True,
     deaths_below: int | None = None,
 ) -> Iterator[Claim | None]:
     """Claim a queued run for a stage, and those after it, for as long as the block runs.
 
-    Yields None where there is nothing to claim: the message came twice or late, another
-    worker was faster, the run has ended, no installed app has its function, or no fewer than
-    `deaths_below` workers died under it.
+    `deadlines` are the seconds that the stage may take, by the functions that have it. Yields None
+    where there is nothing to claim: the message came twice or late, another worker was faster, the
+    run has ended, its function is none of these, or no fewer than `deaths_below` workers died
+    under it.
     """
-    deadlines = registry.deadlines(stage)
     run = _taken(run_id, stage, worker_id, deadlines, deaths_below)
     if run is None:
         yield None

@@ -80,16 +80,12 @@ def finish(claim: Claim) -> None:
     """
     revision, video = claim.run.revision, claim.run.video
     assert revision is not None and revision.transcript is not None and video is not None
-    # What this very process has embedded is embedded for its settings.
-    if "embed" not in claim.done and _is_embedded_for_another(claim.run, revision):
-        with claim.guard() as run:
-            data = run.data | {_SENT_BACK_FOR: str(configured_space())}
-            if not runs.move(claim, run, "embed", data=data):
-                after_commit(enqueue, [run])
-        return
     with steps.planned_step(claim, "revision") as step:
         storage.delete_orphans(claim, video, recorded=revision.transcript.audio)
         with claim.guard() as run:
+            if _is_embedded_for_another(run, revision):
+                _send_back(claim, run)
+                return
             carry_over.catch_up(video, revision)
             found = _find(run, revision, revision.transcript)
             _check_complete(run, revision, found)
@@ -109,6 +105,13 @@ def finish(claim: Claim) -> None:
             )
             steps.finish(run, step)
             runs.advance(claim, run)
+
+
+def _send_back(claim: Claim, run: Run) -> None:
+    """Have a run embed once more, for the settings of this process."""
+    data = run.data | {_SENT_BACK_FOR: str(configured_space())}
+    if not runs.move(claim, run, "embed", data=data):
+        after_commit(enqueue, [run])
 
 
 def _is_embedded_for_another(run: Run, revision: Revision) -> bool:

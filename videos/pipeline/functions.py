@@ -19,7 +19,7 @@ from videos.pipeline.stages import StagesFrom, VideoStage, stages
 
 def showing(work: Callable[[Claim], object], claim: Claim) -> None:
     """Show on the video that a stage has begun, and do its work."""
-    if not claim.done:  # Else who moved it has shown it.
+    if not claim.has_moved:  # Else who moved it has shown it.
         with claim.guard() as run:
             registry.hooks.entered(run, claim.stage)
             claim.run.revision = run.revision
