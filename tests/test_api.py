@@ -169,7 +169,7 @@ def test_what_cannot_be_done_or_read_says_why(writer, creator):
     problem = assert_problem(writer("POST", f"/videos/{video.pk}/reprocess", {}), 409)
     assert "say from which stage" in problem["detail"]
     problem = assert_problem(writer("PATCH", f"/videos/{video.pk}", {"title": ""}), 422)
-    assert problem["errors"][0]["field"] == "body.change.title"
+    assert problem["errors"][0]["field"] == "body.title"
     assert_problem(writer("POST", "/uploads", {"filename": "a.exe", "size": 1}), 400)
     assert_problem(writer("POST", "/uploads", {"filename": "a.mp4", "size": 10**15}), 413)
 

@@ -58,11 +58,14 @@ def _problem(request: HttpRequest, problem: Problem) -> HttpResponse:
     return problem.response
 
 
+def _field(where: str, name: object, *inside: object) -> str:
+    """Return what is wrong as the request names it: of a body, not by our parameter's name."""
+    return ".".join(map(str, (where, *inside) if where == "body" else (where, name, *inside)))
+
+
 @api.exception_handler(InvalidRequest)
 def _invalid(request: HttpRequest, error: InvalidRequest) -> HttpResponse:
-    said = [
-        {"field": ".".join(map(str, each["loc"])), "message": each["msg"]} for each in error.errors
-    ]
+    said = [{"field": _field(*each["loc"]), "message": each["msg"]} for each in error.errors]
     return Problem(
         HTTPStatus.UNPROCESSABLE_ENTITY, "The request cannot be read.", errors=said
     ).response

@@ -32,10 +32,8 @@ def send(name: str, data: Mapping[str, Any], key: str | None = None) -> Event:
     """
     event_type = registry.types.get(name)
     if event_type is None:
-        raise EventRefused(
-            f"There is no event {name!r}. Known: {', '.join(sorted(registry.types))}.",
-            field="name",
-        )
+        known = sorted(each for each, its in registry.types.items() if not its.emitted)
+        raise EventRefused(f"There is no event {name!r}. Known: {', '.join(known)}.", field="name")
     if event_type.emitted:
         raise EventRefused(f"{name!r} is emitted by Chronos and cannot be sent.", field="name")
     _check_key(name, key)
