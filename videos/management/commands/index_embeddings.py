@@ -57,13 +57,14 @@ def _build(serving: ServingModel) -> None:
     One with another graph serves until the new one is complete.
     """
     name = serving.index_name
-    built = f"{name}_new"
+    built, outdated = f"{name}_new", f"{name}_old"
     indexed = f"({serving.compared}) halfvec_cosine_ops"
     if serving.is_indexed_by_bits:
         bits = f"bit({serving.passage_dimensions})"
         indexed = f"((binary_quantize({serving.compared})::{bits})) bit_hamming_ops"
     with connection.cursor() as cursor:
         _drop_half_built(cursor, name)
+        _drop(cursor, outdated)
         if not _has_graph(cursor, name):
             _drop_half_built(cursor, built)
             cursor.execute(
@@ -79,15 +80,15 @@ def _build(serving: ServingModel) -> None:
                     model=sql.Literal(serving.model),
                 )
             )
-            with transaction.atomic():
-                cursor.execute(sql.SQL("DROP INDEX IF EXISTS {}").format(sql.Identifier(name)))
-                cursor.execute(
-                    sql.SQL("ALTER INDEX {} RENAME TO {}").format(
-                        sql.Identifier(built), sql.Identifier(name)
+            with transaction.atomic():  # Names alone change: nobody has to wait for that.
+                for before, after in ((name, outdated), (built, name)):
+                    cursor.execute(
+                        sql.SQL("ALTER INDEX IF EXISTS {} RENAME TO {}").format(
+                            sql.Identifier(before), sql.Identifier(after)
+                        )
                     )
-                )
-        for other in _others(cursor, name):
-            cursor.execute(sql.SQL("DROP INDEX CONCURRENTLY {}").format(sql.Identifier(other)))
+        for other in (outdated, *_others(cursor, name)):
+            _drop(cursor, other)
 
 
 def _has_graph(cursor: CursorWrapper, name: str) -> bool:
@@ -114,4 +115,8 @@ def _drop_half_built(cursor: CursorWrapper, name: str) -> None:
         "SELECT 1 FROM pg_index WHERE indexrelid = to_regclass(%s) AND NOT indisvalid", [name]
     )
     if cursor.fetchone():
-        cursor.execute(sql.SQL("DROP INDEX CONCURRENTLY {}").format(sql.Identifier(name)))
+        _drop(cursor, name)
+
+
+def _drop(cursor: CursorWrapper, name: str) -> None:
+    cursor.execute(sql.SQL("DROP INDEX CONCURRENTLY IF EXISTS {}").format(sql.Identifier(name)))
