@@ -199,6 +199,16 @@ def test_signs_and_capitals_that_a_person_wrote_stay(recognized, written, now, e
     assert carried_over([corrected], put) == (put, [])
 
 
+def test_words_that_no_cut_keeps_apart_are_one_line():
+    """The letter with a dot is one, or two, of which the second is no letter."""
+    corrected = rewritten(line("i\u0307stanbul ab"), "\u0130stanbul Ab.")
+    new = [Line(0.0, 1.0, "i\u0307stanbul"), Line(1.0, 2.0, "ab")]
+
+    (put,), unfit = carried_over([corrected], new)
+
+    assert (put.text, unfit) == (corrected.text, [])
+
+
 def test_the_same_mistake_in_a_longer_line_is_mended():
     corrected = rewritten(line("hebian rule", start=5.0), "Hebbian rule")
     new = [Line(0.0, 20.0, "So the hebian rule is old.")]

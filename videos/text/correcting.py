@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from difflib import SequenceMatcher
+from itertools import pairwise
 from typing import Any
 
 from videos.text.chunking import glue_between
@@ -161,9 +162,10 @@ def _fitted(line: Line, others: Sequence[Line]) -> list[Line] | None:
     """Return what takes the place of the lines that overlap a corrected one; None: nothing fits."""
     if not others:
         return None
-    said = " ".join(other.text for other in others)
-    if same_words(said, line.text):
-        texts = _shared_out(line.text, [other.text for other in others])
+    said_each = [other.text for other in others]
+    said = " ".join(said_each)
+    texts = _shared_out(line.text, said_each)
+    if all(map(same_words, texts, said_each)):
         return [
             replace(_put_into(other, text), speaker=line.speaker or other.speaker)
             for other, text in zip(others, texts, strict=True)
@@ -185,19 +187,18 @@ def _fitted(line: Line, others: Sequence[Line]) -> list[Line] | None:
 
 
 def _shared_out(text: str, others: Sequence[str]) -> list[str]:
-    """Cut a text where others do that have the same words: its signs and capitals stay."""
+    """Cut a text where others end that may have the same words: its signs and capitals stay."""
     words = list(_WORD.finditer(text))
-    begin, count, texts = 0, 0, []
-    for other in others:
+    count, cuts = 0, [0]
+    for other in others[:-1]:
         count += len(_WORD.findall(other))
-        end = len(text) if count else begin
         if 0 < count < len(words):
-            before, after = words[count - 1].end(), words[count].start()
-            space = text.find(" ", before, after)
-            end = after if space < 0 else space
-        texts.append(text[begin:end].strip())
-        begin = end
-    return texts
+            after = words[count].start()
+            space = text.find(" ", words[count - 1].end(), after)
+            cuts.append(after if space < 0 else space)
+        else:
+            cuts.append(len(text) if count else 0)
+    return [text[begin:end].strip() for begin, end in pairwise([*cuts, len(text)])]
 
 
 def _put_into(line: Line, text: str) -> Line:
