@@ -70,7 +70,10 @@ def run_claimed(
     """
     try:
         with claimed(
-            *(run_id, stage, worker_id, registry.deadlines(stage)),
+            run_id,
+            stage,
+            worker_id,
+            registry.deadlines(stage),
             carries_on=carries_on,
             deaths_below=deaths_below,
         ) as claim:

@@ -18,6 +18,8 @@ from videos.durable import runs
 from videos.durable.models import Pause, Run
 
 _NOT_OF_STARTS = (Pause.Kind.SERVICE, Pause.Kind.WORKER)
+#: What nobody knows the end of comes before all others.
+_LONGEST_FIRST = F("until").desc(nulls_first=True)
 
 
 def in_force() -> QuerySet[Pause]:
@@ -44,21 +46,18 @@ def of_worker(worker_id: UUID | OuterRef) -> QuerySet[Pause]:
 
 def with_ends(rows: QuerySet[Run]) -> QuerySet[Run]:
     """Load as `paused_until` when the pause ends that holds a waiting run's start back."""
-    holding = in_force().filter(
-        Q(kind=Pause.Kind.ALL)
-        | Q(kind=Pause.Kind.QUEUE, name=OuterRef("queue"))
-        | Q(kind=Pause.Kind.FUNCTION, name=OuterRef("function"))
-        | Q(kind=Pause.Kind.CREATOR, creator=OuterRef("creator"))
-    )
-    last = holding.order_by(F("until").desc(nulls_first=True)).values("until")[:1]
+    holding = _of_starts(OuterRef("queue"), OuterRef("function"), OuterRef("creator"))
+    last = in_force().filter(holding).order_by(_LONGEST_FIRST).values("until")[:1]
     waits = Q(state=Run.State.WAITING, waiting_reason=Run.Waiting.PAUSED, holds_slot=False)
     return rows.annotate(paused_until=Case(When(waits, then=Subquery(last))))
 
 
 def of(run: Run) -> Pause | None:
     """Return the pause that holds a run back, the one that lasts longest first; None: none does."""
-    found = [pause for pause in in_force() if _holds(pause, run)]
-    return max(found, key=lambda pause: (pause.until is None, pause.until), default=None)
+    holding = _of_starts(run.queue, run.function, run.creator_id)
+    if run.waits_behind:
+        holding |= Q(kind=Pause.Kind.SERVICE, name=run.waits_behind)
+    return in_force().filter(holding).order_by(_LONGEST_FIRST).first()
 
 
 def begin(
@@ -93,12 +92,11 @@ def _of(pause: Pause) -> Q:
     }[Pause.Kind(pause.kind)]
 
 
-def _holds(pause: Pause, run: Run) -> bool:
-    return {
-        Pause.Kind.ALL: True,
-        Pause.Kind.QUEUE: run.queue == pause.name,
-        Pause.Kind.FUNCTION: run.function == pause.name,
-        Pause.Kind.CREATOR: run.creator_id == pause.creator_id,
-        Pause.Kind.WORKER: False,
-        Pause.Kind.SERVICE: run.waits_behind == pause.name,
-    }[Pause.Kind(pause.kind)]
+def _of_starts(queue: Any, function: Any, creator_id: Any) -> Q:
+    """Return what tells the pauses that hold the start of a run back, or of an outer query's."""
+    return (
+        Q(kind=Pause.Kind.ALL)
+        | Q(kind=Pause.Kind.QUEUE, name=queue)
+        | Q(kind=Pause.Kind.FUNCTION, name=function)
+        | Q(kind=Pause.Kind.CREATOR, creator=creator_id)
+    )

@@ -98,29 +98,21 @@ class Command(BaseCommand):
     def _admin(self) -> Any:
         """Return the admin account; a new one gets a password, which is told once."""
         users = get_user_model()
-        given = os.environ.get("CHRONOS_ADMIN_PASSWORD", "")
-        existing = users._default_manager.filter(is_superuser=True).order_by("pk").first()
-        if existing is not None:
-            self._say_who_it_is(existing, given)
-            return existing
+        given = os.environ.get("CHRONOS_ADMIN_PASSWORD")
         password = given or secrets.token_urlsafe(12)
-        admin = users._default_manager.create_superuser(
-            **{users.USERNAME_FIELD: ADMIN}, email="", password=password
-        )
-        shown = "as CHRONOS_ADMIN_PASSWORD says" if given else password
-        self._say(f"Admin account: {ADMIN}, password: {shown}")
-        return admin
-
-    def _say_who_it_is(self, admin: Any, given: str) -> None:
-        """Tell of an account that was there, whose password only who set it knows."""
-        name = admin.get_username()
-        if not given:
-            self._say(f"Admin account: {name}. A new password: manage.py changepassword {name}")
-            return
-        if not admin.check_password(given):
+        shown = f"password: {'as CHRONOS_ADMIN_PASSWORD says' if given else password}"
+        admin = users._default_manager.filter(is_superuser=True).order_by("pk").first()
+        if admin is None:
+            admin = users._default_manager.create_superuser(
+                **{users.USERNAME_FIELD: ADMIN}, email="", password=password
+            )
+        elif not given:
+            shown = f"for another password: manage.py changepassword {admin.get_username()}"
+        elif not admin.check_password(given):
             admin.set_password(given)
             admin.save(update_fields=["password"])
-        self._say(f"Admin account: {name}, password: as CHRONOS_ADMIN_PASSWORD says")
+        self._say(f"Admin account: {admin.get_username()}, {shown}")
+        return admin
 
     def _try_sample(self, admin: Any) -> Hit | None:
         """Process the sample, search in it, and return what was found."""

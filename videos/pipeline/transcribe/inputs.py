@@ -151,7 +151,7 @@ class InputResolver:
             has_equal = self._reuses_transcripts and deduplication.has_equal(
                 transcript, run.creator_id
             )
-        if has_equal and (complete := self._complete_duplicate(transcript, is_new=True)):
+        if has_equal and (complete := deduplication.find(transcript, run.creator_id)):
             return FromDuplicate(transcript, complete)
         return FromFile(transcript, capability, file, is_new=True)
 
@@ -224,10 +224,8 @@ class InputResolver:
             return False
         return not transcript.parts.exclude(speech=[]).filter(result__isnull=False).exists()
 
-    def _complete_duplicate(
-        self, transcript: Transcript, *, is_new: bool = False
-    ) -> Transcript | None:
-        if not self._reuses_transcripts or not (is_new or not transcript.parts.exists()):
+    def _complete_duplicate(self, transcript: Transcript) -> Transcript | None:
+        if not self._reuses_transcripts or transcript.parts.exists():
             return None
         return deduplication.find(transcript, self._claim.run.creator_id)
 
