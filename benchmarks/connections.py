@@ -115,7 +115,7 @@ def measure_all(program: str, path: Path, count: int, repeats: int) -> dict[str,
     found: dict[str, Found] = {}
 
     def take(name: str, processes: int, threads: int) -> None:
-        system, held = counting(ours(processes, threads))
+        system, held = counting(ours(processes, threads, count))
         its = found.setdefault(name, Found(0, [], []))
         its.measured.append(measure(system, path, count))
         its.most = max(its.most, *held)

@@ -82,7 +82,7 @@ def main() -> None:
 
     with serving(), tempfile.TemporaryDirectory() as folder:
         django.setup()
-        systems = [ours(1, 16), ours(2, 8), *others()]
+        systems = [ours(1, 16, count), ours(2, 8, count), *others()]
         rows: dict[str, list[Measured]] = {system.name: [] for system in systems}
         path = make_video(Path(folder))
         for _ in range(repeats):
@@ -121,24 +121,27 @@ def serving() -> Iterator[None]:
         server.stop()
 
 
-def ours(processes: int, threads: int) -> System:
+def ours(processes: int, threads: int, count: int) -> System:
     """Chronos, each video by a creator of its own: equal files are one creator's once."""
-    from django.contrib.auth import get_user_model
+    from django.contrib.auth.models import User
     from django.core.files import File
 
     from videos.management.waiting import start_worker
     from videos.models import Video, Worker
 
+    creators: list[User] = []
+
     def start() -> subprocess.Popen[bytes]:
+        names = (f"creator{time.time_ns()}-{number}" for number in range(WARM_UP + count))
+        creators.extend(User.objects.bulk_create(User(username=name) for name in names))
         Worker.objects.all().delete()
         worker = start_worker(processes, threads, subprocess.DEVNULL)
         await_true(lambda: Worker.objects.count() >= processes)
         return worker
 
     def upload(path: Path) -> None:
-        creator = get_user_model().objects.create(username=f"creator{time.time_ns()}")
         with path.open("rb") as file:
-            Video.objects.create(creator=creator, file=File(file, name=path.name))
+            Video.objects.create(creator=creators.pop(), file=File(file, name=path.name))
 
     def done() -> int:
         statuses = Counter(Video.objects.order_by().values_list("status", flat=True))

@@ -76,8 +76,8 @@ def test_a_short_video_costs_few_transactions(upload, openai):
     for sql in asked:
         in_transaction = sql == "BEGIN" or (in_transaction and sql != "COMMIT")
         count += not in_transaction
-    assert count <= 24
-    assert len(asked) <= 135
+    assert count <= 22
+    assert len(asked) <= 133
 
 
 def test_vectors_stay_where_a_run_cannot_be_moved_on_with_them(upload, worker, openai, monkeypatch):

@@ -14,7 +14,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from django.db import transaction
-from django.db.models import F
+from django.db.models import F, QuerySet
 from pgvector import HalfVector
 
 from videos.ai import providers
@@ -33,9 +33,9 @@ from videos.pipeline.vectors import (
     VectorRow,
     configured_space,
     encode,
-    of_chunks,
     replace,
     serving_space,
+    with_spaces,
     writers,
 )
 
@@ -66,11 +66,12 @@ def embed(claim: Claim) -> None:
         _embed_in_all_spaces(claim, embedder, _asked_for(claim), again=again, then=advance)
 
 
-def embed_changed(claim: Claim, chunks: Sequence[Chunk]) -> None:
+def embed_changed(claim: Claim, changed: QuerySet[Chunk]) -> None:
     """Embed chunks of the run's revision whose texts have changed; the run goes on as it was.
 
     What stayed of their passages keeps its vectors, and costs nothing.
     """
+    chunks = list(with_spaces(changed.order_by("index")))
     with closing(providers.embedder()) as embedder:
         _embed_in_all_spaces(claim, embedder, chunks, again=True, then=None)
 
@@ -107,7 +108,7 @@ def _embed_in_all_spaces(
 def _asked_for(claim: Claim) -> list[Chunk]:
     revision = claim.run.revision
     assert revision is not None
-    chunks = list(revision.chunks.order_by("index"))
+    chunks = list(with_spaces(revision.chunks.order_by("index")))
     named = claim.run.data.get("chunk_ids")
     return chunks if named is None else [chunk for chunk in chunks if str(chunk.pk) in named]
 
@@ -144,12 +145,12 @@ class _Embedding:
         Returns whether `then` was done with the last of them.
         """
         claim = self.claim
-        have = self._embedded_chunks([chunk for batch in grouped for chunk in batch.chunks])
         done_before = self._done_steps() if again else set()
         for number, batch in enumerate(grouped, start=1):
             claim.check()
             admission.yield_if_preempted(claim.run)
-            is_lacking = any(chunk.pk not in have for chunk in batch.chunks)
+            spaces = [chunk.spaces for chunk in batch.chunks]  # type: ignore[attr-defined]
+            is_lacking = any(str(self.space) not in its for its in spaces)
             is_last = number == len(grouped)
             self._then = then if is_last else None
             if is_lacking or (again and batch.key(self.space) not in done_before):
@@ -165,10 +166,6 @@ class _Embedding:
         run, stage = self.claim.run, self.claim.stage
         done = Step.objects.filter(run=run, stage=stage, state=Step.State.DONE)
         return set(done.values_list("key", flat=True))
-
-    def _embedded_chunks(self, chunks: list[Chunk]) -> set[object]:
-        rows = of_chunks(self.space).filter(chunk__in=chunks)
-        return set(rows.values_list("chunk_id", flat=True))
 
     def _embed_batch(self, batch: Batch) -> None:
         with steps.planned_step(self.claim, batch.key(self.space)) as step:

@@ -55,7 +55,7 @@ def refresh_vectors(claim: Claim) -> None:
         return
     space = configured_space()
     stale = chunks.stale(revision, space.model, space.dimensions)
-    embed.embed_changed(claim, list(stale.order_by("index")))
+    embed.embed_changed(claim, stale)
     with claim.guard() as run:
         # What was corrected meanwhile, or changed once more, is the next run's.
         if stale.exists():

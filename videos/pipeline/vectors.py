@@ -13,12 +13,14 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
+from django.contrib.postgres.expressions import ArraySubquery
 from django.db import connection
-from django.db.models import Q, QuerySet
+from django.db.models import OuterRef, Q, QuerySet, TextField, Value
+from django.db.models.functions import Concat
 from pgvector import HalfVector
 
 from videos.conf import conf
-from videos.models import Embedding, ServingModel
+from videos.models import Chunk, Embedding, ServingModel
 from videos.models.search_index import passage_dimensions
 
 _COLUMNS = "chunk_id, segment_index, model, dimensions, vector, text_hash"
@@ -79,6 +81,13 @@ def of_chunks(space: Space) -> QuerySet[Embedding]:
     return Embedding.objects.filter(
         segment_index=None, model=space.model, dimensions=space.dimensions
     )
+
+
+def with_spaces(chunks: QuerySet[Chunk]) -> QuerySet[Chunk]:
+    """Have chunks tell as `spaces` the names of those in which they are embedded."""
+    whole = Embedding.objects.filter(chunk=OuterRef("pk"), segment_index=None).order_by()
+    name = Concat("model", Value("/"), "dimensions", output_field=TextField())
+    return chunks.annotate(spaces=ArraySubquery(whole.values_list(name)))
 
 
 def encode(rows: Sequence[VectorRow], space: Space) -> bytes:
