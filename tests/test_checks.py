@@ -31,6 +31,15 @@ def test_openai_without_a_key_is_an_error(settings):
     assert ids() == {"videos.E002"}
 
 
+def test_an_ffmpeg_that_is_not_there_is_told(settings):
+    settings.CHRONOS_TRANSCRIPTION_MODEL = "gpt-transcribe"
+    settings.CHRONOS_FFMPEG = "/nonexistent/ffmpeg"
+
+    (message,) = run_checks()
+
+    assert (message.id, "/nonexistent/ffmpeg" in message.msg) == ("videos.W004", True)
+
+
 def test_a_provider_that_cannot_be_imported_is_an_error(settings):
     settings.CHRONOS_TRANSCRIPTION_MODEL = "gpt-transcribe"
     settings.CHRONOS_TRANSCRIBER = "tests.extension.dictation.Nobody"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from typing import Any
 
@@ -45,6 +46,21 @@ def check_middleware(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[
             f"The Dramatiq broker lacks the middleware {' and '.join(missing)}.",
             hint="List it under MIDDLEWARE in the setting DRAMATIQ_BROKER.",
             id="videos.E001",
+        )
+    ]
+
+
+@register(OURS)
+def check_ffmpeg(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[CheckMessage]:
+    """The ffmpeg that is named should be a program: a web process can do without."""
+    named = conf().ffmpeg
+    if not named or shutil.which(named):
+        return []
+    return [
+        Warning(
+            f"CHRONOS_FFMPEG names {named!r}, which is no program here: workers need it.",
+            hint="Name one, or leave it out: the package imageio-ffmpeg brings one.",
+            id="videos.W004",
         )
     ]
 
