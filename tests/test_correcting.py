@@ -4,15 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from videos.text.correcting import (
-    CannotChange,
-    Line,
-    carried_over,
-    joined,
-    replaced,
-    rewritten,
-    split,
-)
+from videos.text.carrying_over import carried_over
+from videos.text.correcting import CannotChange, Line, joined, replaced, rewritten, split
 
 
 def line(text, start=0.0, each=1.0, **fields):

@@ -9,7 +9,7 @@ from videos.models import Correction, Revision, UnfitCorrection, Video
 from videos.pipeline import chunks
 from videos.pipeline.lines import count_corrections, emit, hold, line_of, lines_of, put
 from videos.pipeline.vectors import configured_space
-from videos.text import correcting
+from videos.text.carrying_over import carried_over
 from videos.text.correcting import Line
 
 
@@ -40,7 +40,7 @@ def carry_over(video: Video, revision: Revision) -> set[int]:
 def _put_corrected(video: Video, revision: Revision, corrected: Sequence[Line]) -> set[int]:
     found = list(lines_of(revision))
     lines = [line_of(each) for each in found]
-    carried, unfit = correcting.carried_over(corrected, _renamed(video, lines))
+    carried, unfit = carried_over(corrected, _renamed(video, lines))
     _list_unfit(video, unfit)
     begin, least = 0, min(len(lines), len(carried))
     while begin < least and lines[begin] == carried[begin]:
