@@ -259,3 +259,8 @@ def test_who_only_looks_has_no_buttons(client, creator):
     for name, pk in (("video", video.pk), ("run", video.runs.get().pk)):
         page = client.get(reverse(f"admin:videos_{name}_change", args=[pk])).content.decode()
         assert 'class="steering"' not in page
+
+
+@pytest.mark.parametrize("page", ["admin:index", "admin:login", "admin:videos_video_add"])
+def test_every_page_has_the_icon(operator, page):
+    assert "videos/icon.svg" in operator.get(reverse(page), follow=True).content.decode()
