@@ -1,5 +1,7 @@
 """What configures a deployment, and is wrong, is named, and its value is not shown."""
 
+import gc
+
 import pytest
 
 from chronos.environment import read_environment
@@ -45,3 +47,7 @@ def test_addresses_of_all_kinds_are_taken(monkeypatch, name, value):
     monkeypatch.setenv(name, value)
 
     read_environment()
+
+
+def test_garbage_is_looked_for_once_all_is_loaded():
+    assert gc.isenabled()
