@@ -6,12 +6,14 @@ import pytest
 from django.core.management import call_command
 from django.utils import timezone
 
+from tests.conftest import eventually
 from tests.rows import completed_video
 from tests.test_commands import manage
 from videos.durable.sweep import sweep
 from videos.management.reporting import Failed
-from videos.models import Chunk, Embedding, Revision, ServingModel, Video
-from videos.pipeline import embedding_models
+from videos.models import Chunk, Embedding, Revision, Segment, ServingModel, Video
+from videos.pipeline import corrections, embedding_models
+from videos.pipeline.corrections import Seen
 from videos.pipeline.vectors import Space
 from videos.search import search
 
@@ -185,3 +187,18 @@ def test_it_says_what_there_is_to_people(videos, capsys):
     call_command("embedding_models")
     out = capsys.readouterr().out
     assert "text-embedding-3-small/32: 2 chunks, complete (serves)" in out
+
+
+def test_a_correction_is_embedded_for_the_model_that_still_serves(videos, creator, openai, worker):
+    video = videos[0]
+    fill(video)
+    segment = Segment.objects.filter(transcript__video=video).first()
+    corrections.rewrite(video, creator, Seen(segment.pk, segment.version), "Nobody had said so.")
+
+    def is_embedded():
+        (chunk,) = video.revision.chunks.all()
+        whole = Embedding.objects.filter(chunk=chunk, segment_index=None)
+        current = whole.filter(text_hash=chunk.content_hash)
+        return set(current.values_list("model", flat=True)) == {OLD.model, NEW.model}
+
+    assert eventually(is_embedded)

@@ -56,6 +56,11 @@ class Batch:
         """The chunks' ids."""
         return [chunk.pk for chunk in self.chunks]
 
+    def lacks(self, space: Space) -> bool:
+        """Whether a chunk had no vector in a space when the chunks were read."""
+        spaces = [chunk.spaces for chunk in self.chunks]  # type: ignore[attr-defined]
+        return any(str(space) not in its for its in spaces)
+
     def key(self, space: Space) -> str:
         """The name of its step."""
         return f"chunks {self.chunks[0].index}-{self.chunks[-1].index}, {space}"

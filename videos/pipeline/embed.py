@@ -73,7 +73,7 @@ def embed_changed(claim: Claim, changed: QuerySet[Chunk]) -> None:
     """
     chunks = list(with_spaces(changed.order_by("index")))
     with closing(providers.embedder()) as embedder:
-        _embed_in_all_spaces(claim, embedder, chunks, again=True, then=None)
+        _embed_in_all_spaces(claim, embedder, chunks, again=True, is_changed=True, then=None)
 
 
 def _embed_in_all_spaces(
@@ -83,9 +83,11 @@ def _embed_in_all_spaces(
     *,
     again: bool,
     then: Then | None,
+    is_changed: bool = False,
 ) -> None:
     """Embed chunks, and do `then` once they are, in the transaction that stores the last vectors.
 
+    For the model that still serves searches, those that lack vectors, or all that `is_changed`.
     Where nothing was to be stored, or that failed, or what a search needs came last, it has a
     transaction of its own.
     """
@@ -98,7 +100,7 @@ def _embed_in_all_spaces(
         is_done = _Embedding(claim, embedder, wanted).embed(grouped, again=again, then=then)
     else:
         _Embedding(claim, embedder, wanted).embed(grouped, again=again)
-        _embed_for_searches(_Embedding(claim, embedder, serving), grouped)
+        _embed_for_searches(_Embedding(claim, embedder, serving), grouped, again=is_changed)
         is_done = False
     if then is not None and not is_done:
         with claim.guard() as run:
@@ -113,10 +115,10 @@ def _asked_for(claim: Claim) -> list[Chunk]:
     return chunks if named is None else [chunk for chunk in chunks if str(chunk.pk) in named]
 
 
-def _embed_for_searches(embedding: _Embedding, grouped: list[Batch]) -> None:
+def _embed_for_searches(embedding: _Embedding, grouped: list[Batch], *, again: bool) -> None:
     """Embed for the model that serves; the run can do without, should the model be gone."""
     try:
-        embedding.embed(grouped, again=False)
+        embedding.embed(grouped, again=again)
     except steps.StepFailed as failed:
         for step, error in failed.failures:
             if is_lost(error) or not isinstance(error, ChronosError):
@@ -149,11 +151,9 @@ class _Embedding:
         for number, batch in enumerate(grouped, start=1):
             claim.check()
             admission.yield_if_preempted(claim.run)
-            spaces = [chunk.spaces for chunk in batch.chunks]  # type: ignore[attr-defined]
-            is_lacking = any(str(self.space) not in its for its in spaces)
             is_last = number == len(grouped)
             self._then = then if is_last else None
-            if is_lacking or (again and batch.key(self.space) not in done_before):
+            if batch.lacks(self.space) or (again and batch.key(self.space) not in done_before):
                 self._embed_batch(batch)
             if is_last:  # What follows shows the progress.
                 return self._has_followed

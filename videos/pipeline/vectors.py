@@ -77,17 +77,20 @@ def serving_space() -> Space | None:
 
 
 def of_chunks(space: Space) -> QuerySet[Embedding]:
-    """Return the vectors of whole chunks in a space: by them a chunk counts as embedded."""
-    return Embedding.objects.filter(
-        segment_index=None, model=space.model, dimensions=space.dimensions
-    )
+    """Return the vectors of whole chunks in a space."""
+    return _of_whole_chunks().filter(model=space.model, dimensions=space.dimensions)
+
+
+def _of_whole_chunks() -> QuerySet[Embedding]:
+    """Return those by which a chunk counts as embedded."""
+    return Embedding.objects.filter(segment_index=None)
 
 
 def with_spaces(chunks: QuerySet[Chunk]) -> QuerySet[Chunk]:
     """Have chunks tell as `spaces` the names of those in which they are embedded."""
-    whole = Embedding.objects.filter(chunk=OuterRef("pk"), segment_index=None).order_by()
+    theirs = _of_whole_chunks().filter(chunk=OuterRef("pk")).order_by()
     name = Concat("model", Value("/"), "dimensions", output_field=TextField())
-    return chunks.annotate(spaces=ArraySubquery(whole.values_list(name)))
+    return chunks.annotate(spaces=ArraySubquery(theirs.values_list(name)))
 
 
 def encode(rows: Sequence[VectorRow], space: Space) -> bytes:
