@@ -21,7 +21,9 @@ from videos.models import (
     Upload,
     Video,
     Webhook,
+    WebhookDelivery,
 )
+from videos.pipeline.corrections import Conflict
 
 pytestmark = pytest.mark.django_db(transaction=True)
 API = "/api/v1"
@@ -331,3 +333,50 @@ def test_who_may_not_pause_is_told_so(writer):
     assert_problem(writer("GET", "/pauses"), 403)
     assert_problem(writer("POST", "/pauses", {"kind": "all"}), 403)
     assert_problem(writer("DELETE", "/pauses/1"), 403)
+
+
+def test_what_postgres_cannot_hold_is_no_reason_to_fail(writer, creator):
+    video = completed_video(creator)
+
+    answer = writer("PATCH", f"/videos/{video.pk}", {"title": "A\u0000B"})
+
+    assert (answer.status_code, answer.json()["title"]) == (200, "A\ufffdB")
+    upload = {"filename": "a\u0000.mp4", "size": 9, "title": "\u0000"}
+    assert writer("POST", "/uploads", upload).status_code == 201
+    for asked in ("language=%00", "speaker=%00", "q=%00"):
+        assert writer("GET", f"/search?q=hello&mode=text&{asked}").status_code == 200
+    assert writer("GET", "/videos?q=%00").status_code == 200
+
+
+def test_a_line_gets_its_text_and_speaker_together_or_neither(writer, creator, monkeypatch):
+    video = spoken_video(creator, ["Hebian learning."])
+    segment = Segment.objects.get()
+
+    def taken(video, user, seen, speaker):
+        raise Conflict(None)
+
+    monkeypatch.setattr("videos.pipeline.corrections.give_speaker", taken)
+    change = {"version": segment.version, "text": "Hebbian learning.", "speaker": "Ada"}
+
+    assert_problem(writer("PATCH", f"/videos/{video.pk}/lines/{segment.pk}", change), 409)
+    segment.refresh_from_db()
+    assert segment.text == "Hebian learning."
+
+
+def test_a_delivery_is_sent_once_more_once(writer, creator):
+    hook = Webhook.objects.create(creator=creator, url="https://example.com/hook", events=[])
+    delivery = WebhookDelivery.objects.create(webhook=hook, event="video/completed", body="{}")
+    path = f"/webhooks/{hook.pk}/deliveries/{delivery.pk}/resend"
+
+    first, again = (writer("POST", path, **{"Idempotency-Key": "again"}) for _ in range(2))
+
+    assert (first.status_code, first.json()) == (202, again.json())
+    assert hook.deliveries.count() == 2
+
+
+def test_a_stage_that_does_not_exist_is_refused(writer, creator):
+    video = completed_video(creator)
+
+    answer = writer("POST", f"/videos/{video.pk}/reprocess", {"from": "finish"})
+
+    assert "chunk" in assert_problem(answer, 422)["errors"][0]["message"]

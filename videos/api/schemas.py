@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any
 from uuid import UUID
 
 from ninja import Field, Schema
@@ -60,9 +60,12 @@ class VideoChange(Schema):
 
 
 class Reprocess(Schema):
-    """From which stage; without it, a failed or cancelled video goes on where it ended."""
+    """From which stage (transcribe, chunk, embed, or another app's).
 
-    from_stage: Literal["transcribe", "chunk", "embed"] | None = Field(default=None, alias="from")
+    Without it, a failed or cancelled video goes on where it ended.
+    """
+
+    from_stage: str | None = Field(default=None, alias="from")
 
 
 class Line(Schema):

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from uuid import UUID
 
 from django.core.exceptions import ValidationError
+from django.db import transaction
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from ninja import NinjaAPI, Query
@@ -30,10 +31,11 @@ from videos.exceptions import ChronosError
 from videos.models import Segment, Video, Webhook
 from videos.models import Upload as UploadRow
 from videos.pages import tus
-from videos.pipeline import corrections, uploads, webhooks
+from videos.pipeline import corrections, steering, uploads, webhooks
 from videos.pipeline.corrections import Conflict, Seen
 from videos.search import search as find_moments
 from videos.text.correcting import CannotChange
+from videos.text.storable import storable
 from videos.usage import summary
 
 _MAX_PAGE = 100
@@ -106,7 +108,7 @@ def list_videos(
     if status:
         videos = videos.filter(status=status)
     if q:
-        videos = videos.filter(title__icontains=q.replace("\0", ""))
+        videos = videos.filter(title__icontains=storable(q))
     if cursor:
         videos = videos.filter(pk__lt=_after(cursor))
     rows = list(videos[: limit + 1])
@@ -127,7 +129,7 @@ def get_video(request: HttpRequest, video_id: UUID) -> Any:
 def change_video(request: HttpRequest, video_id: UUID, change: schemas.VideoChange) -> Any:
     """Rename a video."""
     video = _one(with_runs(editable_videos(request.user)), video_id)
-    video.title = change.title
+    video.title = storable(change.title)
     video.save()
     return video_document(video)
 
@@ -145,6 +147,12 @@ def delete_video(request: HttpRequest, video_id: UUID) -> Any:
 @idempotent
 def reprocess_video(request: HttpRequest, video_id: UUID, wanted: schemas.Reprocess) -> Any:
     """Process a video again from a stage, or have it go on where it failed."""
+    known = steering.restartable_stages()
+    if wanted.from_stage not in (None, *known):
+        said = [{"field": "from", "message": f"There are {', '.join(known)}."}]
+        raise Problem(
+            HTTPStatus.UNPROCESSABLE_ENTITY, "There is no such stage to begin with.", errors=said
+        )
     video = _one(editable_videos(request.user), video_id)
     try:
         video.reprocess(wanted.from_stage)
@@ -209,11 +217,12 @@ def correct_line(
     video = _one(editable_videos(request.user), video_id)
     seen, written = Seen(line_id, change.version), []
     try:
-        if change.text is not None:
-            written = corrections.rewrite(video, request.user, seen, change.text)
-            seen = Seen(line_id, written[0].version)
-        if change.speaker is not None:
-            written = corrections.give_speaker(video, request.user, seen, change.speaker)
+        with transaction.atomic():
+            if change.text is not None:
+                written = corrections.rewrite(video, request.user, seen, change.text)
+                seen = Seen(line_id, written[0].version)
+            if change.speaker is not None:
+                written = corrections.give_speaker(video, request.user, seen, change.speaker)
     except Conflict as conflict:
         raise Problem(
             HTTPStatus.CONFLICT,
@@ -250,8 +259,8 @@ def search(
     if video is not None:
         videos = videos.filter(pk=_one(videos, video).pk)
     if language:
-        videos = videos.filter(detected_language=language)
-    hits = find_moments(q, videos, limit=limit, mode=mode, speaker=speaker)
+        videos = videos.filter(detected_language=storable(language))
+    hits = find_moments(q, videos, limit=limit, mode=mode, speaker=storable(speaker))
     return {"query": q, "results": [hit_document(hit) for hit in hits]}
 
 
@@ -310,7 +319,7 @@ def _own_upload(request: HttpRequest, upload_id: UUID) -> UploadRow:
 
 def _upload(request: HttpRequest, upload: UploadRow) -> dict[str, Any]:
     # The address of what was asked for is that of the API, whatever the project's prefix.
-    base = request.path.partition("/uploads")[0]
+    base = request.path.rpartition("/uploads")[0]
     return {
         "id": str(upload.pk),
         "video_id": str(upload.video_id),
@@ -372,6 +381,7 @@ def list_deliveries(request: HttpRequest, webhook_id: UUID) -> Any:
     auth=writes,
     tags=["webhooks"],
 )
+@idempotent
 def resend_delivery(request: HttpRequest, webhook_id: UUID, delivery_id: UUID) -> Any:
     """Send a delivery once more."""
     delivery = _own_webhook(request, webhook_id).deliveries.filter(pk=delivery_id).first()
@@ -379,7 +389,8 @@ def resend_delivery(request: HttpRequest, webhook_id: UUID, delivery_id: UUID) -
         raise not_found("delivery")
     again = webhooks.resend(delivery)
     again.refresh_from_db()
-    return HTTPStatus.ACCEPTED.value, again
+    told = schemas.Delivery.from_orm(again)
+    return api.create_response(request, told, status=HTTPStatus.ACCEPTED)
 
 
 def _own_webhook(request: HttpRequest, webhook_id: UUID) -> Webhook:

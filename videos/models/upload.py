@@ -10,6 +10,7 @@ from django.db.models import F, Q, Value
 from django.db.models.functions import Now
 from uuid6 import uuid7
 
+from videos.durable.fields import StoredCharField
 from videos.models.video import Video, captions_path, source_path
 
 
@@ -27,8 +28,8 @@ class Upload(models.Model):
     replaces = models.ForeignKey(
         Video, null=True, blank=True, on_delete=models.CASCADE, related_name="replacements"
     )
-    original_filename = models.CharField(max_length=255)
-    title = models.CharField(max_length=255, blank=True)
+    original_filename = StoredCharField(max_length=255)
+    title = StoredCharField(max_length=255, blank=True)
     language = models.CharField(max_length=16, blank=True)
     captions = models.FileField(upload_to=captions_path, max_length=500, blank=True)
     #: Name in the storage.
@@ -36,7 +37,7 @@ class Upload(models.Model):
     #: Bytes, of the whole and of what has arrived.
     size = models.PositiveBigIntegerField()
     offset = models.PositiveBigIntegerField(default=0, db_default=0)
-    #: What the storage needs to go on: of S3, {"upload_id", "etags"}.
+    #: What the storage needs to go on: of S3, {"upload_id", "piece_bytes"}.
     storage_state = models.JSONField(default=dict, db_default=Value({}, models.JSONField()))
     #: Who is writing now, and until when nobody else may: renewed with every piece.
     writer = models.UUIDField(null=True, blank=True)

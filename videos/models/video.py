@@ -17,7 +17,7 @@ from django.db.models.functions import Now
 from django.utils.translation import gettext_lazy as _
 from uuid6 import uuid7
 
-from videos.durable.fields import StoredTextField
+from videos.durable.fields import StoredCharField, StoredTextField
 from videos.durable.models import MAX_ERROR_CHARACTERS, Run
 from videos.text import caption_reader, caption_writer, encodings
 from videos.text.captions import BadCaptions
@@ -121,9 +121,9 @@ class Video(models.Model):
     creator = models.ForeignKey(
         settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="videos"
     )
-    title = models.CharField(max_length=_TITLE_MAX_LENGTH, blank=True)
+    title = StoredCharField(max_length=_TITLE_MAX_LENGTH, blank=True)
     file = models.FileField(upload_to=source_path, max_length=500)
-    original_filename = models.CharField(max_length=_TITLE_MAX_LENGTH, blank=True)
+    original_filename = StoredCharField(max_length=_TITLE_MAX_LENGTH, blank=True)
     language = models.CharField(
         max_length=16,
         blank=True,
