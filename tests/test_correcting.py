@@ -223,6 +223,17 @@ def test_times_of_words_cut_a_place_out_of_a_longer_line():
     assert unfit == []
 
 
+def test_a_place_is_cut_out_of_a_line_without_spaces():
+    words = [[0.0, 1.0, "今日"], [1.0, 2.0, "は"], [2.0, 3.0, "平"], [3.0, 4.0, "です"]]
+    new = [Line(0.0, 4.0, "今日は平です", words=words)]
+    corrected = rewritten(Line(2.0, 3.0, "兵", words=[[2.0, 3.0, "兵"]]), "晴れ")
+
+    put, unfit = carried_over([corrected], new)
+
+    assert [each.text for each in put] == ["今日は", "晴れ", "です"]
+    assert unfit == []
+
+
 def test_what_fits_nowhere_is_said():
     corrected = rewritten(line("hebian rule", start=2.0), "Hebbian rule")
 

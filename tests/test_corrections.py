@@ -6,6 +6,7 @@ import threading
 import pytest
 from django.core.files.base import ContentFile
 from django.db import connection, transaction
+from django.test.utils import CaptureQueriesContext
 
 from tests.conftest import ended, eventually
 from tests.rows import spoken_video
@@ -358,3 +359,41 @@ def test_renamed_speakers_keep_their_names_in_a_new_transcript(video, creator):
 
     names = Segment.objects.filter(transcript=new.transcript).values_list("speaker", flat=True)
     assert list(names) == ["Ada", "Ada"]
+
+
+def test_a_change_is_taken_back_beside_a_line_that_begins_with_it(video, creator):
+    first, second = lines(video)[1:3]
+    Segment.objects.filter(pk=second.pk).update(start=first.start)
+    corrections.rewrite(video, creator, seen(first), "You speak.")
+
+    corrections.restore(Correction.objects.get(), creator)
+
+    assert texts(video)[1] == first.text
+
+
+def test_what_changes_nothing_is_no_correction(video, creator):
+    line = lines(video)[0]
+
+    corrections.give_speaker(video, creator, seen(line), line.speaker)
+    corrections.rename_speaker(video, creator, line.speaker, f" {line.speaker} ")
+
+    assert not Correction.objects.exists()
+    assert lines(video)[0].version == line.version
+
+
+def test_a_video_is_locked_before_its_text_as_runs_do_it(video, creator):
+    with CaptureQueriesContext(connection) as asked:
+        corrections.rewrite(video, creator, seen(lines(video)[0]), "You speak.")
+
+    locks = [
+        each["sql"] for each in asked if "FOR NO KEY" in each["sql"] or "advisory" in each["sql"]
+    ]
+    assert ["videos_video" in locks[0], "advisory" in locks[1]] == [True, True]
+
+
+def test_what_is_looked_for_may_have_two_spaces(video):
+    wanted = corrections.Replacement("hebian  rules", "Hebbian rules")
+
+    (first, *_) = corrections.matches(Video.objects.all(), wanted)
+
+    assert wanted.of(first.text) == "We speak of Hebbian rules, part 0."

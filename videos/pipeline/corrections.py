@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -99,31 +99,25 @@ def give_speaker(video: Video, user: Any, seen: Seen, speaker: str) -> list[Segm
 
     def named(lines: Sequence[Line]) -> list[Line]:
         (line,) = lines
-        recognized = line.text if line.machine_text is None else line.machine_text
-        given = {"speaker": _speaker(speaker), "machine_text": recognized}
-        return [Line(**{**line.as_json(), **given})]
+        given = _speaker(speaker)
+        if given == line.speaker:
+            return [line]
+        return [replace(line, speaker=given, machine_text=line.recognized)]
 
     return _change(video, user, Correction.Kind.SPEAKER, [seen], named)
 
 
 def rename_speaker(video: Video, user: Any, old: str, new: str) -> int:
-    """Rename a speaker in all lines; return how many there are."""
+    """Rename a speaker in all lines; return how many have changed."""
+    new = _speaker(new)
+    if new == old:
+        return 0
     with _locked(video) as revision:
-        theirs = lines_of(revision).filter(speaker=old)
-        batch, new = uuid4(), _speaker(new)
-        return len(
-            _write(
-                video,
-                revision,
-                user,
-                Correction.Kind.SPEAKER,
-                {
-                    segment.index: Line(**{**line_of(segment).as_json(), "speaker": new})
-                    for segment in theirs
-                },
-                batch,
-            )
-        )
+        changed = {
+            segment.index: replace(line_of(segment), speaker=new)
+            for segment in lines_of(revision).filter(speaker=old)
+        }
+        return len(_write(video, revision, user, Correction.Kind.SPEAKER, changed, uuid4()))
 
 
 @dataclass(frozen=True)
@@ -135,10 +129,15 @@ class Replacement:
     match_case: bool = False
     whole_words: bool = True
 
+    @property
+    def sought(self) -> str:
+        """What is looked for, with single spaces, as lines have them."""
+        return " ".join(self.find.split())
+
     def of(self, text: str) -> str:
         """Return a text after the replacement."""
         return correcting.replaced(
-            text, self.find, self.by, match_case=self.match_case, whole_words=self.whole_words
+            text, self.sought, self.by, match_case=self.match_case, whole_words=self.whole_words
         )
 
 
@@ -147,7 +146,7 @@ def matches(videos: QuerySet[Video], wanted: Replacement) -> QuerySet[Segment]:
     in_force = videos.exclude(revision=None).order_by().values("revision__transcript_id")
     return (
         Segment.objects.filter(transcript__in=in_force)
-        .filter(text__icontains=wanted.find)
+        .filter(text__icontains=wanted.sought)
         .select_related("transcript__video")
         .order_by("transcript__video_id", "index")
     )
@@ -174,6 +173,7 @@ def restore(correction: Correction, user: Any) -> None:
 
     Raises:
         Conflict: if something of it was changed again since; that is to be taken back first.
+        CannotChange: if the video has no transcript any more.
     """
     video = correction.video
     with _locked(video) as revision:
@@ -197,6 +197,9 @@ def restore(correction: Correction, user: Any) -> None:
 def _locked(video: Video) -> Iterator[Revision]:
     """Yield the revision in force, locked against other changes, in a transaction of its own."""
     with transaction.atomic():
+        # The row before the text, as guards do: else each could wait for the other.
+        rows = Video.objects.select_for_update(no_key=True, of=("self",)).order_by()
+        rows.filter(pk=video.pk).values_list("pk").first()
         hold(video.pk)
         video.refresh_from_db(fields=["revision"])
         revisions = Revision.objects.select_related("transcript")
@@ -264,7 +267,7 @@ def _write(
 
 
 def _standing(revision: Revision, lines: Sequence[Line]) -> list[Segment]:
-    """Return the segments that hold just these lines.
+    """Return the segments that hold just these lines; others may begin with them.
 
     Raises:
         Conflict: if they were changed since.
@@ -274,9 +277,12 @@ def _standing(revision: Revision, lines: Sequence[Line]) -> list[Segment]:
             start__gte=lines[0].start - 0.001, start__lte=lines[-1].start + 0.001
         )
     )
-    if [(row.text, row.speaker) for row in found] != [(each.text, each.speaker) for each in lines]:
-        raise Conflict(found[0] if found else None)
-    return found
+    wanted = [(line.text, line.speaker) for line in lines]
+    said = [(row.text, row.speaker) for row in found]
+    for at in range(len(found) - len(lines) + 1):
+        if said[at : at + len(lines)] == wanted:
+            return found[at : at + len(lines)]
+    raise Conflict(found[0] if found else None)
 
 
 def _record(

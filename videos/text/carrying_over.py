@@ -8,6 +8,7 @@ from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
+from videos.text.chunking import glued
 from videos.text.correcting import Line, joined, rewritten
 from videos.text.retiming import retimed
 
@@ -50,7 +51,7 @@ def _fitted(line: Line, others: Sequence[Line]) -> list[Line] | None:
     if not others:
         return None
     said_each = [other.text for other in others]
-    said = " ".join(said_each)
+    said = glued(said_each)
     texts = _shared_out(line.text, said_each)
     if all(map(_same_words, texts, said_each)):
         return [
@@ -65,7 +66,7 @@ def _fitted(line: Line, others: Sequence[Line]) -> list[Line] | None:
     for other in others[1:]:
         whole = joined(whole, other)
     if is_as_long:
-        put = rewritten(replace(whole, machine_text=said), line.text)
+        put = rewritten(whole, line.text)
         return [replace(put, speaker=line.speaker or put.speaker, machine_text=said)]
     mistake = rf"(?<!\w){re.escape(line.machine_text or '')}(?!\w)"
     if len(others) == 1 and line.machine_text and re.search(mistake, whole.text):
@@ -96,7 +97,7 @@ def _put_into(line: Line, text: str) -> Line:
 def _cut_out(line: Line, whole: Line) -> list[Line] | None:
     """Put a line between what its words' times leave of a longer one before and after it."""
     words = whole.words
-    if not words or not _same_words(" ".join(str(word[2]) for word in words), whole.text):
+    if not words or not _same_words(_text_of(words), whole.text):
         return None
     before = [word for word in words if (word[0] + word[1]) / 2 < line.start]
     after = [word for word in words if (word[0] + word[1]) / 2 > line.end]
@@ -124,7 +125,7 @@ def _of_words(whole: Line, words: list[list[Any]]) -> Line:
 
 
 def _text_of(words: list[list[Any]]) -> str:
-    return " ".join(str(word[2]).strip() for word in words)
+    return glued([str(word[2]).strip() for word in words])
 
 
 def _same_words(one: str, other: str) -> bool:

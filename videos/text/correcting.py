@@ -9,7 +9,7 @@ import re
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from videos.text.chunking import glue_between
+from videos.text.chunking import glued
 from videos.text.retiming import Words, retimed
 
 
@@ -31,6 +31,11 @@ class Line:
         """Whether a person has changed it."""
         return self.machine_text is not None
 
+    @property
+    def recognized(self) -> str:
+        """What was recognized, whoever changed it."""
+        return self.text if self.machine_text is None else self.machine_text
+
     def as_json(self) -> dict[str, Any]:
         """Return it as it is kept in a history."""
         return asdict(self)
@@ -51,14 +56,13 @@ def rewritten(line: Line, text: str) -> Line:
         raise CannotChange("A line needs words. To remove it, join it with another.")
     if text == line.text and not line.doubt:
         return line
-    machine_text = line.text if line.machine_text is None else line.machine_text
-    is_as_recognized = text == machine_text
+    is_as_recognized = text == line.recognized
     return replace(
         line,
         text=text,
         doubt="",
         words=retimed(line.words, line.text, text, (line.start, line.end)),
-        machine_text=None if is_as_recognized and text != line.text else machine_text,
+        machine_text=None if is_as_recognized and text != line.text else line.recognized,
     )
 
 
@@ -93,29 +97,21 @@ def joined(first: Line, second: Line) -> Line:
     return Line(
         start=first.start,
         end=max(first.end, second.end),
-        text=_glued(first.text, second.text),
+        text=glued([first.text, second.text]),
         speaker=first.speaker,
         doubt=first.doubt or second.doubt,
         timing=first.timing if first.timing == second.timing else "aligned",
         words=[*first.words, *second.words] if has_words else [],
-        machine_text=_glued(_recognized(first), _recognized(second)),
+        machine_text=glued([first.recognized, second.recognized]),
     )
 
 
 def replaced(text: str, find: str, by: str, *, match_case: bool, whole_words: bool) -> str:
     """Return a text with every occurrence of `find` replaced by `by`, both taken literally."""
-    pattern = re.escape(" ".join(find.split()))
+    pattern = re.escape(find)
     if whole_words:
         pattern = rf"(?<!\w){pattern}(?!\w)"
     return re.sub(pattern, lambda _: by, text, flags=0 if match_case else re.IGNORECASE)
-
-
-def _recognized(line: Line) -> str:
-    return line.text if line.machine_text is None else line.machine_text
-
-
-def _glued(before: str, after: str) -> str:
-    return before + glue_between(before, after) + after if before and after else before or after
 
 
 def _parted(text: str, share: float) -> tuple[str, str]:

@@ -113,14 +113,14 @@ def _filled(
             filled.append([round(start, 3), round(end, 3), tokens[position]])
             at, position = end, position + 1
             continue
-        run = position
-        while run < len(tokens) and times[run] is None:
-            run += 1
-        following = times[run] if run < len(tokens) else None
+        known_from = position
+        while known_from < len(tokens) and times[known_from] is None:
+            known_from += 1
+        following = times[known_from] if known_from < len(tokens) else None
         until = max(following[0] if following else ends, at)
-        each = (until - at) / (run - position)
-        for number in range(run - position):
+        each = (until - at) / (known_from - position)
+        for number in range(known_from - position):
             start = at + each * number
             filled.append([round(start, 3), round(start + each, 3), tokens[position + number]])
-        at, position = until, run
+        at, position = until, known_from
     return filled
