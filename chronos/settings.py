@@ -5,8 +5,8 @@ from __future__ import annotations
 import gc
 
 # While all is loaded nearly nothing is garbage, and to look for it takes a tenth of the time:
-# `chronos.apps` begins with it.
-gc.disable()
+# `chronos.apps` has it looked for more often.
+gc.set_threshold(1_000_000)
 
 import atexit
 import os
@@ -22,9 +22,6 @@ from chronos.broker import broker_settings
 from chronos.embedded.folders import data_folder
 from chronos.environment import read_environment
 
-# By itself Python looks after every 700 objects, which takes a twentieth of what a worker takes for
-# a video. What has lived a while is looked at about as often: else workers took 10 MB more.
-gc.set_threshold(20_000, 2, 2)
 # Taking an app apart takes half as long as loading it: at the end that is left to the kernel.
 atexit.register(gc.freeze)
 
@@ -64,7 +61,7 @@ INSTALLED_APPS = [
     "django.contrib.postgres",
     "django_dramatiq",
     "videos",
-    "chronos",
+    "chronos",  # The last: it ends the loading.
 ]
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",

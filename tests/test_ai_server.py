@@ -173,6 +173,12 @@ def test_wrong_embedding_requests_are_refused(api, asked, error):
         api.embeddings.create(**asked)
 
 
+@pytest.mark.parametrize("body", [b"[]", b"3", b"{"])
+def test_a_body_that_is_no_object_is_refused(api, body):
+    with pytest.raises(openai.BadRequestError, match="The body"):
+        api.post("/embeddings", cast_to=object, content=body)
+
+
 def test_wrong_transcription_requests_are_refused(api, speech, tmp_path):
     create = api.audio.transcriptions.create
     with pytest.raises(openai.NotFoundError):

@@ -50,4 +50,4 @@ def test_addresses_of_all_kinds_are_taken(monkeypatch, name, value):
 
 
 def test_garbage_is_looked_for_once_all_is_loaded():
-    assert gc.isenabled()
+    assert (gc.isenabled(), gc.get_threshold()) == (True, (20_000, 2, 2))

@@ -58,7 +58,7 @@ def check_ffmpeg(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[Chec
         return []
     return [
         Warning(
-            f"CHRONOS_FFMPEG names {named!r}, which is no program here: workers need it.",
+            f"CHRONOS_FFMPEG names {named!r}, which is no program here, and workers need one.",
             hint="Name one, or leave it out: the package imageio-ffmpeg brings one.",
             id="videos.W004",
         )
@@ -197,7 +197,7 @@ def check_sandbox(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[Che
                 id="videos.I002",
             )
         )
-    if not ffmpeg.can_start():
+    if not check_ffmpeg(app_configs) and not ffmpeg.can_start():
         messages.append(
             Error(
                 "ffmpeg cannot be started in its sandbox.",

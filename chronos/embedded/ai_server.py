@@ -218,6 +218,8 @@ def embeddings(request: HttpRequest) -> HttpResponse:
         asked = json.loads(request.body)
     except ValueError:
         raise BadRequest("The body is not valid JSON.") from None
+    if not isinstance(asked, dict):
+        raise BadRequest("The body must be a JSON object.")
     _check_model(asked.get("model"), LOCAL_EMBEDDING_MODEL)
     texts = asked.get("input")
     texts = [texts] if isinstance(texts, str) else texts

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -36,10 +36,9 @@ from videos.models import Call, Run, Video
 from videos.pages.media import play
 from videos.pipeline import bulk, steering
 from videos.pipeline.estimate import estimate
-
-#: What a person may edit; the rest is written by the pipeline.
 from videos.text.timecodes import clock
 
+#: What a person may edit; the rest is written by the pipeline.
 _EDITABLE = ("title",)
 _SET_ONCE = ("creator", "file", "language", "captions")
 _KEPT = ("used", "created_at", "completed_at", "id")
@@ -244,7 +243,7 @@ class VideoAdmin(Scoped, HistoryAdmin):
             self._reprocess_all(request, videos, None if stage == _RESUME else stage)
             return None
         choices = []
-        for name, note in _CHOICES.items():
+        for name, note in _choices():
             eligible = steering.restartable(videos, name or None)
             use = estimate(eligible, name or None)
             choices.append((name or _RESUME, note, eligible.count(), use))
@@ -335,12 +334,12 @@ class VideoAdmin(Scoped, HistoryAdmin):
         self.message_user(request, f"{preferred} waiting runs moved to the front.")
 
 
-_CHOICES = {
-    "": "where they failed (failed and cancelled ones only)",
-    "transcribe": "the beginning: transcribe, chunk, embed",
-    "chunk": "chunking: chunk, embed",
-    "embed": "embedding alone",
-}
+def _choices() -> Iterator[tuple[str, str]]:
+    """Yield from which stages videos can be processed again, and what is done then."""
+    yield "", "where they failed (failed and cancelled ones only)"
+    names = steering.restartable_stages()
+    for at, name in enumerate(names):
+        yield name, f"{name}: {', '.join(names[at:])}"
 
 
 def _number(text: str) -> int:

@@ -81,7 +81,9 @@ def admit(*, explains: bool = True) -> int:
         queues = set(free.order_by().values_list("queue", flat=True).distinct())
         admitted, others_wait = _admit_default(free, queues - {BULK}, capacity, limits)
         if BULK in queues:
-            admitted += _admit_bulk(free, capacity)
+            admitted_bulk, reason = _admit_bulk(free, capacity)
+            admitted += admitted_bulk
+            held_back.append((free.filter(queue=BULK), reason))
         if admitted:
             after_commit(enqueue, admitted)
     if not explains:
@@ -227,8 +229,8 @@ def _admit_default(
     return admitted, len(room) < len(queues) or len(admitted) < wanted
 
 
-def _admit_bulk(free: QuerySet[Run], capacity: Capacity) -> list[Run]:
-    """Admit bulk runs to threads that nothing else wants now."""
+def _admit_bulk(free: QuerySet[Run], capacity: Capacity) -> tuple[list[Run], Run.Waiting]:
+    """Admit bulk runs to threads that nothing else wants now; return why others wait, too."""
     due = free.filter(queue=BULK)
     held = Run.objects.filter(holds_slot=True, queue=BULK).count()
     idle = capacity.idle(BULK)
@@ -237,11 +239,8 @@ def _admit_bulk(free: QuerySet[Run], capacity: Capacity) -> list[Run]:
     ordered = due.order_by("-priority", "created_at").values_list("pk", flat=True)
     admitted = _admit(list(ordered[:room]))
     if capacity.has_workers and not capacity.is_served(BULK):
-        reason = Run.Waiting.WORKER
-    else:
-        reason = Run.Waiting.CONCURRENCY if pool <= idle else Run.Waiting.CAPACITY
-    _give_reason(due, reason)
-    return admitted
+        return admitted, Run.Waiting.WORKER
+    return admitted, Run.Waiting.CONCURRENCY if pool <= idle else Run.Waiting.CAPACITY
 
 
 def _in_rounds(due: QuerySet[Run], held: Counter[Any], room: int) -> list[Any]:

@@ -157,17 +157,14 @@ class WorkerHeartbeat(Heartbeat):
         """
         if self.watches and (dead := _dead_threads(self._worker)):
             logger.critical("The worker's %s died: ending the process.", dead)
-            if self._owns_process:
-                end_process()
+            self._end_process()
             return
         super().beat()
         stuck = heartbeat.stuck_threads()
         free = self._worker.worker_threads - stuck
         if self.watches and free <= 0:
             logger.critical("All threads are stuck in runs that were given up: ending the process.")
-            if self._owns_process:
-                end_process()
-                self.watches = False
+            self._end_process()
         drains, paused = self._tell(max(free, 0), stuck)
         if self.watches:
             self._obey(drains=drains, paused=paused)
@@ -216,8 +213,13 @@ class WorkerHeartbeat(Heartbeat):
         # The longest call may still come to its end; what is between two steps is handed over.
         claims.hand_over(conf().service_deadline_s)
         quarantine.stop()
-        if self._owns_process and not claims.live_claims():
+        if not claims.live_claims():
             logger.warning("The worker is drained: ending the process.")
+            self._end_process()
+
+    def _end_process(self) -> None:
+        """End the process, if it is the worker's own: once, for a second signal would kill it."""
+        if self._owns_process:
             end_process()
             self.watches = False
 

@@ -45,7 +45,10 @@ def progressed(video_id: UUID, stage: str, share: float) -> None:
 
 
 def measured(video_id: UUID, *, duration_ms: int) -> None:
-    """Show the media's length as soon as it is known."""
+    """Show the media's length as soon as it is known.
+
+    Whoever stores audio does it in the same transaction: by it a run knows that there may be some.
+    """
     Video.objects.filter(pk=video_id).update(duration_s=duration_ms / 1000)
 
 

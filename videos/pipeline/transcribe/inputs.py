@@ -203,7 +203,7 @@ class InputResolver:
     def _stored_transcript(self) -> Transcript | None:
         """Return a transcript whose audio serves this run, so that the video is not fetched."""
         if not self._reuses_audio or self._video.duration_s is None:
-            return None  # Whoever stores audio tells how long it is.
+            return None  # Whoever stores audio tells how long it is (`statuses.measured`).
         cut = self._video.transcripts.exclude(audio="").filter(cut_at__isnull=False)
         stored = cut.order_by("-created_at").first()
         if stored is None or not storage.has_audio(self._video, stored):
