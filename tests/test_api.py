@@ -6,6 +6,7 @@ import re
 import pytest
 from django.contrib.auth.models import Permission
 from django.db.models.functions import Now
+from django.test import Client
 
 from tests.conftest import PROJECT
 from tests.rows import completed_video, spoken_video
@@ -380,3 +381,32 @@ def test_a_stage_that_does_not_exist_is_refused(writer, creator):
     answer = writer("POST", f"/videos/{video.pk}/reprocess", {"from": "finish"})
 
     assert "chunk" in assert_problem(answer, 422)["errors"][0]["message"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("PUT", "/videos", 405),
+        ("POST", "/videos", 405),
+        ("POST", "/videos/null/cancel", 404),
+        ("DELETE", "/nothing", 404),
+    ],
+)
+def test_wrong_methods_and_addresses_are_told_as_all_errors_are(creator, method, path, status):
+    client = Client(enforce_csrf_checks=True)
+    writes = Caller(client, ApiKey.issue(creator, "tests", ApiKey.Scope.WRITE)[1])
+
+    answer = writes(method, path, {})
+
+    assert_problem(answer, status)
+    assert status == 404 or "GET" in answer["Allow"]
+
+
+def test_a_pause_ends_when_it_is_said_with_or_without_a_zone(writer, creator):
+    creator.user_permissions.set(Permission.objects.filter(codename__endswith="_pause"))
+    asked = {"kind": "queue", "name": "default", "until": "2036-12-01T08:00"}
+
+    assert writer("POST", "/pauses", asked).json()["until"].startswith("2036-12-01T08:00:00")
+    over = writer("POST", "/pauses", asked | {"until": "2020-12-01"})
+    assert_problem(over, 422)
+    assert_problem(writer("POST", "/pauses", {"kind": "creator", "name": "a\u0000"}), 422)

@@ -10,7 +10,7 @@ from django.urls import reverse
 
 from tests.conftest import ended, eventually
 from tests.test_commands import manage
-from videos.durable import pauses, workers
+from videos.durable import ending, pauses, workers
 from videos.durable.capacity import live_slots
 from videos.durable.registry import registry
 from videos.middleware import Durability
@@ -67,6 +67,36 @@ def test_a_drained_worker_ends_well_after_its_calls(upload, worker_process, open
     worker_process()
     assert ended(video).status == "completed"
     assert len(openai.transcribed()) == 1
+
+
+@pytest.mark.processes
+def test_drained_processes_of_one_master_end_well_together(worker_process):
+    process = worker_process("--processes", "2")
+    eventually(lambda: Worker.objects.count() == 2)
+
+    manage("drain", "--all", "--wait", "20")
+
+    assert process.wait(timeout=20) == 0
+    assert not Worker.objects.exists()
+
+
+@pytest.mark.parametrize("asks", [True, False])
+def test_a_process_that_ends_by_itself_may_be_ended_once_more(monkeypatch, asks):
+    """As Dramatiq does, once another process of the same master has ended; it kills at the next."""
+    received = []
+    monkeypatch.setattr(ending, "insist_on_end", lambda code: None)
+    before = signal.signal(signal.SIGTERM, lambda *_: received.append("ended"))
+    try:
+        ending.heed_its_own_signal()
+        if asks:
+            ending.end_process()
+        for _ in range(2):
+            os.kill(os.getpid(), signal.SIGTERM)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+        ending._is_asked.clear()
+
+    assert len(received) == 2
 
 
 def test_a_paused_worker_takes_nothing_until_it_is_resumed(upload, worker):

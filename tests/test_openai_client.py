@@ -10,7 +10,7 @@ from django.db import connection, transaction
 from tests.conftest import ended, eventually
 from tests.openai_server import Fault
 from tests.rows import completed_video
-from videos.durable import admission, claims, heartbeat, workers
+from videos.durable import admission, claims, ending, heartbeat
 from videos.durable.paid import breaker
 from videos.exceptions import CircuitOpen, ServiceUnavailable
 from videos.models import Breaker, Call, Run, Video
@@ -171,12 +171,12 @@ def test_two_that_write_down_reasons_wait_for_no_one(creator):
 
 def test_a_worker_that_ends_waits_for_no_row(upload, monkeypatch, settings):
     settings.CHRONOS_DRAIN_S = 0
-    monkeypatch.setattr(workers, "_END_WITHIN_S", 0.1)
+    monkeypatch.setattr(ending, "_END_WITHIN_S", 0.1)
     upload()
     Run.objects.update(state="queued")
     run = Run.objects.get()
     exits = []
-    monkeypatch.setattr(workers.os, "_exit", exits.append)
+    monkeypatch.setattr(ending.os, "_exit", exits.append)
 
     with claims.claimed(run.pk, "transcribe", None, {"process_video": 3600}) as claim:
         assert claim is not None
@@ -193,14 +193,14 @@ def test_a_worker_that_ends_waits_for_no_row(upload, monkeypatch, settings):
         holder.start()
         locked.wait(10)
         begun = time.monotonic()
-        workers.insist_on_end(75)
+        ending.insist_on_end(75)
         eventually(lambda: exits)
         waited = time.monotonic() - begun
         let_go.set()
         holder.join()
 
     assert exits == [75]
-    assert waited < workers._HAND_OVER_WITHIN_S
+    assert waited < ending._HAND_OVER_WITHIN_S
     assert Run.objects.get().state == "running"  # Left to the sweep.
 
 

@@ -280,3 +280,17 @@ def test_a_paused_worker_is_named_as_people_see_it(admin_client, worker):
 
     assert f"Paused: worker {row}." in page
     assert "<td>paused</td>" in page
+
+
+def test_an_empty_form_of_the_admin_pauses_nothing(admin_client):
+    page = admin_client.post(reverse("admin:videos_pause_add"), {"kind": "", "name": ""})
+
+    assert page.status_code == 200
+    assert not Pause.objects.exists()
+    assert (
+        admin_client.get(reverse("admin:videos_pause_add"))
+        .context["adminform"]
+        .form["kind"]
+        .value()
+        == ""
+    )

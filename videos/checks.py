@@ -176,8 +176,8 @@ def check_transcription_model(
     return [
         Warning(
             f"OpenAI ends {settings.transcription_model} on {ends}.",
-            hint="Set CHRONOS_TRANSCRIPTION_MODEL to gpt-transcribe (times are then those of our "
-            "cuts), or CHRONOS_TRANSCRIPTION_BASE_URL to a faster-whisper server; in Chronos' own "
+            hint="Set CHRONOS_TRANSCRIPTION_MODEL to gpt-transcribe (its times are found "
+            "here), or CHRONOS_TRANSCRIPTION_BASE_URL to a faster-whisper server; in Chronos' own "
             "environment without CHRONOS_.",
             id="videos.W001",
         )

@@ -44,8 +44,10 @@ class Durability(Middleware):
         for garbage would take a tenth of a second each time.
         """
         self._owns_process = True
+        from videos.durable import ending
         from videos.durable.registry import registry
 
+        ending.heed_its_own_signal()
         try:
             for name in registry.worker_modules:
                 import_module(name)
@@ -83,10 +85,10 @@ class Durability(Middleware):
         Calls in flight are waited for (CHRONOS_DRAIN_S): they are paid. Its consumers fetch nothing
         more: idle threads would take what was just handed over.
         """
-        from videos.durable import claims, quarantine, workers
+        from videos.durable import claims, ending, quarantine
 
         if self._owns_process:
-            workers.insist_on_end(os.EX_TEMPFAIL)
+            ending.insist_on_end(os.EX_TEMPFAIL)
         if self._threads is not None:
             self._threads.stop_watching()
         if isinstance(worker.work_queue, PatientQueue):

@@ -27,7 +27,10 @@ class PauseForm(forms.ModelForm):  # type: ignore[type-arg]
         kind = self.fields.get("kind")
         if isinstance(kind, forms.ChoiceField) and self.instance.kind != Pause.Kind.WORKER:
             # Workers are paused in their list, where they need not be named.
-            kind.choices = [each for each in Pause.Kind.choices if each[0] != Pause.Kind.WORKER]
+            kinds = [each for each in Pause.Kind.choices if each[0] != Pause.Kind.WORKER]
+            kind.choices = [("", "Choose …"), *kinds]
+            if self.instance._state.adding:
+                self.initial["kind"] = ""  # An empty form is not to pause the whole site.
         if "name" in self.fields:
             self.fields["name"].help_text = "; ".join(
                 f"{kind.label.lower()}: {', '.join(names)}" for kind, names in pausable().items()

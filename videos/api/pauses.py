@@ -17,6 +17,7 @@ from videos.documents import pause_document
 from videos.durable import admission, pauses
 from videos.models import Pause
 from videos.pipeline.pausing import pausable
+from videos.text.storable import storable
 
 router = Router(tags=["pauses"])
 
@@ -63,14 +64,17 @@ def list_pauses(request: HttpRequest) -> Any:
 def begin_pause(request: HttpRequest, asked: PauseAsked) -> Any:
     """Hold starts back, or a service's calls; it needs the permission to add pauses."""
     _check(request, "add")
-    if asked.until is not None and asked.until <= timezone.now():
+    until = asked.until
+    if until is not None and timezone.is_naive(until):
+        until = timezone.make_aware(until)  # As the command takes it.
+    if until is not None and until <= timezone.now():
         raise _wrong("until", "This time is over.")
     row = pauses.begin(
         Pause.Kind(asked.kind),
         **_named(request, asked),
         by=request.user.get_username(),
         why=asked.why,
-        until=asked.until,
+        until=until,
     )
     admission.admit()
     row.refresh_from_db()
@@ -109,7 +113,7 @@ def _named(request: HttpRequest, asked: PauseAsked) -> dict[str, Any]:
     creators = operated_creators(request.user)
     if kind == Pause.Kind.CREATOR:
         users = get_user_model()._default_manager.all() if creators is None else creators
-        creator = users.filter(**{get_user_model().USERNAME_FIELD: asked.name}).first()
+        creator = users.filter(**{get_user_model().USERNAME_FIELD: storable(asked.name)}).first()
         if creator is None:
             raise _wrong("name", "There is no such creator.")
         return {"creator": creator}

@@ -1,10 +1,9 @@
-"""What runs beside the actors in every worker process: heartbeat, sweep, watchdog."""
+"""What runs beside the actors in every worker process: its heartbeat and its sweep."""
 
 from __future__ import annotations
 
 import logging
 import os
-import signal
 import socket
 import threading
 import time
@@ -21,11 +20,10 @@ from uuid6 import uuid7
 from videos.conf import conf
 from videos.durable import claims, heartbeat, pauses, quarantine, runs, sweep
 from videos.durable.capacity import WORKER_FRESH_S
-from videos.durable.messages import enqueue
+from videos.durable.ending import end_process
 from videos.durable.models import Pause, Run, Worker
 from videos.durable.transactions import is_lost
 from videos.durable.turns import Turns
-from videos.exceptions import Signal
 from videos.local import workdirs
 
 if TYPE_CHECKING:
@@ -33,12 +31,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-#: Seconds within which a worker that was asked to end has ended, beside CHRONOS_DRAIN_S.
-_END_WITHIN_S = 9.0
-_HAND_OVER_WITHIN_S = 5.0
 #: How often a thread beside the actors looks after its connections, of which one is busy.
 _CONNECTIONS_EVERY_S = 60.0
-_EXIT_DEAD_THREAD = 70
 _IS_PAUSED = f"""EXISTS (SELECT FROM {Pause._meta.db_table} WHERE kind = 'worker'
     AND name = worker.id::text AND (until IS NULL OR until > statement_timestamp()))"""
 _LIVE = f"""FROM {Worker._meta.db_table} AS other
@@ -218,7 +212,7 @@ class WorkerHeartbeat(Heartbeat):
             self._end_process()
 
     def _end_process(self) -> None:
-        """End the process, if it is the worker's own: once, for a second signal would kill it."""
+        """End the process once, if it is the worker's own."""
         if self._owns_process:
             end_process()
             self.watches = False
@@ -229,45 +223,6 @@ def _dead_threads(worker: dramatiq.Worker) -> str:
     if consumers:
         return f"consumer of {', '.join(consumers)}"
     return "" if all(thread.is_alive() for thread in worker.workers) else "worker thread"
-
-
-def end_process() -> None:
-    """Ask Dramatiq to end this process well, and insist after a while."""
-    insist_on_end(_EXIT_DEAD_THREAD)
-    os.kill(os.getpid(), signal.SIGTERM)
-
-
-def insist_on_end(code: int) -> None:
-    """End the process by force once it had time to end well; its runs go to others at once.
-
-    What does not look at its claim, such as a long call of a function of another app, cannot be
-    ended in any other way.
-    """
-    seconds = conf().drain_s + _END_WITHIN_S
-
-    def insist() -> None:
-        logger.warning("The worker did not end within %s s: its runs go to others.", seconds)
-        handing = threading.Thread(target=_hand_over_all, daemon=True)
-        handing.start()
-        # A database that does not answer must not keep the process.
-        handing.join(_HAND_OVER_WITHIN_S)
-        os._exit(code)
-
-    timer = threading.Timer(seconds, insist)
-    timer.daemon = True
-    timer.start()
-
-
-def _hand_over_all() -> None:
-    """Give the runs of this process to others; those that somebody has locked go to the sweep."""
-    for claim in claims.live_claims():
-        try:
-            with claim.guard(skip=True) as run:
-                handed = runs.hand_over(run)
-            enqueue(handed)
-        except (DatabaseError, Signal) as error:
-            logger.warning("Run %s is left to the sweep: %s", claim.run.pk, error)
-    connection.close()
 
 
 class WorkerThreads:

@@ -68,7 +68,7 @@ class Command(ReportingCommand):
                 f"${row['month_usd']:.2f} this month ({row['share']:.0%})"
             )
         if not document["budgets"]:
-            self.stdout.write("There is no such budget.")
+            self.stdout.write("Removed." if options["remove"] else "There is no such budget.")
 
 
 def amount(text: str) -> Decimal:
