@@ -305,7 +305,7 @@ def test_what_was_tried_again_needs_nobody_any_more(admin_client, creator, worke
     )
     address = reverse("admin:videos_run_overview")
     assert (
-        "1 run(s) failed in the last hour: unauthorized"
+        "1 video(s) failed in the last hour: unauthorized"
         in admin_client.get(address).content.decode()
     )
 

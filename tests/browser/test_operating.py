@@ -91,7 +91,7 @@ def test_failures_of_the_service_are_retried_and_those_of_files_are_not(
     lost = completed_video(creator)
     Video.objects.filter(pk=lost.pk).update(status="failed", error_code="no_audio", error="None.")
     walk.begin()
-    walk.sees("2 run(s) failed in the last hour: rejected")
+    walk.sees("2 video(s) failed in the last hour: rejected")
 
     walk.link("See and retry", ROOM)
     walk.button("Reprocess all that match")
@@ -218,7 +218,7 @@ def test_it_is_read_on_a_phone_by_night(sign_in, creator, upload, worker, openai
     ended(upload())
     events.send("letters/greeting.requested", {"name": "Ada", "diary": ""})
     walk = Walk(sign_in(color_scheme="dark", viewport=PHONE))
-    walk.sees("1 run(s) failed in the last hour: rejected")
+    walk.sees("1 video(s) failed in the last hour: rejected")
 
     for path in ["", "videos/run/", "videos/video/", "videos/worker/", "videos/budget/"]:
         walk.page.goto(f"/admin/{path}")

@@ -17,7 +17,7 @@ from videos.models import Call, Video
 _WAITS_FOR = {
     "concurrency": gettext_lazy("other videos of yours are processed first"),
     "rate": gettext_lazy("many videos were started within a minute"),
-    "capacity": gettext_lazy("all workers are busy"),
+    "capacity": gettext_lazy("no worker is free yet"),
     "budget": gettext_lazy("the service's limit a minute is used up"),
     "service": gettext_lazy("the service is not available now; it goes on by itself"),
     "disk": gettext_lazy("the worker's disk is full; it goes on by itself"),
