@@ -178,11 +178,11 @@ def _troubles(gauges: Gauges) -> Iterator[Trouble]:
         if not cause.left:
             continue
         where, status = (failed, "status__exact") if cause.of_videos else (runs, "state__exact")
-        what = "video" if cause.of_videos else "run"
+        subject = "video" if cause.of_videos else "run"
         act = "See" if not cause.of_videos or cause.error_code in _OF_FILES else "See and retry"
         query = {"error_code": cause.error_code, status: "failed", "ended": "hour"}
         yield Trouble(
-            f"{cause.left} {what}(s) failed in the last hour: {cause.error_code}.",
+            f"{cause.left} {subject}(s) failed in the last hour: {cause.error_code}.",
             cause.error[:_MAX_ERROR_CHARACTERS],
             f"{where}?{urlencode(query)}",
             act,
