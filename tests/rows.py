@@ -25,6 +25,7 @@ from videos.models import (
 from videos.pipeline import passages
 from videos.pipeline.chunks import chunk_rows
 from videos.text import chunking
+from videos.text.passages import in_passages
 
 SEGMENT_S = 5.0
 
@@ -84,7 +85,7 @@ def embed_chunks(revision: Revision, segments: list[Segment]) -> None:
     passages.store(revision, chunks, segments)
     for chunk, text in zip(chunks, texts, strict=True):
         inside = segments[text.first_segment : text.last_segment + 1]
-        targets = [(None, text.text), *chunking.passages(inside)]
+        targets = [(None, text.text), *in_passages(inside)]
         Embedding.objects.bulk_create(
             Embedding(
                 chunk=chunk,

@@ -67,6 +67,16 @@ def test_a_long_segment_becomes_cues_of_two_short_lines():
     assert cues[0].end == cues[1].start == pytest.approx(14.84, abs=0.01)
 
 
+@pytest.mark.parametrize("count", range(2, len(LONG.split()) + 1))
+def test_no_word_flashes_up_by_itself(count):
+    text = " ".join(LONG.split()[:count])
+
+    cues = list(laid_out([Caption(10.0, 20.0, text)]))
+
+    lengths = [len(cue.text) for cue in cues]
+    assert min(lengths) * 2 > max(lengths)
+
+
 def test_the_times_of_cues_are_those_of_their_words():
     words = [(10 + n / 100, 10 + n / 100, word) for n, word in enumerate(LONG.split())]
 

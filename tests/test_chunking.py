@@ -8,17 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from videos.audio.stitching import RecognizedSegment
-from videos.text.chunking import (
-    _SENTENCE_BREAK,
-    MAX_WORDS,
-    MIN_WORDS,
-    _cheapest_cuts,
-    _sentences,
-    _Unit,
-    chunk,
-    passages,
-)
+from videos.text import sentences as text_sentences
+from videos.text.chunking import MAX_WORDS, MIN_WORDS, _cheapest_cuts, _Unit, chunk
 from videos.text.counting import count_words, estimate_tokens, milliwords, weights
+from videos.text.passages import in_passages
 
 COSTS = [0.0, 2.0, 0.1, 10.0]
 SENTENCES = {
@@ -132,7 +125,7 @@ def test_only_what_is_short_as_a_whole_has_fewer_than_500_words(count):
 def test_passages_cover_every_segment_in_order():
     segments = said(["nine words stand in each of these many lines"] * 7)
 
-    grouped = passages(segments)
+    grouped = in_passages(segments)
 
     assert [position for position, _ in grouped] == [0, 3, 6]
     assert " ".join(text for _, text in grouped).split() == 7 * segments[0].text.split()
@@ -167,7 +160,7 @@ def test_a_chunk_is_bounded_by_characters_too(text):
 def test_many_segments_of_hardly_any_words_are_bounded(text):
     segments = said([text] * 2_000 if len(text) < 100 else [text, "and more"] * 5)
 
-    chunks, grouped = chunk(segments), passages(segments)
+    chunks, grouped = chunk(segments), in_passages(segments)
 
     assert max(len(each.text) for each in chunks) <= MAX_CHARACTERS
     assert max(len(passage) for _, passage in grouped) <= MAX_CHARACTERS
@@ -176,7 +169,9 @@ def test_many_segments_of_hardly_any_words_are_bounded(text):
 
 @given(st.text("ab,.!?\"')] \t\n\r\x0b\x0c\x1c").map(str.strip))
 def test_ascii_is_parted_as_any_other_text(text):
-    assert _sentences(text) == [each for each in _SENTENCE_BREAK.split(text) if each]
+    assert text_sentences.sentences(text) == [
+        each for each in text_sentences._SENTENCE_BREAK.split(text) if each
+    ]
 
 
 @given(st.text(st.sampled_from("aehxAEH019 .,:;'_\"-!?()\n/@"), max_size=80))

@@ -16,8 +16,9 @@ from uuid import UUID
 from videos.conf import conf
 from videos.models import Chunk, ProbedModel, Segment
 from videos.pipeline.vectors import Space
-from videos.text import chunking
 from videos.text.counting import estimate_tokens
+from videos.text.glue import glued
+from videos.text.passages import passages_of
 
 if TYPE_CHECKING:
     from videos.ai.embedding import EmbeddingLimits
@@ -95,14 +96,14 @@ def group(
 
 def _targets(chunk: Chunk, segments: Sequence[Segment], limits: EmbeddingLimits) -> list[Target]:
     whole = Target(chunk, None, chunk.text)
-    passages = chunking.passages_of(chunk, segments)[: limits.max_inputs - 1]
+    passages = passages_of(chunk, segments)[: limits.max_inputs - 1]
     if len(passages) == 1:
         return [whole]
     texts = [each.text for each in passages]
     return [
         whole,
         *(
-            Target(chunk, each.first_segment, chunking.glued(texts[max(at - 1, 0) : at + 2]))
+            Target(chunk, each.first_segment, glued(texts[max(at - 1, 0) : at + 2]))
             for at, each in enumerate(passages)
         ),
     ]

@@ -10,8 +10,9 @@ from django.db.models import QuerySet
 
 from videos.durable.registry import Chore, registry
 from videos.models import Chunk, Passage, Revision, Segment
-from videos.text import chunking, terms
+from videos.text import terms
 from videos.text.languages import text_config
+from videos.text.passages import passages_of
 
 _ROWS_PER_STATEMENT = 1_000
 _REVISIONS_AT_ONCE = 20
@@ -61,7 +62,7 @@ def _insert(revision: Revision, chunks: Sequence[Chunk], segments: Sequence[Segm
     config = text_config(revision.transcript.language)
     rows = []
     for chunk in chunks:
-        for passage in chunking.passages_of(chunk, segments):
+        for passage in passages_of(chunk, segments):
             said = terms.words(passage.text)
             bare = dict.fromkeys(Passage.BARE + terms.bare(word) for word in said)
             rows.append(

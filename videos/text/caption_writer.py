@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import unicodedata
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 
 from videos.text.captions import TAG, Caption, Cue
@@ -15,6 +16,8 @@ MAX_COLUMNS = 42
 MAX_LINES = 2
 _LOOKALIKES = str.maketrans("<>{}", "‹›()")
 _MAX_TEXT = 2_000
+#: Nobody reads a text of more lines as captions.
+_MAX_EVENED = 100
 
 
 def parted(cue: Caption) -> Iterator[Caption]:
@@ -97,16 +100,34 @@ def _times(cue: Cue, groups: Sequence[Sequence[str]]) -> Iterator[tuple[float, f
 
 
 def _wrapped(text: str) -> list[str]:
-    """Break text into lines of at most 42 columns, between words where there are any."""
-    lines: list[str] = []
-    for word in text.split():
-        for piece in _pieces(word):
-            longer = f"{lines[-1]} {piece}" if lines else piece
-            if lines and _columns(longer) <= MAX_COLUMNS and piece == word:
-                lines[-1] = longer
-            else:
-                lines.append(piece)
-    return lines
+    """Break text into lines of at most 42 columns, which fill their cues evenly.
+
+    Else the last word of a sentence would often flash up by itself.
+    """
+    pieces = [
+        (piece, _columns(piece), piece == word) for word in text.split() for piece in _pieces(word)
+    ]
+    lines = _lines(pieces, MAX_COLUMNS)
+    if len(lines) > _MAX_EVENED:
+        return lines
+    wanted = len(lines) if len(lines) <= MAX_LINES else -(-len(lines) // MAX_LINES) * MAX_LINES
+    widths = range(1, MAX_COLUMNS + 1)
+    narrowest = bisect_left(widths, True, key=lambda width: len(_lines(pieces, width)) <= wanted)
+    return _lines(pieces, widths[narrowest])
+
+
+def _lines(pieces: Sequence[tuple[str, int, bool]], width: int) -> list[str]:
+    """Put pieces with their columns into lines of so many; one that is no whole word begins one."""
+    lines: list[list[str]] = []
+    filled = 0
+    for piece, columns, is_word in pieces:
+        if lines and is_word and filled + 1 + columns <= width:
+            lines[-1].append(piece)
+            filled += 1 + columns
+        else:
+            lines.append([piece])
+            filled = columns
+    return [" ".join(line) for line in lines]
 
 
 def _pieces(word: str) -> Iterator[str]:

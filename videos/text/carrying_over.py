@@ -8,8 +8,8 @@ from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
-from videos.text.chunking import glued
 from videos.text.correcting import Line, joined, rewritten
+from videos.text.glue import glued
 from videos.text.retiming import retimed
 
 #: How far a line may begin or end from another that is taken for the same, in seconds.

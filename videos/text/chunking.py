@@ -9,39 +9,18 @@ from __future__ import annotations
 
 import hashlib
 import math
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
-from typing import NamedTuple, Protocol
-
-import regex
+from typing import NamedTuple
 
 from videos.text.captions import Cue
-from videos.text.counting import UNSPACED_SCRIPTS, count_words, estimate_tokens, milliwords, weights
+from videos.text.counting import CHARACTERS_PER_WORD, estimate_tokens, milliwords
+from videos.text.glue import glue_between
+from videos.text.sentences import ends_sentence, pieces, sentences
 
 MIN_WORDS = 500
 MAX_WORDS = 1000
-PASSAGE_WORDS = 25
-#: What a word has at the most: so texts of hardly any words are bounded, too, such as "! ! !" and
-#: names of a thousand characters. A tsvector holds 1 MB (PostgreSQL docs, 12.11).
-_CHARACTERS_PER_WORD = 25
-_PASSAGE_CHARACTERS = PASSAGE_WORDS * 2 * _CHARACTERS_PER_WORD
-
-_SCRIPT_WITHOUT_SPACES = regex.compile(f"[{UNSPACED_SCRIPTS}]")
-_SENTENCE_END = regex.compile(r"[.!?…。！？؟۔।॥။።][\"'”’»)\]」』]*$")
-_SENTENCE_BREAK = regex.compile(
-    # A run of quotes without an end must not be looked through from each of them.
-    r"(?<=[.!?…؟۔।॥][\"'”’»)\]]{0,3})\s+|(?<=[。！？။።][」』”]{0,3})(?=[^」』”。！？\s])\s*"
-)
-#: The same in ASCII, in a fifth of the time.
-_ASCII_BREAK = re.compile(r"[.!?][\"')\]]{0,3}([ \t-\r]+)")
-#: Without this there is none of those: to look behind each space takes many times as long.
-_MAY_BREAK = regex.compile(r"[.!?…؟۔।॥][\"'”’»)\]]{0,3}\s|[。！？။።]")
-
-#: An unbroken sentence longer than this may be cut inside, at about every _PIECE_WORDS words.
-_LONG_SENTENCE_WORDS = 100
-_PIECE_WORDS = 50
 #: Shorter units are joined with the next before the search, to bound its cost.
 _SHORT_UNIT_WORDS = 8
 
@@ -76,27 +55,6 @@ class ChunkText:
         return hashlib.sha256(self.text.encode()).hexdigest()
 
 
-@dataclass(frozen=True)
-class PassageText:
-    """A passage before it is stored; its segments count as those of the chunk do."""
-
-    text: str
-    start: float
-    end: float
-    first_segment: int
-    last_segment: int
-
-
-class Cut(Protocol):
-    """A chunk, stored or not."""
-
-    text: str
-    start: float
-    end: float
-    first_segment: int
-    last_segment: int
-
-
 class _Unit(NamedTuple):
     """Text that is never cut; `glue` stands before it, `cut_cost` is the price of a cut after."""
 
@@ -110,7 +68,7 @@ class _Unit(NamedTuple):
     @property
     def size(self) -> int:
         """Thousandths of a word, or what its characters would be in words of 25 if that is more."""
-        return max(self.milliwords, len(self.text) * 1000 // _CHARACTERS_PER_WORD)
+        return max(self.milliwords, len(self.text) * 1000 // CHARACTERS_PER_WORD)
 
 
 def chunk(segments: Sequence[Cue]) -> list[ChunkText]:
@@ -120,61 +78,6 @@ def chunk(segments: Sequence[Cue]) -> list[ChunkText]:
         return []
     bounds = _cheapest_cuts(units)
     return [_chunk_of(units[begin:end], segments) for begin, end in pairwise(bounds)]
-
-
-def passages_of(cut: Cut, segments: Sequence[Cue]) -> list[PassageText]:
-    """Return the passages of a chunk; `segments` are those of the whole transcript.
-
-    Of a chunk that is a piece of one segment, it is the only one.
-    """
-    first, last = cut.first_segment, cut.last_segment
-    if first == last:
-        return [PassageText(cut.text, cut.start, cut.end, first, last)]
-    grouped = passages(segments[first : last + 1])
-    begins = [first + position for position, _ in grouped]
-    ends = [*(begin - 1 for begin in begins[1:]), last]
-    return [
-        PassageText(
-            text,
-            segments[begin].start,
-            max(segment.end for segment in segments[begin : end + 1]),
-            begin,
-            end,
-        )
-        for begin, end, (_, text) in zip(begins, ends, grouped, strict=True)
-    ]
-
-
-def ends_sentence(text: str) -> bool:
-    """Whether a sentence ends with the text."""
-    said = text.rstrip()
-    # Most texts end with a letter.
-    return not said[-1:].isalnum() and _SENTENCE_END.search(said) is not None
-
-
-def passages(segments: Sequence[Cue]) -> list[tuple[int, str]]:
-    """Group neighbouring segments to about 25 words: [(position of the first, text), …].
-
-    Passages are embedded beside their chunk, so that a hit can name the second. Of a segment as
-    long as a chunk they have the beginning.
-    """
-    grouped: list[tuple[int, str]] = []
-    pieces: list[str] = []
-    first = words = characters = 0
-    for position, segment in enumerate(segments):
-        text = segment.text[: MAX_WORDS * _CHARACTERS_PER_WORD]
-        if pieces and (words >= PASSAGE_WORDS or characters >= _PASSAGE_CHARACTERS):
-            grouped.append((first, "".join(pieces)))
-            pieces, words, characters = [], 0, 0
-        if pieces:
-            pieces.append(glue_between(pieces[-1], text))
-        else:
-            first = position
-        pieces.append(text)
-        characters += len(text)
-        if characters < _PASSAGE_CHARACTERS:
-            words += count_words(text)
-    return [*grouped, (first, "".join(pieces))] if pieces else grouped
 
 
 def _cheapest_cuts(units: Sequence[_Unit]) -> list[int]:
@@ -216,7 +119,12 @@ def _cheapest_cuts(units: Sequence[_Unit]) -> list[int]:
                     lowest, chosen = cost, begin
         costs.append(lowest)
         begins.append(chosen)
-    cuts = [len(units)]
+    return _path(begins)
+
+
+def _path(begins: Sequence[int]) -> list[int]:
+    """Return the cuts that end at the last unit; of each end, `begins` has the best begin."""
+    cuts = [len(begins) - 1]
     while cuts[-1]:
         cuts.append(begins[cuts[-1]])
     return cuts[::-1]
@@ -244,64 +152,29 @@ def _units(segments: Sequence[Cue]) -> Iterator[_Unit]:
     """Yield the sentences of every segment, long ones in pieces, and what a cut after costs."""
     before = ""
     for position, segment in enumerate(segments):
-        sentences = _sentences(segment.text.strip())
-        for number, sentence in enumerate(sentences, start=1):
-            ends_segment = number == len(sentences)
+        said = sentences(segment.text.strip())
+        for number, sentence in enumerate(said, start=1):
+            ends_segment = number == len(said)
             counted = milliwords(sentence)
-            pieces = _pieces(sentence, counted)
-            for count, piece in enumerate(pieces, start=1):
-                is_end = count == len(pieces) and ends_sentence(piece)
-                glue = glue_between(before, piece) if count == 1 else _inner_glue(sentence, piece)
+            parts = pieces(sentence, counted)
+            for count, piece in enumerate(parts, start=1):
+                is_end = count == len(parts) and ends_sentence(piece)
+                inner = " " if piece[:1].isspace() else ""
                 yield _Unit(
                     text=piece.strip(),
-                    glue=glue,
+                    glue=glue_between(before, piece) if count == 1 else inner,
                     first_segment=position,
                     last_segment=position,
-                    milliwords=counted if len(pieces) == 1 else milliwords(piece),
-                    cut_cost=_cut_cost(is_end, ends_segment and count == len(pieces)),
+                    milliwords=counted if len(parts) == 1 else milliwords(piece),
+                    cut_cost=_cut_cost(is_end, ends_segment and count == len(parts)),
                 )
                 before = piece
-
-
-def _sentences(said: str) -> list[str]:
-    """Return the sentences of a text, which has no space around it."""
-    if not said.isascii():
-        split = _SENTENCE_BREAK.split(said) if _MAY_BREAK.search(said) else [said]
-        return [text for text in split if text]
-    sentences, begin = [], 0
-    for gap in _ASCII_BREAK.finditer(said):
-        sentences.append(said[begin : gap.start(1)])
-        begin = gap.end()
-    return [*sentences, said[begin:]] if begin < len(said) else sentences
 
 
 def _cut_cost(is_end: bool, ends_segment: bool) -> float:
     if is_end:
         return _CUT_AT_SENTENCE_AND_SEGMENT if ends_segment else _CUT_AT_SENTENCE
     return _CUT_AT_SEGMENT if ends_segment else _CUT_INSIDE
-
-
-def _pieces(sentence: str, counted: int) -> list[str]:
-    """Cut an overlong sentence at word boundaries; a leading space stays with its piece.
-
-    `counted` are its thousandths of a word.
-    """
-    is_short = len(sentence) <= _LONG_SENTENCE_WORDS * _CHARACTERS_PER_WORD
-    if is_short and counted <= _LONG_SENTENCE_WORDS * 1000:
-        return [sentence]
-    pieces, begin, counted = [], 0, 0
-    for start, weight in weights(sentence):
-        if counted >= _PIECE_WORDS * 1000:
-            space = start > 0 and sentence[start - 1].isspace()
-            pieces.append(sentence[begin : start - space])
-            begin, counted = start - space, 0
-        counted += weight
-    most = _PIECE_WORDS * 2 * _CHARACTERS_PER_WORD
-    return [
-        piece[at : at + most]
-        for piece in [*pieces, sentence[begin:]]
-        for at in range(0, len(piece), most)
-    ]
 
 
 def _joined_short_units(units: Iterator[_Unit]) -> list[_Unit]:
@@ -323,28 +196,3 @@ def _joined_short_units(units: Iterator[_Unit]) -> list[_Unit]:
         else:
             joined.append(unit)
     return joined
-
-
-def glued(texts: Sequence[str]) -> str:
-    """Return texts that follow each other as one."""
-    joined = ""
-    for text in texts:
-        joined += glue_between(joined, text) + text if text else ""
-    return joined
-
-
-def glue_between(before: str, after: str) -> str:
-    """Return what stands between two texts: nothing inside a script that uses no spaces."""
-    if not before:
-        return ""
-    if after[:1].isascii():
-        return " "
-    unspaced = _SCRIPT_WITHOUT_SPACES
-    punctuation = before[-1] in "。！？、，」』"
-    if (unspaced.match(before[-1]) or punctuation) and unspaced.match(after[0]):
-        return ""
-    return " "
-
-
-def _inner_glue(sentence: str, piece: str) -> str:
-    return " " if piece[:1].isspace() else ""

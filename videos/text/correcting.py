@@ -9,7 +9,7 @@ import re
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from videos.text.chunking import glued
+from videos.text.glue import glued
 from videos.text.retiming import Words, retimed
 
 

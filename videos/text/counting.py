@@ -20,6 +20,9 @@ def _scripts(*names: str) -> str:
 
 _CLUSTERED = _scripts("Thai", "Lao", "Khmer", "Myanmar")
 _KANA_SCRIPTS = _scripts("Hiragana", "Katakana")
+#: What a word has at the most: so texts of hardly any words are bounded, too, such as "! ! !" and
+#: names of a thousand characters. A tsvector holds 1 MB (PostgreSQL docs, 12.11).
+CHARACTERS_PER_WORD = 25
 #: Scripts that are written without spaces, for the inside of a regular expression's set.
 UNSPACED_SCRIPTS = _scripts("Han") + _KANA_SCRIPTS + _CLUSTERED
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from videos.text import chunking
 from videos.text.captions import Cue
 from videos.text.matching import Sought
+from videos.text.sentences import ends_sentence
 
 _MAX_CHARACTERS = 240
 #: What may stand before the words that were found, for a snippet to begin with a sentence.
@@ -25,7 +25,7 @@ def snippet(lines: Sequence[Cue], position: int) -> str:
     """Return a line's text from its sentence's beginning, and what follows, in 240 characters."""
     text = lines[position].text
     for before in reversed(lines[:position]):
-        if chunking.ends_sentence(before.text):
+        if ends_sentence(before.text):
             break
         if len(before.text) + len(text) > len(lines[position].text) + _RUN_UP_CHARACTERS:
             break
@@ -57,7 +57,7 @@ def begin(lines: Sequence[Cue], position: int, at: float) -> float:
     starts = [
         line.words[number + 1][0]
         for number, (_, _, word) in enumerate(line.words[:-1])
-        if line.words[number + 1][0] <= at and chunking.ends_sentence(word)
+        if line.words[number + 1][0] <= at and ends_sentence(word)
     ]
     sentence = starts[-1] if starts else _sentence_start(lines[: position + 1])
     if sentence is not None and at - sentence <= _RUN_UP_S:
@@ -68,6 +68,6 @@ def begin(lines: Sequence[Cue], position: int, at: float) -> float:
 def _sentence_start(lines: Sequence[Cue]) -> float | None:
     """Return the start of the sentence that the last line begins with; None: nobody knows."""
     for before, line in zip(reversed(lines[:-1]), reversed(lines), strict=False):
-        if chunking.ends_sentence(before.text):
+        if ends_sentence(before.text):
             return line.start
     return None
