@@ -1,8 +1,8 @@
 """A small AI server that speaks OpenAI's HTTP API and really computes its answers.
 
-Speech by Whisper (`recognizer`), static word embeddings by WordLlama. Prices 0, loopback only,
-and only for who knows the key of its data folder: any page in a browser can send requests to
-loopback. Work for a client that has hung up is ended.
+Speech by Whisper (`recognizer`), static word embeddings by WordLlama (`embedder`). Prices 0,
+loopback only, and only for who knows the key of its data folder: any page in a browser can send
+requests to loopback. Work for a client that has hung up is ended.
 
     POST /v1/audio/transcriptions   file, model, language, prompt, temperature, response_format,
                                     timestamp_granularities
@@ -36,8 +36,9 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.urls import path
 from django.views.decorators.http import require_GET, require_POST
 
+from chronos.embedded import embedder
 from chronos.embedded.client import LOCAL_DIMENSIONS, LOCAL_EMBEDDING_MODEL
-from chronos.embedded.recognizer import Recognizer
+from chronos.embedded.recognizer import Recognition, Recognizer
 from videos.audio import ffmpeg
 from videos.audio.decoding import decode
 from videos.audio.parts import SAMPLE_RATE
@@ -158,20 +159,25 @@ def transcriptions(request: HttpRequest) -> HttpResponse:
     }
     if response_format == "verbose_json":
         granularities = request.POST.getlist("timestamp_granularities[]") or ["segment"]
-        body |= {
-            "task": "transcribe",
-            "language": languages.name_of(recognized.language),
-            "duration": seconds,
-        }
-        if "word" in granularities:
-            body["words"] = [
-                {"word": word.word.strip(), "start": float(word.start), "end": float(word.end)}
-                for segment in recognized.segments
-                for word in segment.words
-            ]
-        if "segment" in granularities:
-            body["segments"] = [_segment(segment) for segment in recognized.segments]
+        body |= {"duration": seconds} | _with_times(recognized, granularities)
     return JsonResponse(body)
+
+
+def _with_times(recognized: Recognition, granularities: list[str]) -> dict[str, Any]:
+    """Return what `verbose_json` has besides: the language, words and segments as asked for."""
+    said: dict[str, Any] = {
+        "task": "transcribe",
+        "language": languages.name_of(recognized.language),
+    }
+    if "word" in granularities:
+        said["words"] = [
+            {"word": word.word.strip(), "start": float(word.start), "end": float(word.end)}
+            for segment in recognized.segments
+            for word in segment.words
+        ]
+    if "segment" in granularities:
+        said["segments"] = [_segment(segment) for segment in recognized.segments]
+    return said
 
 
 def _segment(segment: Any) -> dict[str, Any]:
@@ -230,9 +236,6 @@ def embeddings(request: HttpRequest) -> HttpResponse:
     dimensions = asked.get("dimensions") or LOCAL_DIMENSIONS
     if not isinstance(dimensions, int) or not 0 < dimensions <= LOCAL_DIMENSIONS:
         raise BadRequest(f"dimensions must be a number from 1 to {LOCAL_DIMENSIONS}.")
-    vectors = _embed(texts)[:, :dimensions]
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    vectors = (vectors / np.where(lengths == 0, 1, lengths)).astype("<f4")
     as_base64 = asked.get("encoding_format") == "base64"
     data = [
         {
@@ -242,11 +245,9 @@ def embeddings(request: HttpRequest) -> HttpResponse:
             if as_base64
             else vector.tolist(),
         }
-        for index, vector in enumerate(vectors)
+        for index, vector in enumerate(embedder.embed(texts, dimensions))
     ]
-    # The ids are padded to the longest text; the mask tells which are there.
-    encodings = _word_llama().tokenizer.encode_batch(texts)
-    tokens = sum(sum(encoding.attention_mask) for encoding in encodings)
+    tokens = embedder.count_tokens(texts)
     usage = {"prompt_tokens": tokens, "total_tokens": tokens}
     return JsonResponse(
         {"object": "list", "data": data, "model": LOCAL_EMBEDDING_MODEL, "usage": usage}
@@ -291,19 +292,6 @@ def _recognizer() -> Recognizer:
         ) from None
 
 
-@cache
-def _word_llama() -> Any:
-    import wordllama
-
-    return wordllama.WordLlama.load(
-        cache_dir=Path(wordllama.__file__).parent, disable_download=True
-    )
-
-
-def _embed(texts: list[str]) -> Any:
-    return np.asarray(_word_llama().embed(texts))
-
-
 urlpatterns = [
     path("v1/models", models),
     path("v1/audio/transcriptions", transcriptions),
@@ -334,7 +322,7 @@ def main() -> None:
     django.setup()
     with suppress(BadRequest):
         _recognizer()
-    _word_llama()
+    embedder.load()
     signal.signal(signal.SIGTERM, _end)
     waitress.serve(
         get_wsgi_application(),
