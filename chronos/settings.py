@@ -190,10 +190,18 @@ LOGGING = {
             "timestamp": True,
         },
     },
+    "filters": {
+        # Dramatiq's word on each run that waits, tries again or fails, of which `videos` tells.
+        "news": {
+            "()": "django.utils.log.CallbackFilter",
+            "callback": lambda record: record.msg != "Message %s was skipped.",
+        }
+    },
     "handlers": {
         "stderr": {
             "class": "logging.StreamHandler",
             "formatter": environment.chronos_log_format,
+            "filters": ["news"],
         }
     },
     "root": {"handlers": ["stderr"], "level": "WARNING"},

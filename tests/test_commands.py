@@ -391,3 +391,10 @@ def test_a_wrong_argument_is_explained(arguments, said):
     manage(*arguments, code=2)
 
     assert said in manage.stderr
+
+
+def test_wrong_arguments_are_a_document_too():
+    refused = manage("usage", "--since", "nonsense", "--json", code=2)
+
+    assert refused["error"]["code"] == "usage"
+    assert "nonsense" in refused["error"]["message"]

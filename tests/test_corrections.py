@@ -313,7 +313,7 @@ def test_what_is_corrected_while_a_video_is_processed_again_stays(upload, creato
 
 
 def test_another_file_takes_no_corrections_but_lists_them(upload, creator, worker, clip):
-    from videos.pipeline import uploads
+    from videos.pipeline import replacing
 
     video = ended(upload())
     corrections.rewrite(video, creator, seen(lines(video)[0]), "Corrected by Ada.")
@@ -321,7 +321,7 @@ def test_another_file_takes_no_corrections_but_lists_them(upload, creator, worke
         f"{video.folder}/other.mp4", ContentFile(clip.read_bytes() + b"\0" * 10)
     )
 
-    uploads.replace_file(video.pk, name, "other.mp4", 10)
+    replacing.replace_file(video.pk, name, "other.mp4", 10)
 
     video = ended(video)
     assert "Corrected by Ada." not in texts(video)

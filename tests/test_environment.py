@@ -1,9 +1,11 @@
 """What configures a deployment, and is wrong, is named, and its value is not shown."""
 
 import gc
+import logging
 
 import pytest
 
+from chronos import settings
 from chronos.environment import read_environment
 
 
@@ -51,3 +53,12 @@ def test_addresses_of_all_kinds_are_taken(monkeypatch, name, value):
 
 def test_garbage_is_looked_for_once_all_is_loaded():
     assert (gc.isenabled(), gc.get_threshold()) == (True, (20_000, 2, 2))
+
+
+def test_a_message_that_ends_early_is_no_news():
+    is_news = settings.LOGGING["filters"]["news"]["callback"]
+    skipped, other = (
+        logging.makeLogRecord({"msg": f"Message %s was {end}."}) for end in ("skipped", "lost")
+    )
+
+    assert (is_news(skipped), is_news(other)) == (False, True)

@@ -121,7 +121,7 @@ def test_the_command_leaves_many_to_a_run(creator):
 
 
 def test_the_admin_leaves_many_to_a_run(admin_client, creator, monkeypatch):
-    monkeypatch.setattr("videos.admin.videos._AT_ONCE", 1)
+    monkeypatch.setattr("videos.admin.steering._AT_ONCE", 1)
     videos = completed(creator, 2)
     chosen = {"_selected_action": [video.pk for video in videos]}
     address = reverse("admin:videos_video_changelist")

@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from tests.conftest import ended, eventually
 from tests.test_commands import manage
-from videos.durable import admission, pauses
+from videos.durable import admission, pauses, priorities
 from videos.durable.explanation import explain
 from videos.durable.paid import breaker
 from videos.exceptions import ServicePaused
@@ -51,7 +51,7 @@ def test_what_is_paused_waits_and_all_else_goes_on(creator, django_user_model, k
     bob = django_user_model.objects.create_user("bob")
     target = TARGETS[kind] | ({"creator": creator} if kind == "creator" else {})
     pauses.begin(**target)
-    held = waiting(creator, queue="bulk", function="make_proxy", priority=admission.URGENT)
+    held = waiting(creator, queue="bulk", function="make_proxy", priority=priorities.URGENT)
     free = waiting(bob)
 
     admission.admit()

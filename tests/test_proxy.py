@@ -10,7 +10,7 @@ from tests.conftest import ended, eventually
 from videos.audio import ffmpeg, playable
 from videos.audio.playable import NotConverted
 from videos.models import Run, Video
-from videos.pipeline import proxy, uploads
+from videos.pipeline import proxy, replacing
 
 
 def make(path, *options):
@@ -148,7 +148,7 @@ def test_another_file_has_no_use_for_the_old_copy(upload, mkv, clip, worker):
     with clip.open("rb") as other:
         name = video.file.storage.save(f"{video.folder}/other.mp4", other)
 
-    uploads.replace_file(video.pk, name, "other.mp4", 1)
+    replacing.replace_file(video.pk, name, "other.mp4", 1)
 
     video.refresh_from_db()
     assert not video.proxy

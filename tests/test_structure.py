@@ -42,6 +42,7 @@ ROOMS = {
 }
 PURE = (
     *("text.captions", "text.caption_writer", "text.chunking", "text.counting", "text.ranking"),
+    *("text.glue", "text.sentences", "text.passages"),
     *("text.correcting", "text.retiming", "text.carrying_over"),
     *("audio.parts", "audio.splitting", "audio.stitching", "audio.confidence"),
     "audio.ffmpeg_output",

@@ -13,7 +13,7 @@ from tests.conftest import ended
 from tests.s3_server import BUCKET, S3Server
 from videos.durable.sweep import sweep
 from videos.models import Event, Run, StorageDeletion, Upload, Video
-from videos.pipeline import pieces, uploads
+from videos.pipeline import pieces, quota, uploads
 
 pytestmark = pytest.mark.django_db(transaction=True)
 PIECE = 100
@@ -265,7 +265,7 @@ def test_half_done_uploads_and_videos_count_toward_the_quota(creator, settings):
     Video.objects.create(creator=creator, file=ContentFile(b"a" * 300, name="a.mp4"))
     uploads.begin(creator, "b.mp4", 500)
 
-    assert uploads.room(creator) == uploads.Room(800, 1_000)
+    assert quota.room(creator) == quota.Room(800, 1_000)
     with pytest.raises(ValidationError, match="room"):
         uploads.begin(creator, "c.mp4", 201)
     uploads.begin(creator, "c.mp4", 200)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dramatiq
 
-from videos.durable.admission import BULK
 from videos.durable.functions import declare_actor
+from videos.durable.priorities import BULK
 from videos.durable.registry import WHOLE
 from videos.pipeline import (  # noqa: F401  others' runs and chores
     bulk,

@@ -31,7 +31,7 @@ from videos.exceptions import ChronosError
 from videos.models import Segment, Video, Webhook
 from videos.models import Upload as UploadRow
 from videos.pages import tus
-from videos.pipeline import corrections, steering, uploads, webhooks
+from videos.pipeline import corrections, quota, steering, uploads, webhooks
 from videos.pipeline.corrections import Conflict, Seen
 from videos.search import search as find_moments
 from videos.text.correcting import CannotChange
@@ -286,9 +286,7 @@ def begin_upload(request: HttpRequest, wanted: schemas.UploadRequest) -> Any:
             request.user, wanted.filename, wanted.size, title=wanted.title, language=wanted.language
         )
     except ValidationError as error:
-        too_large = getattr(error, "code", "") in ("size", "quota")
-        status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE if too_large else HTTPStatus.BAD_REQUEST
-        raise Problem(status, " ".join(error.messages)) from None
+        raise Problem(quota.refusal_status(error), " ".join(error.messages)) from None
     return api.create_response(request, _upload(request, upload), status=HTTPStatus.CREATED)
 
 

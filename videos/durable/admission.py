@@ -16,27 +16,27 @@ import threading
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
 from django.contrib.auth import get_user_model
 from django.db import connection, transaction
-from django.db.models import Count, F, Min, OuterRef, Q, QuerySet, Subquery, Window
+from django.db.models import Count, F, OuterRef, Q, QuerySet, Subquery, Window
 from django.db.models.functions import Now, RowNumber
 
 from videos.conf import conf
 from videos.durable import pauses, transactions
 from videos.durable import runs as lifecycle
 from videos.durable.capacity import WORKER_FRESH_S, Capacity
+from videos.durable.creator_limits import MINUTE, CreatorLimits, rate_ends
 from videos.durable.messages import enqueue
 from videos.durable.models import Run, Worker
 from videos.durable.paid import budgets
+from videos.durable.priorities import BULK, URGENT
 from videos.durable.transactions import after_commit
 from videos.exceptions import Yielded
 
-BULK = "bulk"
-_MINUTE = timedelta(seconds=60)
 _deferred = threading.local()
 #: Whether an ended run has left its slot, one waits that could take it, and how many of its queue
 #: lie ready beside how many threads there are.
@@ -50,12 +50,6 @@ _AFTER = f"""
             WHERE last_seen > statement_timestamp() - interval '{WORKER_FRESH_S} seconds')
     """
 _NEVER = datetime.min.replace(tzinfo=UTC)
-#: Priority of runs that an operator lets go first; others have 0.
-_PREFERRED = 1
-#: Of runs that were started many at once; uploads go before them.
-_DEFERRED = -1
-#: Of small work for which a person waits: it goes first, and no limit of a creator counts it.
-URGENT = 2
 
 
 def admit(*, explains: bool = True) -> int:
@@ -77,7 +71,7 @@ def admit(*, explains: bool = True) -> int:
             if condition is not None:
                 held_back.append((free.filter(condition), reason))
                 free = free.exclude(condition)
-        limits = _CreatorLimits()
+        limits = CreatorLimits()
         queues = set(free.order_by().values_list("queue", flat=True).distinct())
         admitted, others_wait = _admit_default(free, queues - {BULK}, capacity, limits)
         if BULK in queues:
@@ -150,68 +144,8 @@ def waiting() -> QuerySet[Run]:
     return Run.objects.filter(due, state=Run.State.WAITING, holds_slot=False)
 
 
-def prefer(video_ids: Iterable[UUID]) -> int:
-    """Let the waiting runs of these videos go before all others; return how many there are."""
-    # A run that is admitted meanwhile needs no preference, and is not counted.
-    return _prioritize(Run.objects.filter(video__in=list(video_ids)), _PREFERRED)
-
-
-def defer(video_ids: Iterable[UUID]) -> None:
-    """Let the waiting runs of these videos go after all others: nobody waits for them."""
-    # What was admitted meanwhile goes on; nobody is before it any more.
-    _prioritize(Run.objects.filter(video__in=list(video_ids), priority=0), _DEFERRED)
-
-
-def _prioritize(rows: QuerySet[Run], priority: int) -> int:
-    """Give waiting runs a priority, except those that somebody has locked to change them."""
-    with transaction.atomic():
-        waits = rows.filter(state=Run.State.WAITING).order_by()
-        free = waits.select_for_update(skip_locked=True, of=("self",), no_key=True)
-        return waits.filter(pk__in=free.values("pk")).update(priority=priority)
-
-
-class _CreatorLimits:
-    """What each creator's runs use of the limits of a creator; runs of nobody have none."""
-
-    def __init__(self) -> None:
-        holds, is_recent = Q(holds_slot=True), Q(released_at__gt=Now() - _MINUTE)
-        counted = Run.objects.filter(holds | is_recent, priority__lt=URGENT).exclude(queue=BULK)
-        rows = counted.order_by().values_list("creator")
-        counts = list(
-            rows.annotate(held=Count("id", filter=holds), begun=Count("id", filter=is_recent))
-        )
-        #: Slots that a creator's runs hold, and starts within the last minute.
-        self.slots = Counter({creator: slots for creator, slots, _ in counts})
-        self.starts = Counter({creator: starts for creator, _, starts in counts})
-
-    def admits(self, run: Run) -> bool:
-        """Whether no limit of its creator keeps a run waiting."""
-        return run.priority >= URGENT or self.reached_by(run.creator_id) is None
-
-    def reached_by(self, creator_id: Any) -> Run.Waiting | None:
-        """Return the limit that keeps a creator's runs waiting."""
-        if creator_id is None:
-            return None
-        concurrency, per_minute = conf().creator_concurrency, conf().creator_starts_per_minute
-        if concurrency and self.slots[creator_id] >= concurrency:
-            return Run.Waiting.CONCURRENCY
-        if per_minute and self.starts[creator_id] >= per_minute:
-            return Run.Waiting.RATE
-        return None
-
-    def creators_at(self, limit: Run.Waiting) -> list[Any]:
-        """Return the creators whose runs a limit keeps waiting."""
-        return [each for each in self.slots | self.starts if self.reached_by(each) == limit]
-
-    def take(self, run: Run) -> None:
-        """Count one more run of a creator as admitted."""
-        if run.priority < URGENT:
-            self.slots[run.creator_id] += 1
-            self.starts[run.creator_id] += 1
-
-
 def _admit_default(
-    free: QuerySet[Run], queues: Collection[str], capacity: Capacity, limits: _CreatorLimits
+    free: QuerySet[Run], queues: Collection[str], capacity: Capacity, limits: CreatorLimits
 ) -> tuple[list[Run], bool]:
     """Admit runs of these queues; return them, and whether others go on waiting."""
     room = {queue: capacity.room(queue) for queue in queues if capacity.room(queue) > 0}
@@ -290,7 +224,7 @@ def _admit(chosen: Sequence[UUID]) -> list[Run]:
     return [found[run_id] for run_id in chosen if run_id in found]
 
 
-def _write_reasons(free: QuerySet[Run], limits: _CreatorLimits, capacity: Capacity) -> None:
+def _write_reasons(free: QuerySet[Run], limits: CreatorLimits, capacity: Capacity) -> None:
     """Write why runs wait, where it is news: a creator's limit on all that the creator has.
 
     A limit of starts says when it ends, and the runs are not looked at until then. Where workers
@@ -303,8 +237,8 @@ def _write_reasons(free: QuerySet[Run], limits: _CreatorLimits, capacity: Capaci
         _give_reason(capacity.unserved(due), Run.Waiting.WORKER)
         due = capacity.served(due)
     _give_reason(due.filter(creator__in=full), Run.Waiting.CONCURRENCY)
-    for creator_id, first in _rate_ends(late) if late else []:
-        _give_reason(due.filter(creator=creator_id), Run.Waiting.RATE, first + _MINUTE)
+    for creator_id, first in rate_ends(late) if late else []:
+        _give_reason(due.filter(creator=creator_id), Run.Waiting.RATE, first + MINUTE)
     _give_reason(due.exclude(creator__in=[*full, *late]), Run.Waiting.CAPACITY)
 
 
@@ -316,11 +250,3 @@ def _give_reason(due: QuerySet[Run], reason: Run.Waiting, until: datetime | None
     news = due if until else due.exclude(waiting_reason=reason)
     free = news.select_for_update(skip_locked=True, of=("self",), no_key=True)
     lifecycle.give_waiting_reason(free.order_by().values("pk"), reason, until)
-
-
-def _rate_ends(creator_ids: Iterable[Any]) -> list[tuple[Any, Any]]:
-    recent = Run.objects.filter(
-        creator__in=creator_ids, released_at__gt=Now() - _MINUTE, priority__lt=URGENT
-    )
-    others = recent.exclude(queue=BULK).values_list("creator")
-    return list(others.annotate(first=Min("released_at")))

@@ -13,11 +13,11 @@ from django.utils.timezone import localtime
 
 from videos.conf import conf
 from videos.durable import pauses
-from videos.durable.admission import BULK
 from videos.durable.capacity import live_workers
 from videos.durable.models import Event, Run, SetAside, Step
 from videos.durable.paid import budgets
 from videos.durable.paid.models import Breaker
+from videos.durable.priorities import BULK
 from videos.durable.registry import registry
 
 _SHOWN_HOLDERS = 20

@@ -1,4 +1,4 @@
-"""Events, the runs that they start, the steps of a run, and the workers."""
+"""Events, the runs that they start with their steps, workers, pauses, and what was set aside."""
 
 from __future__ import annotations
 
@@ -118,8 +118,11 @@ class Worker(models.Model):
         return abs(self.clock_ahead_s) >= self.CLOCK_IS_OFF_S
 
 
+_ACTIVE = ["waiting", "queued", "running", "retrying"]
+
+
 class Run(models.Model):
-    """One execution of a function. `runs`, `claims` and `admission` alone write its state."""
+    """One execution of a function. `runs` and `claims` alone write its state."""
 
     class State(models.TextChoices):
         """Where the run is; the first four are active, the others final."""
@@ -229,7 +232,7 @@ class Run(models.Model):
         constraints = [
             models.UniqueConstraint(
                 fields=["video"],
-                condition=Q(state__in=["waiting", "queued", "running", "retrying"]),
+                condition=Q(state__in=_ACTIVE),
                 name="one_active_run_per_video",
             ),
             models.UniqueConstraint(
@@ -243,8 +246,7 @@ class Run(models.Model):
                 name="running_run_has_lease",
             ),
             models.CheckConstraint(
-                condition=Q(holds_slot=False)
-                | Q(state__in=["waiting", "queued", "running", "retrying"]),
+                condition=Q(holds_slot=False) | Q(state__in=_ACTIVE),
                 name="ended_run_holds_no_slot",
             ),
         ]
@@ -322,7 +324,7 @@ class Pause(models.Model):
     """What an operator holds back until the pause ends, or is taken away: starts, or calls."""
 
     class Kind(models.TextChoices):
-        """Of which runs."""
+        """What is held back."""
 
         ALL = "all"
         QUEUE = "queue"
@@ -365,12 +367,7 @@ class Pause(models.Model):
         return f"{self.kind} {self.creator if self.creator_id else self.name}"
 
 
-ACTIVE_STATES = (
-    Run.State.WAITING,
-    Run.State.QUEUED,
-    Run.State.RUNNING,
-    Run.State.RETRYING,
-)
+ACTIVE_STATES = tuple(map(Run.State, _ACTIVE))
 
 
 class Step(models.Model):

@@ -12,7 +12,7 @@ from django.db.models import Q, QuerySet
 from django.db.models.functions import Now
 
 from videos.conf import conf
-from videos.durable import admission, runs, set_aside
+from videos.durable import priorities, runs, set_aside
 from videos.durable.capacity import Capacity
 from videos.durable.claims import lock_run
 from videos.durable.messages import sendable_stages
@@ -87,7 +87,9 @@ def _if_served(queued: list[Run]) -> list[Run]:
         return queued
     served = [run for run in queued if capacity.is_served(run.queue)]
     unserved = [run for run in queued if run not in served]
-    return served + (runs.revoke_admission(unserved) if unserved else [])
+    if unserved:
+        runs.revoke_admission(unserved)
+    return served
 
 
 def _is_death(run: Run, database_started_at: datetime) -> bool:
@@ -167,7 +169,7 @@ def _requeue_due() -> list[Run]:
     capacity = Capacity()
     taken: list[Run] = []
     # Bulk work takes what the others leave of the threads that they share.
-    for queue in sorted(_queues(_due()), key=lambda name: name == admission.BULK):
+    for queue in sorted(_queues(_due()), key=lambda name: name == priorities.BULK):
         room = max(capacity.room(queue), 0)
         if not capacity.has_workers or not capacity.is_served(queue):
             room = _MAX_AT_ONCE

@@ -1,6 +1,6 @@
 """A run's life: created, advanced, put off, ended. Claimed runs are changed inside their guard.
 
-Only here, in `claims` and in `admission` is a run's state written. A change of a claimed run needs
+Only here and in `claims` is a run's state written. A change of a claimed run needs
 no condition: its guard holds the row, and the token was checked.
 """
 
@@ -209,7 +209,7 @@ def yield_slot(run: Run) -> None:
     )
 
 
-def revoke_admission(runs: Sequence[Run]) -> list[Run]:
+def revoke_admission(runs: Sequence[Run]) -> None:
     """Have admitted runs wait for admission again, without a slot: no worker serves their queue.
 
     A message that may still be there finds nothing to claim.
@@ -224,7 +224,6 @@ def revoke_admission(runs: Sequence[Run]) -> list[Run]:
         next_attempt_at=None,
         **_WITHOUT_WORKER,
     )
-    return []
 
 
 def requeue(runs: Sequence[Run], *, deaths: int = 0, requeues: int = 0) -> list[Run]:

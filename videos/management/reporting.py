@@ -96,18 +96,22 @@ class ReportingCommand(BaseCommand):
             help="Print one JSON document on standard output, and nothing else.",
         )
 
+    def run_from_argv(self, argv: list[str]) -> None:
+        """Print what is wrong with arguments as a document, too, where `--json` is among them."""
+        if "--json" in argv:
+            try:
+                self.create_parser(argv[0], argv[1]).parse_args(argv[2:])
+            except CommandError as error:
+                self._print_failure(WrongUsage(str(error).removeprefix("Error: ")))
+        super().run_from_argv(argv)
+
     def handle(self, *args: Any, **options: Any) -> None:
         """Perform the command and print its document, or its failure."""
         try:
             document = self._perform_with_database(**options)
         except Failed as failure:
             if options["as_json"]:
-                error = {
-                    "code": failure.code,
-                    "message": str(failure),
-                    "field": failure.field,
-                }
-                self._print_json({"error": error})
+                self._print_failure(failure)
             raise
         try:
             if options["as_json"]:
@@ -119,6 +123,10 @@ class ReportingCommand(BaseCommand):
             # Who read it has enough, as `head` has; Python would complain once more at its end.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         self.conclude(document, **options)
+
+    def _print_failure(self, failure: Failed) -> None:
+        error = {"code": failure.code, "message": str(failure), "field": failure.field}
+        self._print_json({"error": error})
 
     def _perform_with_database(self, **options: Any) -> Any:
         try:
@@ -157,6 +165,12 @@ class ReportingCommand(BaseCommand):
 
     def _print_json(self, document: Any) -> None:
         self.stdout.write(json.dumps(document, ensure_ascii=False))
+
+
+def waits(waiting: dict[str, str | None]) -> str:
+    """Say for people why something waits, and until when."""
+    until = f" until {waiting['until']}" if waiting["until"] else ""
+    return f"waits ({waiting['reason']}{until})"
 
 
 def estimated_rows(model: type[Model]) -> int:

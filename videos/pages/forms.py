@@ -11,7 +11,7 @@ from django.utils.translation import gettext_lazy as _
 
 from videos.models import Video
 from videos.models.video import check_captions
-from videos.pipeline import uploads
+from videos.pipeline import quota
 
 _ACCEPTED = "video/*,audio/*,.mkv,.avi,.flv,.ts,.wmv"
 
@@ -75,8 +75,8 @@ class UploadForm(_Described):
         """Refuse files of other kinds, too large ones, and more than the creator has room for."""
         files: list[File[bytes]] = self.cleaned_data["recordings"]
         for file in files:
-            uploads.check(self._creator, file.name or "", file.size)
-        left = uploads.room(self._creator).left
+            quota.check(self._creator, file.name or "", file.size)
+        left = quota.room(self._creator).left
         if left is not None and sum(file.size for file in files) > left:
             raise ValidationError(_("There is no room for all of these files together."))
         return files
@@ -124,7 +124,7 @@ class ReplaceForm(forms.Form):
     def clean_file(self) -> File[bytes]:
         """Refuse what an upload would be refused for."""
         file: File[bytes] = self.cleaned_data["file"]
-        uploads.check(self._creator, file.name or "", file.size)
+        quota.check(self._creator, file.name or "", file.size)
         return file
 
 

@@ -22,7 +22,7 @@ from videos.models import Video
 from videos.models.video import source_path
 from videos.pages import words
 from videos.pages.forms import CaptionsForm, DetailsForm, ReplaceForm
-from videos.pipeline import uploads
+from videos.pipeline import replacing
 
 _MAX_AT_ONCE = 500
 
@@ -115,11 +115,11 @@ def _replace(video: Video, form: ReplaceForm) -> None:
     file: File[bytes] = form.cleaned_data["file"]
     filename = file.name or ""
     stored = video.file.storage.save(source_path(video, filename), file)
-    uploads.replace_file(video.pk, stored, filename, file.size)
+    replacing.replace_file(video.pk, stored, filename, file.size)
 
 
 def _take_captions(video: Video, form: CaptionsForm) -> None:
-    uploads.replace_captions(video.pk, form.cleaned_data["captions"])
+    replacing.replace_captions(video.pk, form.cleaned_data["captions"])
 
 
 def _delete(video: Video) -> None:
@@ -127,7 +127,7 @@ def _delete(video: Video) -> None:
 
 
 def _drop_captions(video: Video) -> None:
-    uploads.replace_captions(video.pk, None)
+    replacing.replace_captions(video.pk, None)
 
 
 _SAVE: dict[str, Callable[[Video, Any], None]] = {

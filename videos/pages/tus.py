@@ -21,7 +21,7 @@ from django.utils.http import http_date
 
 from videos.conf import conf
 from videos.models import Upload
-from videos.pipeline import uploads
+from videos.pipeline import quota, uploads
 
 logger = logging.getLogger(__name__)
 
@@ -54,9 +54,7 @@ def create(request: HttpRequest, creator: Any, address: Any) -> HttpResponse:
             language=said.get("language", "")[:2],
         )
     except ValidationError as error:
-        is_too_large = getattr(error, "code", "") in ("size", "quota")
-        status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE if is_too_large else HTTPStatus.BAD_REQUEST
-        return _refused(" ".join(error.messages), status)
+        return _refused(" ".join(error.messages), quota.refusal_status(error))
     response = HttpResponse(status=HTTPStatus.CREATED)
     response["Location"] = request.build_absolute_uri(address(upload))
     return _resumable(response, upload)

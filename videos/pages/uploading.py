@@ -21,7 +21,7 @@ from videos.durable.paid import budgets
 from videos.models import EmailWish, Video
 from videos.pages import tus
 from videos.pages.forms import BeginForm, UploadForm
-from videos.pipeline import emails, uploads
+from videos.pipeline import emails, quota, uploads
 from videos.pipeline.estimate import usd_per_hour
 
 
@@ -39,8 +39,8 @@ def upload(request: HttpRequest) -> HttpResponse:
         form = UploadForm(creator=request.user)
     context = {
         "form": form,
-        "half_done": uploads.half_done(request.user),
-        "room": uploads.room(request.user),
+        "half_done": quota.half_done(request.user),
+        "room": quota.room(request.user),
         "max_bytes": conf().max_upload_bytes,
         "is_resumable": uploads.is_resumable(),
         "can_be_told": emails.can_be_told(request.user),

@@ -12,7 +12,7 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field
 
 from videos import events
-from videos.durable import admission
+from videos.durable import admission, priorities
 from videos.durable.dispatch import dispatch
 from videos.durable.functions import RunContext, function
 from videos.models import Run, Video
@@ -43,7 +43,7 @@ class SteerRequested(BaseModel):
     by: str = Field(default="", max_length=255)
 
 
-@function("videos/steer.requested", data=SteerRequested, name="steer_videos", queue=admission.BULK)
+@function("videos/steer.requested", data=SteerRequested, name="steer_videos", queue=priorities.BULK)
 def steer_videos(run: RunContext, data: SteerRequested) -> None:
     """Steer the videos in batches, each a step whose result says how many it began."""
     total = len(data.video_ids)
@@ -90,7 +90,7 @@ def _steer(run_id: UUID, data: SteerRequested, ids: Sequence[UUID]) -> dict[str,
                 videos, data.from_stage, force=data.force, keys=keys
             )
             begun = len(its)
-        admission.defer(ids)
+        priorities.defer(ids)
     return {
         "begun": begun,
         "left_out": len(ids) - begun,

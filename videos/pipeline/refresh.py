@@ -11,7 +11,7 @@ from datetime import timedelta
 from django.db.models.functions import Now
 
 from videos import events
-from videos.durable import admission, runs
+from videos.durable import priorities, runs
 from videos.durable.claims import Claim
 from videos.durable.registry import Function
 from videos.models import Event, Run, Video
@@ -39,7 +39,7 @@ def start(event: Event, function: Function) -> list[Run]:
         event_id=event.pk,
         creator_id=video.creator_id,
         revision=video.revision,
-        priority=admission.URGENT,
+        priority=priorities.URGENT,
         next_attempt_at=Now() + _BURST,
     )
     return [run] if run else []

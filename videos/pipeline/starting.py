@@ -13,7 +13,7 @@ from uuid import UUID
 
 from django.db.models import F, Q, QuerySet, prefetch_related_objects
 
-from videos.durable import admission, runs
+from videos.durable import priorities, runs
 from videos.durable.models import ACTIVE_STATES
 from videos.durable.registry import Function
 from videos.models import Event, Revision, Run, Step, Video
@@ -116,7 +116,7 @@ def start_embedding(events: Sequence[Event], function: Function) -> list[Run]:
 def start_batch_embedding(events: Sequence[Event], function: Function) -> list[Run]:
     """Embed many videos again, on the queue `bulk`."""
     named = [(event, UUID(each)) for event in events for each in event.data["video_ids"]]
-    return _start_embedding(named, function, admission.BULK)
+    return _start_embedding(named, function, priorities.BULK)
 
 
 def _start_embedding(

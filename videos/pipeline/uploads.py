@@ -7,34 +7,30 @@ update that names the writer, so that one whose lease ran out changes nothing an
 from __future__ import annotations
 
 import logging
-import mimetypes
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import timedelta
-from pathlib import PurePosixPath
 from typing import Any
 from uuid import UUID, uuid4
 
 from django.core.exceptions import ValidationError
 from django.core.files import File
 from django.db import transaction
-from django.db.models import Q, QuerySet, Sum
+from django.db.models import Q, QuerySet
 from django.db.models.functions import Now
 from django.utils.translation import gettext as _
 
-from videos import events
-from videos.conf import GIB, conf
-from videos.durable import runs, transactions
+from videos.conf import conf
+from videos.durable import transactions
 from videos.durable.registry import Chore, registry
 from videos.durable.transactions import after_commit
 from videos.exceptions import MissingFile
-from videos.models import Transcript, Upload, Video
+from videos.models import Upload, Video
 from videos.models.video import plain_name
-from videos.pipeline import starting
 from videos.pipeline.deletion import delete_later
 from videos.pipeline.pieces import Pieces, piece_bytes, pieces_of
-from videos.pipeline.steering import transcribe_data
+from videos.pipeline.quota import check, half_done
+from videos.pipeline.replacing import replace_file
 
 logger = logging.getLogger(__name__)
 
@@ -46,16 +42,6 @@ _BLOCK_BYTES = 64 * 1024
 _MAX_HALF_DONE = 100
 _RETRY = timedelta(minutes=1)
 _MAX_AT_ONCE = 100
-#: Media that Python's table of types does not know as such.
-_MEDIA_ENDINGS = frozenset(
-    {
-        *(".3g2", ".3gp", ".aac", ".ac3", ".aif", ".aiff", ".amr", ".ape", ".asf", ".au", ".avi"),
-        *(".caf", ".dts", ".dv", ".eac3", ".flac", ".flv", ".gxf", ".m2ts", ".m4a", ".m4b"),
-        *(".m4v", ".mka", ".mkv", ".mov", ".mp2", ".mp3", ".mp4", ".mpeg", ".mpg", ".mts", ".mxf"),
-        *(".nut", ".oga", ".ogg", ".ogv", ".opus", ".rm", ".ts", ".tta", ".vob", ".w64", ".wav"),
-        *(".webm", ".wma", ".wmv", ".wv"),
-    }
-)
 
 
 class NotHere(Exception):
@@ -70,78 +56,9 @@ class TooSmall(Exception):
         self.least = least
 
 
-@dataclass(frozen=True)
-class Room:
-    """How much a creator has stored, and may store in all; 0: without a limit."""
-
-    used: int
-    quota: int
-
-    @property
-    def left(self) -> int | None:
-        """Bytes that may still be uploaded; None: any number."""
-        return max(self.quota - self.used, 0) if self.quota else None
-
-
 def is_resumable() -> bool:
     """Whether the storage of videos takes files in pieces."""
     return _pieces() is not None
-
-
-def room(creator: Any) -> Room:
-    """Return how much of their quota a creator has used, half-done uploads included."""
-    stored = Video.objects.filter(creator=creator).aggregate(total=Sum("size_bytes"))["total"]
-    coming = half_done(creator).aggregate(total=Sum("size"))["total"]
-    return Room((stored or 0) + (coming or 0), conf().creator_quota_bytes)
-
-
-def half_done(creator: Any) -> QuerySet[Upload]:
-    """Return the uploads of a creator that can go on, the newest first."""
-    return Upload.objects.filter(creator=creator, completed_at=None).order_by("-created_at")
-
-
-def check(creator: Any, filename: str, size: int) -> None:
-    """Refuse a file by what is known before its first byte.
-
-    Raises:
-        ValidationError: saying what is wrong, and what would do.
-    """
-    name, limit = plain_name(filename), conf().max_upload_bytes
-    ending = PurePosixPath(name).suffix.lower()
-    kind = mimetypes.guess_type(name)[0] or ""
-    known = {"name": name, "size": size / GIB, "most": limit / GIB}
-    if ending not in _MEDIA_ENDINGS and not kind.startswith(("video/", "audio/")):
-        raise ValidationError(
-            _(
-                "%(name)s is neither a video nor a recording, by its name. Choose a file such as "
-                "lesson.mp4 or talk.mp3."
-            )
-            % known,
-            code="type",
-        )
-    if size <= 0:
-        raise ValidationError(
-            _("%(name)s is empty (0 bytes). Choose the original file.") % known, code="size"
-        )
-    if size > limit:
-        raise ValidationError(
-            _(
-                "%(name)s has %(size).1f GiB; %(most).1f GiB is the most. Export it in a smaller "
-                "size."
-            )
-            % known,
-            code="size",
-        )
-    left = room(creator).left
-    if left is not None and size > left:
-        raise ValidationError(
-            _(
-                "%(name)s has %(size).2f GiB, and there is room for %(left).2f GiB. Delete videos "
-                "that are not needed, or ask for more room."
-            )
-            % (known | {"left": left / GIB}),
-            code="quota",
-        )
 
 
 def begin(
@@ -157,7 +74,7 @@ def begin(
     """Begin an upload; its bytes come by `receive`.
 
     Raises:
-        ValidationError: as `check`, or if too many are half-done.
+        ValidationError: as `quota.check`, or if too many are half-done.
     """
     with transaction.atomic():
         # Two that begin at once must not both take the last of the room.
@@ -290,39 +207,6 @@ def _create_video(upload: Upload) -> None:
         language=upload.language,
         captions=upload.captions.name,
     )
-
-
-def replace_file(video_id: UUID, path: str, filename: str, size: int) -> None:
-    """Process a video anew with another file that is in the storage.
-
-    Nothing of the old file is used any more; its transcript serves until the new one is complete.
-    """
-    with transaction.atomic():
-        video = Video.objects.select_for_update(of=("self",)).get(pk=video_id)
-        # A run that is at work must not store audio of the old file from here on.
-        active = starting.active(video)
-        runs.replace([active] if active else [])
-        stored = Transcript.objects.filter(video=video).exclude(audio="")
-        outdated = [video.file.name or "", video.thumbnail.name or "", video.proxy.name or ""]
-        outdated += stored.values_list("audio", flat=True)
-        stored.update(audio="")
-        Video.objects.filter(pk=video.pk).update(thumbnail="", proxy="")
-        video.file.name = path
-        video.original_filename = plain_name(filename)
-        video.size_bytes = size
-        video.save()
-        delete_later(outdated)
-        events.send("video/transcribe.requested", transcribe_data(video) | {"again": True})
-
-
-def replace_captions(video_id: UUID, captions: File[bytes] | None) -> None:
-    """Have a video's transcript made of a person's captions; None: by recognition again."""
-    with transaction.atomic():
-        video = Video.objects.select_for_update(of=("self",)).get(pk=video_id)
-        delete_later([video.captions.name or ""])
-        video.captions = captions or ""
-        video.save()
-        events.send("video/transcribe.requested", transcribe_data(video) | {"again": True})
 
 
 def forget(upload: Upload) -> None:

@@ -11,7 +11,7 @@ from django.db.models import QuerySet
 from videos.documents import run_document
 from videos.durable import pauses
 from videos.durable.explanation import why_nothing
-from videos.management.reporting import ReportingCommand, WrongUsage, count, find_videos
+from videos.management.reporting import ReportingCommand, WrongUsage, count, find_videos, waits
 from videos.models import Event, Run
 
 
@@ -51,10 +51,12 @@ class Command(ReportingCommand):
     def show(self, document: Any, **options: Any) -> None:
         if why := document.get("event", {}).get("why_nothing"):
             self.stdout.write(f"No runs. {why}")
+        elif not document["runs"]:
+            self.stdout.write("No runs.")
         for run in document["runs"]:
             waiting = run["waiting_for"]
             failed = ": ".join(filter(None, (run["error_code"], run["error"])))
-            note = f"waits for {waiting['reason']}" if waiting else failed
+            note = waits(waiting) if waiting else failed
             of_video = f"video {run['video_id']}" if run["video_id"] else ""
             said = (run["id"], run["function"], run["state"], of_video, note)
             self.stdout.write("  ".join(filter(None, said)))

@@ -16,6 +16,7 @@ from videos.management.reporting import (
     count,
     estimated_rows,
     find_videos,
+    waits,
 )
 from videos.models import Breaker, Run, SetAside, StorageDeletion
 
@@ -84,7 +85,7 @@ class Command(ReportingCommand):
     def show(self, document: Any, **options: Any) -> None:
         for video in document["videos"]:
             waiting = video["waiting_for"]
-            note = video["error"] or (f"waits for {waiting['reason']}" if waiting else "")
+            note = video["error"] or (waits(waiting) if waiting else "")
             self.stdout.write(
                 f"{video['id']}  {video['status']:<12} {video['progress']:>4.0%}  "
                 f"{video['creator']:<12}  {video['title']}  {note}".rstrip()
