@@ -142,7 +142,8 @@ def _choices() -> Iterator[tuple[str, str]]:
     yield "", "where they failed (failed and cancelled ones only)"
     names = steering.restartable_stages()
     for at, name in enumerate(names):
-        yield name, f"{name}: {', '.join(names[at:])}"
+        following = ", ".join(names[at + 1 :])
+        yield name, f"{name}, then {following}" if following else name
 
 
 def _number(text: str) -> int:
