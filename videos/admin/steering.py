@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import UUID
 
 from django.contrib import admin, messages
@@ -16,15 +16,11 @@ from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils.html import format_html
 
+from videos.admin.histories import HistoryAdmin
 from videos.durable import admission, priorities
 from videos.models import Video
 from videos.pipeline import bulk, steering
 from videos.pipeline.estimate import estimate
-
-if TYPE_CHECKING:
-    _Admin = admin.ModelAdmin[Any]
-else:
-    _Admin = object
 
 _RESUME = "resume"
 _SHOWN_VIDEOS = 50
@@ -33,8 +29,8 @@ _AT_ONCE = 100
 _MAX_STEERED = 100_000
 
 
-class Steering(_Admin):
-    """The actions of the list of videos."""
+class Steering(HistoryAdmin):
+    """The list of videos, with the actions that steer them."""
 
     actions = ("reprocess", "cancel", "prefer")
 

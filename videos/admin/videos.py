@@ -24,7 +24,7 @@ from videos.admin.filters import (
     error_codes,
     videos_since,
 )
-from videos.admin.histories import CreatorFilter, HistoryAdmin, known_values
+from videos.admin.histories import CreatorFilter, known_values
 from videos.admin.scope import Scoped
 from videos.admin.shown import cost_of
 from videos.admin.steering import Steering
@@ -41,8 +41,8 @@ _SHOWN_ERROR_CHARACTERS = 60
 
 
 @admin.register(Video)
-class VideoAdmin(Scoped, Steering, HistoryAdmin):
-    """The list of videos, with the actions that steer them, and the page of each."""
+class VideoAdmin(Scoped, Steering):
+    """The list of videos, and the page of each."""
 
     list_display = ("title", "creator", "state", "progress_bar", "length", "problem", "created_at")
     list_display_links = ("title",)

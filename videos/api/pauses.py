@@ -12,7 +12,7 @@ from ninja import Field, Router, Schema
 
 from videos.access import operated_creators
 from videos.api.keys import idempotent, writes
-from videos.api.problems import Problem, not_found
+from videos.api.problems import Problem, not_found, wrong
 from videos.documents import pause_document
 from videos.durable import admission, pauses
 from videos.models import Pause
@@ -68,7 +68,7 @@ def begin_pause(request: HttpRequest, asked: PauseAsked) -> Any:
     if until is not None and timezone.is_naive(until):
         until = timezone.make_aware(until)  # As the command takes it.
     if until is not None and until <= timezone.now():
-        raise _wrong("until", "This time is over.")
+        raise wrong("until", "This time is over.")
     row = pauses.begin(
         Pause.Kind(asked.kind),
         **_named(request, asked),
@@ -115,24 +115,16 @@ def _named(request: HttpRequest, asked: PauseAsked) -> dict[str, Any]:
         users = get_user_model()._default_manager.all() if creators is None else creators
         creator = users.filter(**{get_user_model().USERNAME_FIELD: storable(asked.name)}).first()
         if creator is None:
-            raise _wrong("name", "There is no such creator.")
+            raise wrong("name", "There is no such creator.")
         return {"creator": creator}
     if creators is not None:
         raise Problem(HTTPStatus.FORBIDDEN, "This key's owner may pause creators alone.")
     known = pausable().get(kind, [""])
     if asked.name not in known:
         one_of = ", ".join(known)
-        raise _wrong("name", f"One of: {one_of}." if one_of else "All runs have no name.")
+        raise wrong("name", f"One of: {one_of}." if one_of else "All runs have no name.")
     return {"name": asked.name}
 
 
 def _said(row: Pause) -> dict[str, Any]:
     return {"id": row.pk} | pause_document(row)
-
-
-def _wrong(field: str, message: str) -> Problem:
-    return Problem(
-        HTTPStatus.UNPROCESSABLE_ENTITY,
-        "The request cannot be done.",
-        errors=[{"field": field, "message": message}],
-    )

@@ -42,6 +42,12 @@ class Problem(Exception):
         )
 
 
+def wrong(field: str, message: str, detail: str = "The request cannot be done.") -> Problem:
+    """Return the problem of a field whose value cannot be used."""
+    said = [{"field": field, "message": message}]
+    return Problem(HTTPStatus.UNPROCESSABLE_ENTITY, detail, errors=said)
+
+
 def not_found(what: str = "video") -> Problem:
     """Return the problem of something that is not there, for the one who asks."""
     return Problem(HTTPStatus.NOT_FOUND, f"There is no such {what}.")

@@ -18,7 +18,7 @@ from ninja.errors import ValidationError as InvalidRequest
 from videos.access import editable_videos, may_upload, visible_videos
 from videos.api import pauses, schemas
 from videos.api.keys import idempotent, reads, writes
-from videos.api.problems import Problem, not_found
+from videos.api.problems import Problem, not_found, wrong
 from videos.documents import (
     FORMATS,
     chunk_documents,
@@ -31,7 +31,7 @@ from videos.exceptions import ChronosError
 from videos.models import Segment, Video, Webhook
 from videos.models import Upload as UploadRow
 from videos.pages import tus
-from videos.pipeline import corrections, quota, steering, uploads, webhooks
+from videos.pipeline import corrections, steering, uploads, webhooks
 from videos.pipeline.corrections import Conflict, Seen
 from videos.search import search as find_moments
 from videos.text.correcting import CannotChange
@@ -149,10 +149,8 @@ def reprocess_video(request: HttpRequest, video_id: UUID, wanted: schemas.Reproc
     """Process a video again from a stage, or have it go on where it failed."""
     known = steering.restartable_stages()
     if wanted.from_stage not in (None, *known):
-        said = [{"field": "from", "message": f"There are {', '.join(known)}."}]
-        raise Problem(
-            HTTPStatus.UNPROCESSABLE_ENTITY, "There is no such stage to begin with.", errors=said
-        )
+        there_are = f"There are {', '.join(known)}."
+        raise wrong("from", there_are, "There is no such stage to begin with.")
     video = _one(editable_videos(request.user), video_id)
     try:
         video.reprocess(wanted.from_stage)
@@ -286,7 +284,7 @@ def begin_upload(request: HttpRequest, wanted: schemas.UploadRequest) -> Any:
             request.user, wanted.filename, wanted.size, title=wanted.title, language=wanted.language
         )
     except ValidationError as error:
-        raise Problem(quota.refusal_status(error), " ".join(error.messages)) from None
+        raise Problem(tus.refusal_status(error), " ".join(error.messages)) from None
     return api.create_response(request, _upload(request, upload), status=HTTPStatus.CREATED)
 
 

@@ -21,7 +21,7 @@ from django.utils.http import http_date
 
 from videos.conf import conf
 from videos.models import Upload
-from videos.pipeline import quota, uploads
+from videos.pipeline import uploads
 
 logger = logging.getLogger(__name__)
 
@@ -54,10 +54,17 @@ def create(request: HttpRequest, creator: Any, address: Any) -> HttpResponse:
             language=said.get("language", "")[:2],
         )
     except ValidationError as error:
-        return _refused(" ".join(error.messages), quota.refusal_status(error))
+        return _refused(" ".join(error.messages), refusal_status(error))
     response = HttpResponse(status=HTTPStatus.CREATED)
     response["Location"] = request.build_absolute_uri(address(upload))
     return _resumable(response, upload)
+
+
+def refusal_status(error: ValidationError) -> HTTPStatus:
+    """Return the status by which a program is told of what `uploads.begin` has raised."""
+    if getattr(error, "code", "") in ("size", "quota"):
+        return HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+    return HTTPStatus.BAD_REQUEST
 
 
 def resume(request: HttpRequest, creator: Any, upload_id: UUID) -> HttpResponse:

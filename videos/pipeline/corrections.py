@@ -198,10 +198,9 @@ def _locked(video: Video) -> Iterator[Revision]:
     """Yield the revision in force, locked against other changes, in a transaction of its own."""
     with transaction.atomic():
         # The row before the text, as guards do: else each could wait for the other.
-        rows = Video.objects.select_for_update(no_key=True, of=("self",)).order_by()
-        rows.filter(pk=video.pk).values_list("pk").first()
+        locked = Video.objects.select_for_update(no_key=True, of=("self",))
+        video.refresh_from_db(fields=["revision"], from_queryset=locked)
         hold(video.pk)
-        video.refresh_from_db(fields=["revision"])
         revisions = Revision.objects.select_related("transcript")
         in_force = {"pk": video.revision_id, "transcript__isnull": False}
         revision = revisions.filter(**in_force).first()

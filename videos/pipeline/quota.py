@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import mimetypes
 from dataclasses import dataclass
-from http import HTTPStatus
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -93,13 +92,6 @@ def check(creator: Any, filename: str, size: int) -> None:
             % (known | {"left": left / GIB}),
             code="quota",
         )
-
-
-def refusal_status(error: ValidationError) -> HTTPStatus:
-    """Return the status by which a program is told of what `check` has raised."""
-    if getattr(error, "code", "") in ("size", "quota"):
-        return HTTPStatus.REQUEST_ENTITY_TOO_LARGE
-    return HTTPStatus.BAD_REQUEST
 
 
 def _is_media(name: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import math
 import unicodedata
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
@@ -110,7 +111,8 @@ def _wrapped(text: str) -> list[str]:
     lines = _lines(pieces, MAX_COLUMNS)
     if len(lines) > _MAX_EVENED:
         return lines
-    wanted = len(lines) if len(lines) <= MAX_LINES else -(-len(lines) // MAX_LINES) * MAX_LINES
+    cues = math.ceil(len(lines) / MAX_LINES)
+    wanted = len(lines) if cues <= 1 else cues * MAX_LINES
     widths = range(1, MAX_COLUMNS + 1)
     narrowest = bisect_left(widths, True, key=lambda width: len(_lines(pieces, width)) <= wanted)
     return _lines(pieces, widths[narrowest])

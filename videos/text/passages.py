@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from videos.text.captions import Cue
+from videos.text.chunking import MAX_WORDS
 from videos.text.counting import CHARACTERS_PER_WORD, count_words
 from videos.text.glue import glue_between
 
 PASSAGE_WORDS = 25
 _PASSAGE_CHARACTERS = PASSAGE_WORDS * 2 * CHARACTERS_PER_WORD
 #: Of a segment as long as a chunk they have the beginning.
-_MOST_OF_A_SEGMENT = 1_000 * CHARACTERS_PER_WORD
+_MOST_OF_A_SEGMENT = MAX_WORDS * CHARACTERS_PER_WORD
 
 
 @dataclass(frozen=True)
